@@ -1,0 +1,16 @@
+-- Messages: one body, as it was received or rendered.
+
+-- name: insert
+INSERT INTO message (id, organisation_id, direction, pack_id, body_offset, body_bytes, body_sha256, message_id_header,
+  reverse_path, from_address, from_name, subject, subject_lower, client_ip, helo, received_at, campaign_id, facts,
+  verdict, verdict_class, rule_set_id)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)
+
+-- name: by_id
+SELECT id, organisation_id, direction, pack_id, body_offset, body_bytes, body_sha256, message_id_header, reverse_path,
+  from_address, from_name, subject, client_ip, helo, received_at, campaign_id, facts, verdict, verdict_class, rule_set_id
+FROM message WHERE id = $1
+
+-- name: insert_term
+INSERT INTO message_term (kind, value, message_id) VALUES ($1, $2, $3)
+ON CONFLICT (kind, value, message_id) DO NOTHING

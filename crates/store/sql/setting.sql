@@ -1,0 +1,27 @@
+-- What an organisation changes, keys it signs with, and the store's own housekeeping.
+
+-- name: ping
+SELECT CAST(1 AS BIGINT) AS one
+
+-- name: schema_version
+SELECT CAST(COALESCE(MAX(version), 0) AS BIGINT) AS version FROM schema_version
+
+-- name: record_schema_version
+INSERT INTO schema_version (version, applied_at) VALUES ($1, $2)
+
+-- name: get
+SELECT value FROM setting WHERE organisation_id = $1 AND name = $2
+
+-- name: all
+SELECT name, value, updated_at FROM setting WHERE organisation_id = $1 ORDER BY name
+
+-- name: put
+INSERT INTO setting (organisation_id, name, value, updated_at) VALUES ($1, $2, $3, $4)
+ON CONFLICT (organisation_id, name) DO UPDATE SET value = excluded.value, updated_at = excluded.updated_at
+
+-- name: secret
+SELECT id, kind, name, material, created_at FROM secret WHERE organisation_id = $1 AND kind = $2 ORDER BY id DESC
+
+-- name: put_secret
+INSERT INTO secret (id, organisation_id, kind, name, material, created_at) VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (organisation_id, kind, name) DO NOTHING

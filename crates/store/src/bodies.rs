@@ -1,0 +1,117 @@
+//! Message bodies: original bytes, many to an object ("pack"), read back by range.
+//!
+//! A pack is the bodies one after the other, nothing else: a body is `(pack, offset, length)` and its SHA-256 stands in
+//! its row. No object_store type leaves this file.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use data_encoding::HEXLOWER;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path as ObjectPath;
+use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
+use sha2::{Digest, Sha256};
+
+use crate::{Row, StoreError};
+
+/// Where a body is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BodyRef {
+    /// The pack object.
+    pub pack_id: i64,
+    /// First byte.
+    pub offset: u64,
+    /// Length in bytes.
+    pub bytes: u64,
+    /// SHA-256 of the body, lower-case hex.
+    pub sha256: String,
+}
+
+impl BodyRef {
+    /// From the columns `pack_id, body_offset, body_bytes, body_sha256`.
+    ///
+    /// # Errors
+    /// [`StoreError::Column`] when a column is missing or negative.
+    pub fn from_row(row: &Row) -> Result<Self, StoreError> {
+        let unsigned = |column: &str| {
+            u64::try_from(row.int(column)?)
+                .map_err(|_| StoreError::Column { column: column.into(), problem: "negative".into() })
+        };
+        Ok(BodyRef {
+            pack_id: row.int("pack_id")?,
+            offset: unsigned("body_offset")?,
+            bytes: unsigned("body_bytes")?,
+            sha256: row.text("body_sha256")?.to_owned(),
+        })
+    }
+}
+
+/// A pack as it was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PackInfo {
+    /// Its id, which names the object.
+    pub id: i64,
+    /// Size in bytes.
+    pub size_bytes: u64,
+    /// How many bodies.
+    pub body_count: usize,
+}
+
+pub(crate) struct Bodies {
+    objects: Arc<dyn ObjectStore>,
+    dir: PathBuf,
+}
+
+impl Bodies {
+    pub(crate) fn open(dir: &Path) -> Result<Self, StoreError> {
+        std::fs::create_dir_all(dir).map_err(|e| StoreError::from_io(&e))?;
+        let local = LocalFileSystem::new_with_prefix(dir).map_err(|e| StoreError::from_io(&e))?.with_fsync(true);
+        Ok(Bodies { objects: Arc::new(local), dir: dir.to_owned() })
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Writes the bodies as one object, durable when this returns.
+    pub(crate) async fn put(&self, pack_id: i64, bodies: &[Bytes]) -> Result<(PackInfo, Vec<BodyRef>), StoreError> {
+        let mut offset = 0;
+        let mut refs = Vec::with_capacity(bodies.len());
+        for body in bodies {
+            let bytes = body.len() as u64;
+            refs.push(BodyRef { pack_id, offset, bytes, sha256: sha256_hex(body) });
+            offset += bytes;
+        }
+        let payload = PutPayload::from_iter(bodies.iter().cloned());
+        self.objects.put(&object_path(pack_id), payload).await.map_err(|e| StoreError::from_io(&e))?;
+        Ok((PackInfo { id: pack_id, size_bytes: offset, body_count: bodies.len() }, refs))
+    }
+
+    pub(crate) async fn get(&self, body: &BodyRef) -> Result<Bytes, StoreError> {
+        if body.bytes == 0 {
+            return Ok(Bytes::new());
+        }
+        let range = body.offset..body.offset + body.bytes;
+        let got = self.objects.get_range(&object_path(body.pack_id), range).await.map_err(|e| match e {
+            object_store::Error::NotFound { .. } => {
+                StoreError::Body { pack_id: body.pack_id, problem: "the object is missing".into() }
+            }
+            other => StoreError::from_io(&other),
+        })?;
+        if got.len() as u64 == body.bytes {
+            Ok(got)
+        } else {
+            Err(StoreError::Body { pack_id: body.pack_id, problem: "the object is shorter than its row says".into() })
+        }
+    }
+}
+
+/// `packs/<two digits>/<id>.pack`: spread over folders, so that none grows to millions of names.
+fn object_path(pack_id: i64) -> ObjectPath {
+    ObjectPath::from(format!("packs/{:02}/{pack_id}.pack", (pack_id >> 21) % 100))
+}
+
+pub(crate) fn sha256_hex(body: &[u8]) -> String {
+    HEXLOWER.encode(&Sha256::digest(body))
+}

@@ -1,0 +1,175 @@
+//! The group commit: sessions that wait at the same time share one pack object, one fsync and one transaction.
+//!
+//! Order, always: put the pack → fsync file and folder → commit the rows → answer. Whoever arrives while a batch is
+//! being written forms the next one, so a lone session never waits and a crowd shares. If a batch fails, each submission
+//! is committed alone, so that a poisoned one gets its own answer and the others theirs.
+
+use std::sync::Weak;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{BodyRef, Inner, NewEvent, Store, StoreError, Tx, Value, values};
+
+const BATCH_BYTES_MAX: usize = 1024 * 1024;
+const BATCH_MAX: usize = 128;
+/// Submissions that may wait; past it, submitters wait for a place (back-pressure, never loss).
+const WAITING_MAX: usize = 1_024;
+
+/// One row or event of a submission.
+#[derive(Debug, Clone)]
+pub enum Op {
+    /// `INSERT … VALUES ($1, …)`, put together with those of other submissions.
+    Insert(&'static str, Vec<Value>),
+    /// A statement of its own, after all inserts, in order.
+    Execute(&'static str, Vec<Value>),
+    /// As `Execute`, and it must touch a row: otherwise the submission is a conflict.
+    Guarded(&'static str, Vec<Value>),
+    /// An event, last: it moves its copy's place and last event.
+    Event(NewEvent),
+}
+
+type OpsOf = Box<dyn Fn(Option<&BodyRef>) -> Vec<Op> + Send + Sync>;
+
+/// What to store: perhaps a body, and rows that may name where the body went.
+pub struct Submission {
+    body: Option<Bytes>,
+    ops: OpsOf,
+}
+
+impl Submission {
+    /// A body and the rows that go with it. `ops` is called once the body's place is known (twice if a batch fails).
+    pub fn with_body(body: Bytes, ops: impl Fn(&BodyRef) -> Vec<Op> + Send + Sync + 'static) -> Self {
+        let ops = move |body: Option<&BodyRef>| ops(body.expect("a submission with a body gets its place"));
+        Submission { body: Some(body), ops: Box::new(ops) }
+    }
+
+    /// Rows alone.
+    pub fn rows(ops: Vec<Op>) -> Self {
+        Submission { body: None, ops: Box::new(move |_| ops.clone()) }
+    }
+}
+
+struct Waiting {
+    submission: Submission,
+    answer: oneshot::Sender<Result<(), StoreError>>,
+}
+
+pub(crate) struct Queue {
+    sender: mpsc::Sender<Waiting>,
+}
+
+pub(crate) struct Committer {
+    receiver: mpsc::Receiver<Waiting>,
+}
+
+pub(crate) fn queue() -> (Queue, Committer) {
+    let (sender, receiver) = mpsc::channel(WAITING_MAX);
+    (Queue { sender }, Committer { receiver })
+}
+
+impl Queue {
+    pub(crate) async fn submit(&self, submission: Submission) -> Result<(), StoreError> {
+        let gone = || StoreError::Unavailable("the store is closing".into());
+        let (answer, done) = oneshot::channel();
+        self.sender.send(Waiting { submission, answer }).await.map_err(|_| gone())?;
+        done.await.map_err(|_| gone())?
+    }
+}
+
+impl Committer {
+    /// Runs until the last [`Store`] is gone (its queue's sender goes with it).
+    pub(crate) fn start(mut self, inner: Weak<Inner>) {
+        tokio::spawn(async move {
+            while let Some(first) = self.receiver.recv().await {
+                let Some(inner) = inner.upgrade() else { return };
+                let store = Store { inner };
+                let batch = self.gather(first);
+                commit_batch(&store, batch).await;
+            }
+        });
+    }
+
+    /// Everybody who waits now, up to the bounds.
+    fn gather(&mut self, first: Waiting) -> Vec<Waiting> {
+        let size = |w: &Waiting| w.submission.body.as_ref().map_or(0, Bytes::len);
+        let mut bytes = size(&first);
+        let mut batch = vec![first];
+        while batch.len() < BATCH_MAX && bytes < BATCH_BYTES_MAX {
+            let Ok(next) = self.receiver.try_recv() else { break };
+            bytes += size(&next);
+            batch.push(next);
+        }
+        batch
+    }
+}
+
+async fn commit_batch(store: &Store, batch: Vec<Waiting>) {
+    let (submissions, answers): (Vec<Submission>, Vec<_>) = batch.into_iter().map(|w| (w.submission, w.answer)).unzip();
+    let together = write(store, &submissions).await;
+    // A sole submission has had its own try; a full or absent disk fails each the same way.
+    if together.is_ok() || submissions.len() == 1 || matches!(together, Err(StoreError::Full(_))) {
+        for answer in answers {
+            let _ = answer.send(together.clone());
+        }
+        return;
+    }
+    for (submission, answer) in submissions.iter().zip(answers) {
+        let _ = answer.send(write(store, std::slice::from_ref(submission)).await);
+    }
+}
+
+async fn write(store: &Store, submissions: &[Submission]) -> Result<(), StoreError> {
+    let bodies: Vec<Bytes> = submissions.iter().filter_map(|s| s.body.clone()).collect();
+    let mut refs = Vec::new();
+    let mut pack = None;
+    if !bodies.is_empty() {
+        let (info, places) = store.inner.bodies.put(store.next_id(), &bodies).await?;
+        (pack, refs) = (Some(info), places);
+    }
+    let mut refs = refs.iter();
+    let ops = submissions.iter().flat_map(|s| (s.ops)(s.body.as_ref().and_then(|_| refs.next()))).collect();
+    let mut tx = store.begin().await?;
+    if let Some(info) = pack {
+        let size = i64::try_from(info.size_bytes).unwrap_or(i64::MAX);
+        let count = i64::try_from(info.body_count).unwrap_or(i64::MAX);
+        tx.execute("pack.insert", &values![info.id, size, count, store.now()]).await?;
+    }
+    tx.apply(ops).await?;
+    tx.commit().await
+}
+
+impl Tx {
+    /// Applies operations in the order: inserts (grouped by statement, statements in order of first use), then
+    /// statements, then events.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when an insert exists already or a guarded statement touched nothing.
+    pub async fn apply(&mut self, ops: Vec<Op>) -> Result<(), StoreError> {
+        let mut inserts: Vec<(&'static str, Vec<Vec<Value>>)> = Vec::new();
+        let mut statements = Vec::new();
+        let mut events = Vec::new();
+        for op in ops {
+            match op {
+                Op::Insert(name, row) => match inserts.iter_mut().find(|(n, _)| *n == name) {
+                    Some((_, rows)) => rows.push(row),
+                    None => inserts.push((name, vec![row])),
+                },
+                Op::Execute(name, row) => statements.push((name, row, false)),
+                Op::Guarded(name, row) => statements.push((name, row, true)),
+                Op::Event(event) => events.push(event),
+            }
+        }
+        for (name, rows) in inserts {
+            self.insert_many(name, &rows).await?;
+        }
+        for (name, row, guarded) in statements {
+            if guarded {
+                self.execute_guarded(name, &row).await?;
+            } else {
+                self.execute(name, &row).await?;
+            }
+        }
+        self.append_events(&events).await
+    }
+}

@@ -1,0 +1,186 @@
+//! Rows, bodies and events: what Landfall keeps, and the only crate that names a SQL driver or an object store.
+//!
+//! - [`Store`] reads by named statements and hands out write transactions ([`Tx`]).
+//! - [`Store::commit`] is the group commit: bodies of all waiting sessions become one pack object (fsynced), their rows
+//!   one transaction, and only then does each caller get its answer.
+//! - Events are appended through [`Tx::append_events`], which moves the copy's place and last event in the same transaction.
+//! - [`Bus`] only announces rows that exist; losing it loses latency, never truth.
+//!
+//! The SQL itself stands in `sql/<noun>.sql`, named and explained; see [`statements`].
+
+mod bodies;
+mod bus;
+mod commit;
+mod db;
+mod error;
+mod ledger;
+mod migrate;
+mod sql;
+mod value;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use model::{Clock, IdSource, Timestamp};
+
+pub use bodies::{BodyRef, PackInfo};
+pub use bus::{Bus, Notice, Topic};
+pub use commit::{Op, Submission};
+pub use db::Tx;
+pub use error::{Severity, StoreError};
+pub use ledger::NewEvent;
+pub use migrate::SCHEMA_VERSION;
+pub use sql::names as statements;
+pub use value::{Row, Value};
+
+/// Which database.
+#[derive(Debug, Clone)]
+pub enum Database {
+    /// A SQLite file (created when missing): WAL, `synchronous=FULL`, one writer, pooled readers.
+    Sqlite {
+        /// The file.
+        path: PathBuf,
+    },
+    /// PostgreSQL by URL: `postgres://user@host:port/database` or with `?host=/socket/dir`.
+    Postgres {
+        /// The URL; may hold a password, never logged.
+        url: String,
+    },
+}
+
+/// What a store is opened with.
+#[derive(Debug, Clone)]
+pub struct StoreConfig {
+    /// The database.
+    pub database: Database,
+    /// The folder of the local object store.
+    pub objects_dir: PathBuf,
+    /// This process's number among those that share the database, 0..=1023.
+    pub node: u16,
+}
+
+/// The store. Cheap to clone; all clones are the same store.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    db: db::Db,
+    bodies: bodies::Bodies,
+    ids: IdSource,
+    clock: Arc<dyn Clock>,
+    bus: Bus,
+    commits: commit::Queue,
+}
+
+impl Store {
+    /// Opens (and, on an empty database, creates) the store. Refuses a schema version it does not know.
+    ///
+    /// # Errors
+    /// [`StoreError::Schema`] for an unknown schema version; [`StoreError::Unavailable`] when the database or the
+    /// folder cannot be opened.
+    pub async fn open(config: StoreConfig, clock: Arc<dyn Clock>) -> Result<Store, StoreError> {
+        let db = db::Db::open(&config.database).await?;
+        migrate::run(&db, clock.now()).await?;
+        let bodies = bodies::Bodies::open(&config.objects_dir)?;
+        let (commits, committer) = commit::queue();
+        let store = Store {
+            inner: Arc::new(Inner { db, bodies, ids: IdSource::new(config.node), clock, bus: Bus::new(), commits }),
+        };
+        committer.start(Arc::downgrade(&store.inner));
+        Ok(store)
+    }
+
+    /// The next id.
+    pub fn next_id<I: From<i64>>(&self) -> I {
+        self.inner.ids.next(&*self.inner.clock)
+    }
+
+    /// The instant now, by the store's clock.
+    pub fn now(&self) -> Timestamp {
+        self.inner.clock.now()
+    }
+
+    /// The store's clock.
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        self.inner.clock.clone()
+    }
+
+    /// The bus.
+    pub fn bus(&self) -> &Bus {
+        &self.inner.bus
+    }
+
+    /// Reads all rows of a named statement outside a transaction.
+    pub async fn query(&self, statement: &'static str, values: &[Value]) -> Result<Vec<Row>, StoreError> {
+        self.inner.db.query(statement, values).await
+    }
+
+    /// Reads the first row of a named statement, if any.
+    pub async fn query_one(&self, statement: &'static str, values: &[Value]) -> Result<Option<Row>, StoreError> {
+        Ok(self.query(statement, values).await?.into_iter().next())
+    }
+
+    /// Starts a write transaction. On SQLite there is one writer: hold it briefly, never across a wait on the outside
+    /// world, and never start a second one in the same task. Dropped without [`Tx::commit`], it rolls back.
+    pub async fn begin(&self) -> Result<Tx, StoreError> {
+        Ok(Tx::new(self.inner.db.begin().await?, self.clone()))
+    }
+
+    /// Runs one statement in a transaction of its own; gives the number of rows touched.
+    pub async fn execute(&self, statement: &'static str, values: &[Value]) -> Result<u64, StoreError> {
+        let mut tx = self.begin().await?;
+        let touched = tx.execute(statement, values).await?;
+        tx.commit().await?;
+        Ok(touched)
+    }
+
+    /// The group commit: stores the body and the rows of `submission` durably, or nothing of it.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when a row exists already or a guarded statement touched nothing; any other error means
+    /// that nothing was stored and the caller may try again.
+    pub async fn commit(&self, submission: Submission) -> Result<(), StoreError> {
+        self.inner.commits.submit(submission).await
+    }
+
+    /// Reads a body.
+    pub async fn body(&self, body: &BodyRef) -> Result<bytes::Bytes, StoreError> {
+        self.inner.bodies.get(body).await
+    }
+
+    /// Reads a body and compares it with its hash.
+    pub async fn verify_body(&self, body: &BodyRef) -> Result<bool, StoreError> {
+        Ok(bodies::sha256_hex(&self.inner.bodies.get(body).await?) == body.sha256)
+    }
+
+    /// Whether the database answers: the truth behind `/readyz`.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.query("setting.ping", &[]).await.map(|_| ())
+    }
+
+    /// The folder of the local object store.
+    pub fn objects_dir(&self) -> &std::path::Path {
+        self.inner.bodies.dir()
+    }
+
+    /// Writes a consistent copy of the SQLite database into `target` (a new file), while the server runs.
+    ///
+    /// # Errors
+    /// [`StoreError::Unsupported`] on PostgreSQL, whose own tools do this.
+    pub async fn snapshot_into(&self, target: &std::path::Path) -> Result<(), StoreError> {
+        self.inner.db.snapshot_into(target).await
+    }
+
+    /// Prepares every named statement on this database; gives those that fail with the database's words.
+    pub async fn check_statements(&self) -> Vec<(String, String)> {
+        self.inner.db.check_statements().await
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("objects_dir", &self.inner.bodies.dir()).finish_non_exhaustive()
+    }
+}

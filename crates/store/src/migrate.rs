@@ -1,0 +1,31 @@
+//! Migrations: numbered scripts, each applied once in a transaction.
+
+use model::Timestamp;
+
+use crate::db::Db;
+use crate::{StoreError, values};
+
+/// One line per migration; the version is the position, from 1.
+const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001_initial.sql")];
+
+/// The schema version this binary writes.
+pub const SCHEMA_VERSION: i64 = MIGRATIONS.len() as i64;
+
+pub(crate) async fn run(db: &Db, now: Timestamp) -> Result<(), StoreError> {
+    let found = db.schema_version().await?;
+    if found > SCHEMA_VERSION {
+        return Err(StoreError::Schema { found, known: SCHEMA_VERSION });
+    }
+    for version in found + 1..=SCHEMA_VERSION {
+        let index = usize::try_from(version - 1).expect("versions start at 1");
+        db.run_script(MIGRATIONS[index]).await?;
+        db.record_version(version, now).await?;
+    }
+    Ok(())
+}
+
+impl Db {
+    async fn record_version(&self, version: i64, now: Timestamp) -> Result<(), StoreError> {
+        self.execute_alone("setting.record_schema_version", &values![version, now]).await
+    }
+}
