@@ -44,7 +44,13 @@ enum Place {
 impl DataReceiver {
     /// A receiver for one body of at most `body_bytes_max` bytes.
     pub fn new(body_bytes_max: usize) -> Self {
-        DataReceiver { body: Vec::new(), place: Place::LineStart, body_bytes_max, has_bare_newline: false, is_too_big: false }
+        DataReceiver {
+            body: Vec::new(),
+            place: Place::LineStart,
+            body_bytes_max,
+            has_bare_newline: false,
+            is_too_big: false,
+        }
     }
 
     /// Takes bytes up to the end of the body at most and says how many it took.

@@ -13,7 +13,6 @@ mod input;
 pub mod reply;
 pub mod server;
 mod stream;
-pub mod transcript;
 
-pub use client::{Body, Client, ClientConfig, ClientError, Mail, Outcome, Phase, TlsMode};
+pub use client::{Client, ClientConfig, ClientError, Mail, Outcome, Phase, TlsMode};
 pub use server::{Handler, Server, ServerConfig, Session};

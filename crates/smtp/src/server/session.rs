@@ -381,7 +381,8 @@ impl Session {
         let Stage::Data(receiver) = std::mem::replace(&mut self.stage, Stage::Commands) else {
             unreachable!("data ends in data");
         };
-        let envelope = std::mem::replace(&mut self.envelope, blank_envelope(self.client().clone()));
+        let blank = blank_envelope(self.client().clone());
+        let envelope = std::mem::replace(&mut self.envelope, blank);
         self.reset();
         match receiver.finish() {
             Received::Body(body) => {

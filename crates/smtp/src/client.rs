@@ -1,0 +1,658 @@
+//! The client side: one connection to one host, any number of transactions.
+//!
+//! Refusals are values ([`Outcome`]); a [`ClientError`] means that the connection is of no more use, except for the
+//! two variants that are found before anything is written ([`ClientError::is_before_sending`]).
+
+use std::io::{self, IoSlice};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::{Address, Reply, ReplyClass, ReversePath, TlsInfo};
+use rustls_pki_types::ServerName;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::timeout;
+
+use crate::data::{END_OF_DATA, to_wire};
+use crate::reply::{ReplyError, ReplyParser};
+use crate::stream::Stream;
+
+/// Commands written before their replies are read (RFC 2920 3.1 leaves it to the client to stay within its window).
+const PIPELINE_MAX: usize = 100;
+const READ_BYTES: usize = 4096;
+
+/// How a client introduces itself, protects itself, and waits.
+#[derive(Debug, Clone)]
+pub struct ClientConfig {
+    /// The name for EHLO: a domain or an address literal.
+    pub helo_name: String,
+    /// What to do about TLS.
+    pub tls: TlsMode,
+    /// How long to wait, by phase.
+    pub timeouts: Timeouts,
+    /// The local address to connect from.
+    pub source_ip: Option<IpAddr>,
+}
+
+/// What to do about STARTTLS (RFC 3207). `server_name` is what the certificate is checked for, by the verifier that
+/// `config` carries.
+#[derive(Debug, Clone)]
+pub enum TlsMode {
+    /// Never.
+    Off,
+    /// When offered. A failed handshake is an error; the caller may connect again without TLS.
+    Opportunistic {
+        /// With the verifier to use.
+        config: Arc<rustls::ClientConfig>,
+        /// The name to ask for.
+        server_name: ServerName<'static>,
+    },
+    /// Always: a host without STARTTLS is [`ClientError::TlsUnavailable`].
+    Required {
+        /// With the verifier to use.
+        config: Arc<rustls::ClientConfig>,
+        /// The name to ask for.
+        server_name: ServerName<'static>,
+    },
+}
+
+/// Milliseconds to wait for each phase; the defaults are those of RFC 5321 4.5.3.2.
+#[derive(Debug, Clone, Copy)]
+pub struct Timeouts {
+    /// TCP.
+    pub connect_ms: u64,
+    /// The banner.
+    pub greeting_ms: u64,
+    /// EHLO, HELO, STARTTLS, RSET.
+    pub command_ms: u64,
+    /// The TLS handshake.
+    pub tls_ms: u64,
+    /// MAIL.
+    pub mail_ms: u64,
+    /// Each RCPT.
+    pub rcpt_ms: u64,
+    /// The 354.
+    pub data_start_ms: u64,
+    /// Each block of the body.
+    pub data_block_ms: u64,
+    /// The reply after the final dot.
+    pub data_end_ms: u64,
+    /// QUIT; nothing depends on it.
+    pub quit_ms: u64,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        const MINUTE_MS: u64 = 60_000;
+        Timeouts {
+            connect_ms: MINUTE_MS / 2,
+            greeting_ms: 5 * MINUTE_MS,
+            command_ms: 5 * MINUTE_MS,
+            tls_ms: MINUTE_MS,
+            mail_ms: 5 * MINUTE_MS,
+            rcpt_ms: 5 * MINUTE_MS,
+            data_start_ms: 2 * MINUTE_MS,
+            data_block_ms: 3 * MINUTE_MS,
+            data_end_ms: 10 * MINUTE_MS,
+            quit_ms: 5_000,
+        }
+    }
+}
+
+impl ClientConfig {
+    /// Without TLS, with the timeouts of the RFC.
+    pub fn new(helo_name: impl Into<String>) -> Self {
+        ClientConfig { helo_name: helo_name.into(), tls: TlsMode::Off, timeouts: Timeouts::default(), source_ip: None }
+    }
+}
+
+/// Where in the dialogue something happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// TCP.
+    Connect,
+    /// The banner.
+    Greeting,
+    /// EHLO or HELO.
+    Hello,
+    /// STARTTLS and the handshake.
+    StartTls,
+    /// RSET.
+    Reset,
+    /// MAIL.
+    Mail,
+    /// RCPT.
+    Rcpt,
+    /// DATA up to its 354.
+    DataStart,
+    /// The body.
+    DataBlock,
+    /// After the final dot.
+    DataEnd,
+    /// QUIT.
+    Quit,
+}
+
+/// Why a connection is of no more use, or a message cannot go over it.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// No TCP connection.
+    #[error("could not connect: {0}")]
+    Connect(#[source] io::Error),
+    /// The peer took longer than the phase allows. Nothing was accepted.
+    #[error("timeout in {phase:?}")]
+    Timeout {
+        /// In which phase.
+        phase: Phase,
+    },
+    /// The connection was lost. Nothing was accepted.
+    #[error("connection lost in {phase:?}: {source}")]
+    Lost {
+        /// In which phase.
+        phase: Phase,
+        /// How.
+        source: io::Error,
+    },
+    /// The final dot was written and no reply came (RFC 5321 4.5.3.2.6): the message may have been accepted or not.
+    #[error("the end is unclear: {cause}")]
+    UnclearEnd {
+        /// What came instead of the reply.
+        cause: String,
+    },
+    /// The peer refused to talk, or said 421 and closed. Nothing was accepted.
+    #[error("closed in {phase:?}: {reply}")]
+    Closed {
+        /// In which phase.
+        phase: Phase,
+        /// What it said.
+        reply: Reply,
+    },
+    /// What came is not SMTP.
+    #[error("not SMTP in {phase:?}: {text}")]
+    Protocol {
+        /// In which phase.
+        phase: Phase,
+        /// What was wrong.
+        text: String,
+    },
+    /// The handshake failed or the certificate was not accepted.
+    #[error("TLS failed: {0}")]
+    Tls(#[source] io::Error),
+    /// TLS is required and the peer does not offer it.
+    #[error("the host does not offer TLS")]
+    TlsUnavailable,
+    /// The body has bytes above 127 and the peer does not offer 8BITMIME (RFC 6152 3). Nothing was written.
+    #[error("the host does not take 8-bit messages")]
+    EightBitRefused,
+    /// An address goes beyond ASCII and the peer does not offer SMTPUTF8 (RFC 6531 3.1). Nothing was written.
+    #[error("the host does not take addresses beyond ASCII")]
+    Utf8Refused,
+}
+
+impl ClientError {
+    /// Whether trying later may help. `Closed` follows its reply; an unclear end is transient, with the risk of a
+    /// second copy.
+    pub fn severity(&self) -> ReplyClass {
+        match self {
+            ClientError::Closed { reply, .. } if reply.class() == ReplyClass::Permanent => ReplyClass::Permanent,
+            ClientError::EightBitRefused | ClientError::Utf8Refused => ReplyClass::Permanent,
+            ClientError::Connect(_)
+            | ClientError::Timeout { .. }
+            | ClientError::Lost { .. }
+            | ClientError::UnclearEnd { .. }
+            | ClientError::Closed { .. }
+            | ClientError::Protocol { .. }
+            | ClientError::Tls(_)
+            | ClientError::TlsUnavailable => ReplyClass::Transient,
+        }
+    }
+
+    /// Whether it was found before anything was written: the connection can still be used.
+    pub fn is_before_sending(&self) -> bool {
+        matches!(self, ClientError::EightBitRefused | ClientError::Utf8Refused)
+    }
+}
+
+/// What the peer said that it can do (RFC 5321 4.1.1.1).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    /// It knows EHLO.
+    pub esmtp: bool,
+    /// RFC 2920.
+    pub pipelining: bool,
+    /// RFC 6152.
+    pub eight_bit_mime: bool,
+    /// RFC 3207.
+    pub starttls: bool,
+    /// RFC 6531.
+    pub smtputf8: bool,
+    /// RFC 1870 is known.
+    pub size: bool,
+    /// The limit that SIZE named.
+    pub size_bytes_max: Option<u64>,
+}
+
+impl Capabilities {
+    fn parse(reply: &Reply) -> Self {
+        let mut found = Capabilities { esmtp: true, ..Capabilities::default() };
+        for line in reply.lines().iter().skip(1) {
+            let (keyword, argument) = line.split_once(' ').unwrap_or((line, ""));
+            match keyword.to_ascii_uppercase().as_str() {
+                "PIPELINING" => found.pipelining = true,
+                "8BITMIME" => found.eight_bit_mime = true,
+                "STARTTLS" => found.starttls = true,
+                "SMTPUTF8" => found.smtputf8 = true,
+                "SIZE" => {
+                    found.size = true;
+                    found.size_bytes_max = argument.trim().parse().ok().filter(|&size| size > 0);
+                }
+                _ => {}
+            }
+        }
+        found
+    }
+}
+
+/// One transaction's envelope, as the client needs it.
+#[derive(Debug, Clone, Copy)]
+pub struct Mail<'a> {
+    /// MAIL FROM.
+    pub reverse_path: &'a ReversePath,
+    /// RCPT TO; not empty.
+    pub recipients: &'a [Address],
+}
+
+/// What the peer said about one transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// The reply to each recipient, in order. When MAIL was refused, its reply stands for each of them.
+    pub recipients: Vec<(Address, Reply)>,
+    /// The reply that decided about the accepted recipients: a refusal of DATA, or the reply after the final dot.
+    /// `None` when no recipient was accepted.
+    pub data: Option<Reply>,
+}
+
+/// A connection to one host, greeted and, as configured, encrypted.
+#[derive(Debug)]
+pub struct Client {
+    /// None only while TLS begins.
+    stream: Option<Stream<TcpStream>>,
+    parser: ReplyParser,
+    buffer: Vec<u8>,
+    config: ClientConfig,
+    capabilities: Capabilities,
+    greeting: Reply,
+    tls: Option<TlsInfo>,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Ready,
+    /// A transaction was left open: RSET comes first.
+    NeedsReset,
+    Closed,
+}
+
+impl Client {
+    /// Connects, waits for the banner, says EHLO (or HELO) and begins TLS as configured.
+    pub async fn connect(addr: SocketAddr, config: ClientConfig) -> Result<Client, ClientError> {
+        let stream = connect_tcp(addr, &config).await?;
+        let mut client = Client {
+            stream: Some(Stream::Clear(stream)),
+            parser: ReplyParser::default(),
+            buffer: vec![0; READ_BYTES],
+            config,
+            capabilities: Capabilities::default(),
+            greeting: Reply::plain(220, vec![String::new()]),
+            tls: None,
+            state: State::Ready,
+        };
+        client.greeting = client.read_reply(Phase::Greeting).await?;
+        if client.greeting.code() != 220 {
+            return Err(ClientError::Closed { phase: Phase::Greeting, reply: client.greeting });
+        }
+        client.hello().await?;
+        client.start_tls().await?;
+        Ok(client)
+    }
+
+    /// What the peer said that it can do, after TLS if there is TLS.
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    /// The banner.
+    pub fn greeting(&self) -> &Reply {
+        &self.greeting
+    }
+
+    /// TLS, when the connection is encrypted.
+    pub fn tls(&self) -> Option<&TlsInfo> {
+        self.tls.as_ref()
+    }
+
+    /// Whether another transaction can be tried on this connection.
+    pub fn is_usable(&self) -> bool {
+        self.state != State::Closed
+    }
+
+    /// One transaction. The body may have any line ends; one that is CRLF throughout and has no line that starts with
+    /// a dot is written as it stands, without a copy.
+    pub async fn send(&mut self, mail: &Mail<'_>, body: &[u8]) -> Result<Outcome, ClientError> {
+        let is_eight_bit = !body.is_ascii();
+        if is_eight_bit && !self.capabilities.eight_bit_mime {
+            return Err(ClientError::EightBitRefused);
+        }
+        let is_ascii = |address: &Address| address.local().is_ascii() && address.domain().as_str().is_ascii();
+        let mut addresses = mail.recipients.iter().chain(mail.reverse_path.address());
+        // SMTPUTF8 itself is not spoken yet, so an address beyond ASCII goes nowhere.
+        if !addresses.all(is_ascii) {
+            return Err(ClientError::Utf8Refused);
+        }
+        let wire = to_wire(body);
+        let commands = self.commands(mail, wire.len(), is_eight_bit);
+        let sent = self.transact(mail, &commands, &wire).await;
+        if sent.is_err() {
+            self.state = State::Closed;
+        }
+        sent
+    }
+
+    /// Ends an open transaction, or asks whether the peer is still there.
+    pub async fn reset(&mut self) -> Result<(), ClientError> {
+        let reply = self.command(Phase::Reset, "RSET\r\n").await.inspect_err(|_| self.state = State::Closed)?;
+        self.state = State::Ready;
+        expect_completion(Phase::Reset, reply)
+    }
+
+    /// Takes leave. Whatever happens now changes nothing about what was sent.
+    pub async fn quit(mut self) {
+        if self.state == State::Closed || self.command(Phase::Quit, "QUIT\r\n").await.is_err() {
+            return;
+        }
+        if let Some(stream) = self.stream.as_mut() {
+            let wait = Duration::from_millis(self.config.timeouts.quit_ms);
+            let _ = timeout(wait, stream.shutdown()).await;
+        }
+    }
+
+    async fn hello(&mut self) -> Result<(), ClientError> {
+        let ehlo = format!("EHLO {}\r\n", self.config.helo_name);
+        let reply = self.command(Phase::Hello, &ehlo).await?;
+        if reply.is_completion() {
+            self.capabilities = Capabilities::parse(&reply);
+            return Ok(());
+        }
+        if reply.class() != ReplyClass::Permanent {
+            return Err(ClientError::Closed { phase: Phase::Hello, reply });
+        }
+        // RFC 5321 3.2: a host that does not know EHLO is asked with HELO.
+        let helo = format!("HELO {}\r\n", self.config.helo_name);
+        let reply = self.command(Phase::Hello, &helo).await?;
+        self.capabilities = Capabilities::default();
+        if reply.is_completion() { Ok(()) } else { Err(ClientError::Closed { phase: Phase::Hello, reply }) }
+    }
+
+    /// RFC 3207.
+    async fn start_tls(&mut self) -> Result<(), ClientError> {
+        let (config, server_name, is_required) = match &self.config.tls {
+            TlsMode::Off => return Ok(()),
+            TlsMode::Opportunistic { config, server_name } => (config.clone(), server_name.clone(), false),
+            TlsMode::Required { config, server_name } => (config.clone(), server_name.clone(), true),
+        };
+        let is_ready = self.capabilities.starttls && self.command(Phase::StartTls, "STARTTLS\r\n").await?.code() == 220;
+        if !is_ready {
+            return if is_required { Err(ClientError::TlsUnavailable) } else { Ok(()) };
+        }
+        // Whatever stands behind the 220 was not protected: it is not a reply to anything.
+        self.parser.clear();
+        let stream = self.take_stream(Phase::StartTls)?;
+        let wait = Duration::from_millis(self.config.timeouts.tls_ms);
+        let started = timeout(wait, stream.connect_tls(config, server_name)).await;
+        let (stream, tls) =
+            started.map_err(|_| ClientError::Timeout { phase: Phase::StartTls })?.map_err(ClientError::Tls)?;
+        self.stream = Some(stream);
+        self.tls = Some(tls);
+        self.hello().await
+    }
+
+    fn take_stream(&mut self, phase: Phase) -> Result<Stream<TcpStream>, ClientError> {
+        let lost = || ClientError::Lost { phase, source: io::ErrorKind::NotConnected.into() };
+        self.stream.take().ok_or_else(lost)
+    }
+
+    fn commands(&self, mail: &Mail<'_>, wire_bytes: usize, is_eight_bit: bool) -> Vec<(Phase, String)> {
+        let mut commands = Vec::with_capacity(mail.recipients.len() + 3);
+        if self.state == State::NeedsReset {
+            commands.push((Phase::Reset, "RSET\r\n".to_owned()));
+        }
+        let mut from = format!("MAIL FROM:<{}>", mail.reverse_path);
+        if self.capabilities.size {
+            // RFC 1870 4 allows an estimate; the stuffed size is a little more than the true one.
+            from.push_str(&format!(" SIZE={wire_bytes}"));
+        }
+        if is_eight_bit {
+            from.push_str(" BODY=8BITMIME");
+        }
+        commands.push((Phase::Mail, from + "\r\n"));
+        commands.extend(mail.recipients.iter().map(|recipient| (Phase::Rcpt, format!("RCPT TO:<{recipient}>\r\n"))));
+        commands.push((Phase::DataStart, "DATA\r\n".to_owned()));
+        commands
+    }
+
+    async fn transact(
+        &mut self,
+        mail: &Mail<'_>,
+        commands: &[(Phase, String)],
+        wire: &[u8],
+    ) -> Result<Outcome, ClientError> {
+        self.expect_silence()?;
+        let mut said = Said::default();
+        let group_max = if self.capabilities.pipelining { PIPELINE_MAX } else { 1 };
+        for group in commands.chunks(group_max) {
+            // RFC 5321 3.3: without MAIL or recipients there is nothing to go on with.
+            if said.is_hopeless(group) {
+                break;
+            }
+            self.state = State::NeedsReset;
+            let text: Vec<u8> = group.iter().flat_map(|(_, command)| command.bytes()).collect();
+            self.write(group[0].0, &[&text]).await?;
+            for (phase, _) in group {
+                let reply = self.read_reply(*phase).await?;
+                said.hear(*phase, reply)?;
+            }
+        }
+        let is_anyone_accepted = said.is_anyone_accepted();
+        let data = match said.data.take() {
+            Some(go_on) if go_on.class() == ReplyClass::Intermediate => {
+                // RFC 2920 3.1: a host that says 354 without a recipient gets an empty body.
+                let wire = if is_anyone_accepted { wire } else { b"" };
+                let reply = self.send_body(wire).await?;
+                self.state = if reply.code() == 421 { State::Closed } else { State::Ready };
+                Some(reply)
+            }
+            Some(reply) if reply.is_completion() => {
+                let text = format!("DATA was answered {reply}");
+                return Err(ClientError::Protocol { phase: Phase::DataStart, text });
+            }
+            refused => refused,
+        };
+        Ok(said.outcome(mail, data.filter(|_| is_anyone_accepted)))
+    }
+
+    /// Writes the body and waits for what became of it. From the final dot on the end is unclear until the reply.
+    async fn send_body(&mut self, wire: &[u8]) -> Result<Reply, ClientError> {
+        let unclear = |error: ClientError| ClientError::UnclearEnd { cause: error.to_string() };
+        self.write_slices(Phase::DataBlock, &[wire, END_OF_DATA]).await?;
+        self.flush(Phase::DataEnd).await.map_err(unclear)?;
+        self.read_any_reply(Phase::DataEnd).await.map_err(unclear)
+    }
+
+    /// Nothing may be said unasked between transactions, but 421.
+    fn expect_silence(&mut self) -> Result<(), ClientError> {
+        let phase = Phase::Mail;
+        if self.state == State::Closed {
+            return Err(ClientError::Lost { phase, source: io::ErrorKind::NotConnected.into() });
+        }
+        if self.parser.is_empty() {
+            return Ok(());
+        }
+        match self.parser.next_reply() {
+            Ok(Some(reply)) if reply.code() == 421 => Err(ClientError::Closed { phase, reply }),
+            Ok(_) => Err(ClientError::Protocol { phase, text: "a reply that nobody asked for".into() }),
+            Err(error) => Err(not_smtp(phase, error)),
+        }
+    }
+
+    async fn command(&mut self, phase: Phase, line: &str) -> Result<Reply, ClientError> {
+        self.write(phase, &[line.as_bytes()]).await?;
+        self.read_reply(phase).await
+    }
+
+    /// A reply; 421 is the end of the connection (RFC 5321 3.8).
+    async fn read_reply(&mut self, phase: Phase) -> Result<Reply, ClientError> {
+        let reply = self.read_any_reply(phase).await?;
+        if reply.code() == 421 {
+            self.state = State::Closed;
+            return Err(ClientError::Closed { phase, reply });
+        }
+        Ok(reply)
+    }
+
+    async fn read_any_reply(&mut self, phase: Phase) -> Result<Reply, ClientError> {
+        let wait = Duration::from_millis(self.wait_ms(phase));
+        let lost = |source| ClientError::Lost { phase, source };
+        let reading = async {
+            loop {
+                if let Some(reply) = self.parser.next_reply().map_err(|error| not_smtp(phase, error))? {
+                    return Ok(reply);
+                }
+                let stream = self.stream.as_mut().ok_or_else(|| lost(io::ErrorKind::NotConnected.into()))?;
+                match stream.read(&mut self.buffer).await.map_err(lost)? {
+                    0 => return Err(lost(io::ErrorKind::UnexpectedEof.into())),
+                    count => self.parser.feed(&self.buffer[..count]),
+                }
+            }
+        };
+        timeout(wait, reading).await.unwrap_or(Err(ClientError::Timeout { phase }))
+    }
+
+    async fn write(&mut self, phase: Phase, slices: &[&[u8]]) -> Result<(), ClientError> {
+        self.write_slices(phase, slices).await?;
+        self.flush(phase).await
+    }
+
+    /// Writes all; each block has the phase's time.
+    async fn write_slices(&mut self, phase: Phase, slices: &[&[u8]]) -> Result<(), ClientError> {
+        let wait = Duration::from_millis(self.wait_ms(phase));
+        let lost = |source| ClientError::Lost { phase, source };
+        let stream = self.stream.as_mut().ok_or_else(|| lost(io::ErrorKind::NotConnected.into()))?;
+        let mut slices: Vec<IoSlice<'_>> = slices.iter().map(|slice| IoSlice::new(slice)).collect();
+        let mut rest = &mut slices[..];
+        IoSlice::advance_slices(&mut rest, 0);
+        while !rest.is_empty() {
+            let written = timeout(wait, stream.write_vectored(rest)).await;
+            match written.map_err(|_| ClientError::Timeout { phase })?.map_err(lost)? {
+                0 => return Err(lost(io::ErrorKind::WriteZero.into())),
+                count => IoSlice::advance_slices(&mut rest, count),
+            }
+        }
+        Ok(())
+    }
+
+    async fn flush(&mut self, phase: Phase) -> Result<(), ClientError> {
+        let wait = Duration::from_millis(self.wait_ms(phase));
+        let lost = |source| ClientError::Lost { phase, source };
+        let stream = self.stream.as_mut().ok_or_else(|| lost(io::ErrorKind::NotConnected.into()))?;
+        let flushed = timeout(wait, stream.flush()).await;
+        flushed.map_err(|_| ClientError::Timeout { phase })?.map_err(lost)
+    }
+
+    fn wait_ms(&self, phase: Phase) -> u64 {
+        let timeouts = &self.config.timeouts;
+        match phase {
+            Phase::Connect => timeouts.connect_ms,
+            Phase::Greeting => timeouts.greeting_ms,
+            Phase::Hello | Phase::StartTls | Phase::Reset => timeouts.command_ms,
+            Phase::Mail => timeouts.mail_ms,
+            Phase::Rcpt => timeouts.rcpt_ms,
+            Phase::DataStart => timeouts.data_start_ms,
+            Phase::DataBlock => timeouts.data_block_ms,
+            Phase::DataEnd => timeouts.data_end_ms,
+            Phase::Quit => timeouts.quit_ms,
+        }
+    }
+}
+
+/// The replies of one transaction as they come.
+#[derive(Default)]
+struct Said {
+    mail: Option<Reply>,
+    recipients: Vec<Reply>,
+    data: Option<Reply>,
+}
+
+impl Said {
+    fn hear(&mut self, phase: Phase, reply: Reply) -> Result<(), ClientError> {
+        match phase {
+            Phase::Mail => self.mail = Some(reply),
+            Phase::Rcpt => self.recipients.push(reply),
+            Phase::DataStart => self.data = Some(reply),
+            phase => return expect_completion(phase, reply),
+        }
+        Ok(())
+    }
+
+    fn is_mail_refused(&self) -> bool {
+        self.mail.as_ref().is_some_and(|reply| !reply.is_completion())
+    }
+
+    fn is_anyone_accepted(&self) -> bool {
+        !self.is_mail_refused() && self.recipients.iter().any(Reply::is_completion)
+    }
+
+    /// Whether the rest of the commands can only be refused.
+    fn is_hopeless(&self, next: &[(Phase, String)]) -> bool {
+        let is_data_next = next.first().is_some_and(|(phase, _)| *phase == Phase::DataStart);
+        self.is_mail_refused() || (is_data_next && !self.is_anyone_accepted())
+    }
+
+    fn outcome(self, mail: &Mail<'_>, data: Option<Reply>) -> Outcome {
+        let refusal = self.mail.filter(|reply| !reply.is_completion());
+        let recipients = match refusal {
+            Some(refusal) => mail.recipients.iter().map(|to| (to.clone(), refusal.clone())).collect(),
+            None => mail.recipients.iter().cloned().zip(self.recipients).collect(),
+        };
+        Outcome { recipients, data }
+    }
+}
+
+fn expect_completion(phase: Phase, reply: Reply) -> Result<(), ClientError> {
+    match reply.is_completion() {
+        true => Ok(()),
+        false => Err(ClientError::Protocol { phase, text: format!("answered {reply}") }),
+    }
+}
+
+fn not_smtp(phase: Phase, error: ReplyError) -> ClientError {
+    ClientError::Protocol { phase, text: error.to_string() }
+}
+
+async fn connect_tcp(addr: SocketAddr, config: &ClientConfig) -> Result<TcpStream, ClientError> {
+    let connecting = async {
+        let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        if let Some(ip) = config.source_ip {
+            socket.bind(SocketAddr::new(ip, 0))?;
+        }
+        let stream = socket.connect(addr).await?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    };
+    let wait = Duration::from_millis(config.timeouts.connect_ms);
+    match timeout(wait, connecting).await {
+        Ok(connected) => connected.map_err(ClientError::Connect),
+        Err(_) => Err(ClientError::Timeout { phase: Phase::Connect }),
+    }
+}
