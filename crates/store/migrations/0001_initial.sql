@@ -99,11 +99,13 @@ CREATE TABLE copy (
   id BIGINT PRIMARY KEY, organisation_id BIGINT NOT NULL, message_id BIGINT NOT NULL, received_message_id BIGINT,
   campaign_id BIGINT, person_id BIGINT, recipient TEXT NOT NULL,
   place TEXT NOT NULL, place_detail TEXT NOT NULL DEFAULT '', last_event TEXT NOT NULL, last_event_at BIGINT NOT NULL,
-  place_at BIGINT NOT NULL, disposition TEXT, policy TEXT, decision TEXT, created_at BIGINT NOT NULL
+  place_at BIGINT NOT NULL, evidence_at BIGINT NOT NULL DEFAULT 0, -- the newest effective_at of any event
+  disposition TEXT, policy TEXT, decision TEXT, created_at BIGINT NOT NULL
 );
 CREATE INDEX copy_by_message ON copy (message_id);
 CREATE INDEX copy_by_received ON copy (received_message_id);
 CREATE INDEX copy_by_campaign ON copy (campaign_id, place, id);
+CREATE INDEX copy_in_campaign ON copy (campaign_id, id);
 CREATE INDEX copy_by_recipient ON copy (organisation_id, recipient, id);
 CREATE INDEX copy_by_place ON copy (organisation_id, place, id);
 -- "Exactly once" between our own ends: the first arrival of a campaign copy owns this row.
@@ -138,7 +140,10 @@ CREATE TABLE mail_item (
   keywords TEXT NOT NULL DEFAULT '[]', safety_tip TEXT NOT NULL DEFAULT ''
 );
 CREATE UNIQUE INDEX mail_item_by_uid ON mail_item (folder_id, uid);
-CREATE INDEX mail_item_by_copy ON mail_item (copy_id);
+-- A copy lies in a mailbox at most once, whoever delivers, releases or restores it.
+CREATE UNIQUE INDEX mail_item_by_copy ON mail_item (copy_id);
+CREATE INDEX mail_item_by_message ON mail_item (message_id);
+CREATE INDEX mail_item_by_folder ON mail_item (folder_id, internal_at, id);
 CREATE INDEX mail_item_by_mailbox ON mail_item (mailbox_id, internal_at, id);
 
 -- ---------------------------------------------------------------- quarantine
@@ -171,6 +176,9 @@ CREATE TABLE delivery (
 CREATE INDEX delivery_by_due ON delivery (state, next_try_at, id);
 CREATE INDEX delivery_by_campaign ON delivery (campaign_id, state);
 CREATE INDEX delivery_by_copy ON delivery (copy_id);
+CREATE INDEX delivery_by_owner ON delivery (lease_owner, state) WHERE lease_owner <> '';
+CREATE INDEX delivery_in_queue ON delivery (organisation_id, state, recipient_domain, id)
+  WHERE state IN ('due', 'leased', 'held');
 
 -- ---------------------------------------------------------------- campaigns
 -- state: draft, sending, paused, sent, cancelled. tracking: anonymous, individual, overall, off. content_type: mjml, html.
@@ -250,10 +258,12 @@ CREATE INDEX job_by_state ON job (state, id);
 CREATE INDEX job_by_cause ON job (cause_id, id);
 
 -- ---------------------------------------------------------------- incidents
--- status: open, identified, monitoring, resolved. cause_kind: change, unknown. One incident per (cause_kind, cause_id).
+-- status: open, identified, monitoring, resolved. cause_kind: change, unknown (cause_id: a stable hash of its words).
+-- One incident per (cause_kind, cause_id). progress: what the updates have said already, so that none is written twice.
 CREATE TABLE incident (
   id BIGINT PRIMARY KEY, organisation_id BIGINT NOT NULL, cause_kind TEXT NOT NULL, cause_id BIGINT NOT NULL,
-  title TEXT NOT NULL, status TEXT NOT NULL, cause TEXT NOT NULL, impact_count BIGINT NOT NULL DEFAULT 0,
+  title TEXT NOT NULL, status TEXT NOT NULL, cause TEXT NOT NULL, progress TEXT NOT NULL DEFAULT '{}',
+  impact_count BIGINT NOT NULL DEFAULT 0,
   peak_count BIGINT NOT NULL DEFAULT 0, opened_at BIGINT NOT NULL, resolved_at BIGINT, updated_at BIGINT NOT NULL
 );
 CREATE UNIQUE INDEX incident_by_cause ON incident (organisation_id, cause_kind, cause_id);

@@ -64,6 +64,8 @@ struct State {
     place_detail: String,
     last_event_at: i64,
     place_at: i64,
+    /// The newest effective_at folded in; an event before it is late and makes all fold again.
+    evidence_at: i64,
     untouched: bool,
 }
 
@@ -114,7 +116,7 @@ impl Tx {
             let state = states
                 .get_mut(&event.copy_id)
                 .ok_or_else(|| StoreError::Conflict(format!("no copy {}", event.copy_id)))?;
-            if event.effective_at.as_micros() < state.last_event_at {
+            if event.effective_at.as_micros() < state.evidence_at {
                 *state = self.refold(event.copy_id).await?; // late evidence: the order of (effective_at, id) decides
             } else {
                 state.step(event.kind, event.place, &event.place_detail, event.effective_at.as_micros());
@@ -128,6 +130,7 @@ impl Tx {
                 last_event.as_str(),
                 state.last_event_at,
                 state.place_at,
+                state.evidence_at,
                 *copy_id
             ];
             self.execute("copy.set_whereabouts", &row).await?;
@@ -147,6 +150,7 @@ impl Tx {
                 place_detail: row.text("place_detail")?.to_owned(),
                 last_event_at: row.int("last_event_at")?,
                 place_at: row.int("place_at")?,
+                evidence_at: row.int("evidence_at")?,
                 untouched: true,
             };
             states.insert(row.id("id")?, state);
@@ -178,6 +182,7 @@ impl State {
         if after != before || kind.last_event() == Some(after.last_event) {
             self.last_event_at = self.last_event_at.max(at);
         }
+        self.evidence_at = self.evidence_at.max(at);
         self.whereabouts = after;
         self.untouched = false;
     }
@@ -198,6 +203,7 @@ fn fold(rows: &[Row]) -> Result<Option<State>, StoreError> {
                     place_detail: detail.to_owned(),
                     last_event_at: at,
                     place_at: at,
+                    evidence_at: at,
                     untouched: false,
                 });
             }

@@ -26,7 +26,7 @@ use model::{Clock, IdSource, Timestamp};
 pub use bodies::{BodyRef, PackInfo};
 pub use bus::{Bus, Notice, Topic};
 pub use commit::{Op, Submission};
-pub use db::Tx;
+pub use db::{Tx, create_postgres_database, drop_postgres_database};
 pub use error::{Severity, StoreError};
 pub use ledger::NewEvent;
 pub use migrate::SCHEMA_VERSION;
