@@ -1,0 +1,331 @@
+//! Fields that a receiving host adds, and foreign ones that it must not believe.
+//!
+//! Whatever a peer chose (its EHLO name, an address, a signature's domain) is cleaned before it is written: no value
+//! can begin another field. Every function returns whole fields, folded, ended by CRLF.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+use model::{Address, AuthFacts, AuthResult, Disposition, Envelope, Facts, Timestamp, Verdict, VerdictClass};
+
+use crate::Limits;
+use crate::field::{Field, Section};
+
+/// The field of [`antispam_report`]; the name is the one that analysts' tools read.
+pub const ANTISPAM_REPORT: &str = "X-Forefront-Antispam-Report";
+/// The field of [`bulk_report`].
+pub const BULK_REPORT: &str = "X-Microsoft-Antispam";
+
+/// Characters kept of a value that a peer chose.
+const PEER_VALUE_CHARS_MAX: usize = 255;
+
+/// The parts of a Received field (RFC 5321 4.4).
+#[derive(Debug, Clone, Copy)]
+pub struct Received<'a> {
+    /// How the message came.
+    pub envelope: &'a Envelope,
+    /// Our host name.
+    pub by: &'a str,
+    /// The id that our reply named.
+    pub id: &'a str,
+    /// When.
+    pub at: Timestamp,
+    /// The only recipient; `None` when there are several (RFC 5321 7.6 keeps them from each other).
+    pub recipient: Option<&'a Address>,
+}
+
+/// A Received field.
+pub fn received(parts: &Received<'_>) -> String {
+    let client = &parts.envelope.client;
+    let protocol = match (client.esmtp, client.tls.is_some()) {
+        (true, true) => "ESMTPS",
+        (true, false) => "ESMTP",
+        (false, _) => "SMTP",
+    };
+    let tls = client.tls.as_ref().map_or(String::new(), |tls| {
+        format!("\r\n\t(version={} cipher={})", host_like(&tls.version), host_like(&tls.cipher))
+    });
+    let recipient =
+        parts.recipient.map_or(String::new(), |address| format!("\r\n\tfor <{}>", one_line(&address.to_string())));
+    format!(
+        "Received: from {} ({})\r\n\tby {} with {protocol} id {}{tls}{recipient};\r\n\t{}\r\n",
+        host_like(&client.helo),
+        address_literal(client.ip),
+        host_like(parts.by),
+        host_like(parts.id),
+        parts.at.to_rfc5322(),
+    )
+}
+
+fn address_literal(ip: IpAddr) -> String {
+    match ip {
+        IpAddr::V4(ip) => format!("[{ip}]"),
+        IpAddr::V6(ip) => format!("[IPv6:{ip}]"),
+    }
+}
+
+/// An Authentication-Results field (RFC 8601) of the host `authserv_id`.
+pub fn authentication_results(authserv_id: &str, auth: &AuthFacts, envelope: &Envelope) -> String {
+    let mut results = Vec::new();
+    let identity = match envelope.reverse_path.address() {
+        Some(address) => format!("smtp.mailfrom={}", pvalue(&address.to_string())),
+        None => format!("smtp.helo={}", pvalue(&envelope.client.helo)),
+    };
+    results.push(format!("spf={} {identity}", auth.spf));
+    for dkim in &auth.dkim {
+        results.push(format!(
+            "dkim={} header.d={} header.s={}",
+            dkim.result,
+            pvalue(&dkim.domain),
+            pvalue(&dkim.selector)
+        ));
+    }
+    if auth.dkim.is_empty() {
+        results.push("dkim=none".into());
+    }
+    let domain = if auth.dmarc_domain.is_empty() {
+        String::new()
+    } else {
+        format!(" header.from={}", pvalue(&auth.dmarc_domain))
+    };
+    let policy = if auth.dmarc == AuthResult::None { String::new() } else { format!(" (p={})", auth.dmarc_policy) };
+    results.push(format!("dmarc={}{policy}{domain}", auth.dmarc));
+    if auth.arc != AuthResult::None {
+        results.push(format!("arc={}", auth.arc));
+    }
+    format!("Authentication-Results: {};\r\n\t{}\r\n", host_like(authserv_id), results.join(";\r\n\t"))
+}
+
+/// The report that analysts know: `CIP:..;CTRY:;LANG:;SCL:..;SRV:;IPV:NLI;SFV:..;H:..;PTR:;CAT:..;SFTY:;DIR:INB;`.
+/// What is not known here (country, language, PTR) stays empty.
+pub fn antispam_report(facts: &Facts, verdict: &Verdict, disposition: &Disposition) -> String {
+    let (category, level) = match verdict.class {
+        VerdictClass::Malware => ("MALW", 9),
+        VerdictClass::HighConfidencePhish => ("HPHSH", 9),
+        VerdictClass::Phish => ("PHSH", 8),
+        VerdictClass::Spoof => ("SPOOF", 6),
+        VerdictClass::Impersonation => ("UIMP", 6),
+        VerdictClass::HighConfidenceSpam => ("HSPM", 9),
+        VerdictClass::Spam => ("SPM", 5),
+        VerdictClass::Bulk => ("BULK", 6),
+        VerdictClass::Clean => ("NONE", 1),
+    };
+    let allowed = !verdict.allowed_by.is_empty();
+    let filtered = match disposition {
+        Disposition::Deliver | Disposition::Redirect { .. } => false,
+        Disposition::Junk | Disposition::Quarantine | Disposition::Reject | Disposition::Drop => true,
+    };
+    let level = if allowed && !filtered { -1 } else { level };
+    let filter_verdict = match (allowed, filtered) {
+        (true, false) => "SKA",
+        (_, true) if verdict.class != VerdictClass::Clean => "SPM",
+        _ => "NSPM",
+    };
+    let safety = if verdict.class == VerdictClass::Impersonation { "9.20" } else { "" };
+    let bulk = if verdict.class == VerdictClass::Bulk { "BULK" } else { "" };
+    format!(
+        "{ANTISPAM_REPORT}: CIP:{};CTRY:;LANG:;SCL:{level};SRV:{bulk};IPV:NLI;\r\n\tSFV:{filter_verdict};H:{};PTR:;CAT:{category};\
+         SFTY:{safety};DIR:INB;\r\n",
+        facts.client_ip,
+        host_like(&facts.helo),
+    )
+}
+
+/// `X-Microsoft-Antispam: BCL:n;` with the bulk level, 0 to 9.
+pub fn bulk_report(verdict: &Verdict) -> String {
+    format!("{BULK_REPORT}: BCL:{};\r\n", verdict.bulk_level.min(9))
+}
+
+/// The message without Authentication-Results fields that claim to be ours (RFC 8601 section 5).
+pub fn remove_authentication_results<'a>(raw: &'a [u8], authserv_id: &str) -> Cow<'a, [u8]> {
+    remove_where(raw, |field| field.is("Authentication-Results") && claims(field.value, authserv_id))
+}
+
+/// The message without the fields of these names.
+pub fn remove_fields<'a>(raw: &'a [u8], names: &[&str]) -> Cow<'a, [u8]> {
+    remove_where(raw, |field| names.iter().any(|name| field.is(name)))
+}
+
+/// The first field of this name: unfolded, its encoded words decoded, at most 1,000 characters.
+pub fn field(raw: &[u8], name: &str) -> Option<String> {
+    let limits = Limits::default();
+    Section::read(raw, 0, &limits, |_| false).find(name).map(|field| field.text(&limits))
+}
+
+/// The bytes of the header section, without the empty line that ends it.
+pub fn section(raw: &[u8]) -> &[u8] {
+    let body_start = Section::read(raw, 0, &Limits::default(), |_| false).body_start;
+    let head = &raw[..body_start];
+    let empty_line = [&b"\r\n\r\n"[..], b"\n\n"].iter().find(|end| head.ends_with(end)).map_or(0, |end| end.len() / 2);
+    &head[..head.len() - empty_line]
+}
+
+fn remove_where(raw: &[u8], is_removed: impl Fn(&Field<'_>) -> bool) -> Cow<'_, [u8]> {
+    // Removing looks at every field, whatever the limit of reading is: an attacker must not hide one behind many.
+    let limits = Limits { fields_max: usize::MAX, ..Limits::default() };
+    let section = Section::read(raw, 0, &limits, |_| false);
+    if !section.fields.iter().any(&is_removed) {
+        return Cow::Borrowed(raw);
+    }
+    let mut out = Vec::with_capacity(raw.len());
+    let mut copied = 0;
+    for field in section.fields.iter().filter(|field| is_removed(field)) {
+        out.extend_from_slice(&raw[copied..field.start]);
+        copied = field.start + field.name.len() + 1 + field.value.len();
+    }
+    out.extend_from_slice(&raw[copied..]);
+    Cow::Owned(out)
+}
+
+/// Whether an Authentication-Results value names `authserv_id`, past comments and quotes (RFC 8601 2.2).
+fn claims(value: &[u8], authserv_id: &str) -> bool {
+    let mut depth = 0_usize;
+    let mut name = String::new();
+    let mut escaped = false;
+    for c in String::from_utf8_lossy(value).chars().take(4 * PEER_VALUE_CHARS_MAX) {
+        match c {
+            _ if std::mem::take(&mut escaped) => name.extend((depth == 0).then_some(c)),
+            '\\' => escaped = true,
+            '(' => depth += 1,
+            ')' => depth = depth.saturating_sub(1),
+            _ if depth > 0 => {}
+            ';' => break,
+            '"' => {}
+            c if c.is_whitespace() && name.is_empty() => {}
+            c if c.is_whitespace() => break,
+            c => name.push(c),
+        }
+    }
+    name.trim_end_matches('.').eq_ignore_ascii_case(authserv_id.trim_end_matches('.'))
+}
+
+/// A name that a peer chose, as it may stand bare in a field: anything but host characters becomes `?`.
+fn host_like(text: &str) -> String {
+    let clean = |c: char| if c.is_ascii_alphanumeric() || ".-_:[]".contains(c) { c } else { '?' };
+    let text: String = text.chars().take(PEER_VALUE_CHARS_MAX).map(clean).collect();
+    if text.is_empty() { "unknown".into() } else { text }
+}
+
+fn one_line(text: &str) -> String {
+    text.chars().take(2 * PEER_VALUE_CHARS_MAX).map(|c| if c.is_control() { '?' } else { c }).collect()
+}
+
+/// A property's value (RFC 8601 2.2): bare when it is a token or an address, else a quoted string.
+fn pvalue(text: &str) -> String {
+    let text = one_line(text);
+    let bare = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-/^_`{|}~.@".contains(c);
+    if !text.is_empty() && text.chars().all(bare) {
+        return text;
+    }
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::{BodyType, ClientInfo, Confidence, DkimFact, DmarcPolicy, RuleSetId, TlsInfo};
+
+    fn envelope(helo: &str, reverse_path: &str) -> Envelope {
+        Envelope {
+            reverse_path: reverse_path.parse().unwrap(),
+            forward_paths: vec![Address::parse("bob@contoso.example").unwrap()],
+            body_type: BodyType::SevenBit,
+            declared_size_bytes: None,
+            client: ClientInfo {
+                ip: "192.0.2.1".parse().unwrap(),
+                helo: helo.into(),
+                esmtp: true,
+                tls: Some(TlsInfo { version: "TLSv1.3".into(), cipher: "TLS13_AES_256_GCM_SHA384".into() }),
+            },
+        }
+    }
+
+    #[test]
+    fn received_holds_no_injection() {
+        let envelope = envelope("evil\r\nX-Injected: yes (", "ada@fabrikam.example");
+        let field = received(&Received {
+            envelope: &envelope,
+            by: "mx.contoso.example",
+            id: "42",
+            at: Timestamp::from_micros(1_710_410_043_000_000),
+            recipient: envelope.forward_paths.first(),
+        });
+        assert_eq!(
+            field,
+            "Received: from evil??X-Injected:?yes?? ([192.0.2.1])\r\n\tby mx.contoso.example with ESMTPS id 42\r\n\t\
+             (version=TLSv1.3 cipher=TLS13_AES_256_GCM_SHA384)\r\n\tfor <bob@contoso.example>;\r\n\t\
+             Thu, 14 Mar 2024 09:54:03 +0000\r\n"
+        );
+    }
+
+    #[test]
+    fn results_are_escaped() {
+        let auth = AuthFacts {
+            spf: AuthResult::Pass,
+            dkim: vec![DkimFact { result: AuthResult::Fail, domain: "a;b\r\nX: y".into(), selector: "s".into() }],
+            dmarc: AuthResult::Fail,
+            dmarc_policy: DmarcPolicy::Reject,
+            dmarc_domain: "fabrikam.example".into(),
+            ..AuthFacts::default()
+        };
+        assert_eq!(
+            authentication_results("mx.contoso.example", &auth, &envelope("h", "\"a b\"@fabrikam.example")),
+            "Authentication-Results: mx.contoso.example;\r\n\tspf=pass smtp.mailfrom=\"\\\"a b\\\"@fabrikam.example\";\r\n\t\
+             dkim=fail header.d=\"a;b??X: y\" header.s=s;\r\n\tdmarc=fail (p=reject) header.from=fabrikam.example\r\n"
+        );
+        assert_eq!(
+            authentication_results("mx", &AuthFacts::default(), &envelope("h.example", "")),
+            "Authentication-Results: mx;\r\n\tspf=none smtp.helo=h.example;\r\n\tdkim=none;\r\n\tdmarc=none\r\n"
+        );
+    }
+
+    #[test]
+    fn foreign_results_in_our_name_go() {
+        let raw = b"Authentication-Results: other.example; spf=pass\r\nAuthentication-results : (c)\r\n \"MX.Contoso.Example\" 1;\r\n\
+                    \tdkim=pass\r\nSubject: x\r\nauthentication-results:mx.contoso.example; none\r\n\r\nAuthentication-Results: mx.contoso.example\r\n";
+        let expect = b"Authentication-Results: other.example; spf=pass\r\nSubject: x\r\n\r\nAuthentication-Results: mx.contoso.example\r\n";
+        assert_eq!(remove_authentication_results(raw, "mx.contoso.example").as_ref(), expect);
+        assert!(matches!(remove_authentication_results(expect, "mx.contoso.example"), Cow::Borrowed(_)));
+        assert_eq!(remove_fields(b"A: 1\r\nb: 2\r\n 3\r\nC: 4\r\n\r\n", &["B"]).as_ref(), b"A: 1\r\nC: 4\r\n\r\n");
+    }
+
+    #[test]
+    fn fields_are_read() {
+        let raw = b"Subject: =?utf-8?q?B=C3=BCcher?=\r\n folded\r\nX-A: 1\r\n\r\nSubject: no\r\n";
+        assert_eq!(field(raw, "subject").as_deref(), Some("B\u{fc}cher folded"));
+        assert_eq!(field(raw, "x-b"), None);
+        assert_eq!(section(raw), &raw[..raw.len() - 15]);
+    }
+
+    #[test]
+    fn report() {
+        let facts =
+            Facts { client_ip: "198.51.100.50".parse().unwrap(), helo: "mail.example".into(), ..Facts::default() };
+        let mut verdict = Verdict {
+            class: VerdictClass::Clean,
+            confidence: Confidence::Normal,
+            signals: Vec::new(),
+            bulk_level: 3,
+            allowed_by: Vec::new(),
+            rule_set_id: RuleSetId(1),
+        };
+        let mut check = |class, allowed: bool, disposition: Disposition, part: &str| {
+            verdict.class = class;
+            verdict.allowed_by = if allowed { vec!["entry".into()] } else { Vec::new() };
+            let report = antispam_report(&facts, &verdict, &disposition);
+            assert!(report.starts_with("X-Forefront-Antispam-Report: CIP:198.51.100.50;CTRY:;LANG:;SCL:"), "{report}");
+            assert!(report.replace("\r\n\t", "").contains(part), "{report} {part}");
+        };
+        let clean = "SCL:1;SRV:;IPV:NLI;SFV:NSPM;H:mail.example;PTR:;CAT:NONE;SFTY:;DIR:INB;\r\n";
+        check(VerdictClass::Clean, false, Disposition::Deliver, clean);
+        check(
+            VerdictClass::Phish,
+            false,
+            Disposition::Quarantine,
+            "SCL:8;SRV:;IPV:NLI;SFV:SPM;H:mail.example;PTR:;CAT:PHSH",
+        );
+        check(VerdictClass::Bulk, true, Disposition::Deliver, "SCL:-1;SRV:BULK;IPV:NLI;SFV:SKA;");
+        check(VerdictClass::Impersonation, false, Disposition::Junk, "CAT:UIMP;SFTY:9.20;");
+        assert_eq!(bulk_report(&verdict), "X-Microsoft-Antispam: BCL:3;\r\n");
+    }
+}
