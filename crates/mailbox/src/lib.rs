@@ -1,1 +1,27 @@
-//! mailbox
+//! Where mail lands: the contract that any mailbox system behind Landfall fulfils, and the embedded one.
+//!
+//! - [`Mailbox`] is the seam: deliver a copy, find it, take it out with a [`Snapshot`], put it back as it was.
+//!   [`contract::mailbox_contract`] is the suite that every connector passes.
+//! - [`Embedded`] keeps mail in rows of the store. [`deliver_ops`] gives the rows of a delivery for a group commit;
+//!   [`take_out`], [`put_back`] and [`deliver_many`] work on hundreds of copies inside the caller's transaction, so that
+//!   the copies, what is remembered of them and their events move together or not at all.
+//! - [`owner`](Embedded::folders) functions are what a mailbox's owner does: folders, items, flags, moving, deleting.
+//!
+//! Nothing here knows verdicts, policies or quarantine.
+
+mod bulk;
+mod connector;
+pub mod contract;
+mod embedded;
+mod error;
+mod folder;
+mod owner;
+
+pub use bulk::{deliver_many, deliver_ops, put_back, take_out};
+pub use connector::{Delivery, Found, Landed, Locator, Mailbox, PutBack, Snapshot, TakenOut};
+pub use embedded::Embedded;
+pub use error::{MailboxError, Severity};
+pub use folder::{FolderRole, NewFolder, PERSONAL_FOLDERS};
+pub use owner::{
+    Deleted, FlagChange, Folder, ITEMS_PAGE_MAX, Item, ItemPosition, ItemSummary, KEYWORDS_MAX, MailboxInfo, Moved,
+};

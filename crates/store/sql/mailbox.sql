@@ -34,13 +34,6 @@ SELECT CAST($1 AS BIGINT), f.mailbox_id, f.id, f.uid_next - 1, CAST($2 AS BIGINT
 FROM folder f WHERE f.mailbox_id = $6 AND f.role = $7
 ON CONFLICT (copy_id) DO NOTHING
 
--- name: deliver @sqlite
--- SQLite needs WHERE before ON CONFLICT, which is there, and would read "ON" as a join otherwise.
-INSERT INTO mail_item (id, mailbox_id, folder_id, uid, copy_id, message_id, internal_at, safety_tip)
-SELECT $1, f.mailbox_id, f.id, f.uid_next - 1, $2, $3, $4, $5
-FROM folder f WHERE f.mailbox_id = $6 AND f.role = $7
-ON CONFLICT (copy_id) DO NOTHING
-
 -- name: insert_item
 INSERT INTO mail_item (id, mailbox_id, folder_id, uid, copy_id, message_id, internal_at, seen, flagged, answered, keywords,
   safety_tip)

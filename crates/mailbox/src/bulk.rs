@@ -1,0 +1,285 @@
+//! The embedded mailbox's building blocks: hundreds of copies in a handful of statements, inside the caller's transaction.
+//!
+//! On PostgreSQL the uid of a folder is given out under the folder's row lock. Locks are taken in one order: copies by
+//! id (the caller's, through `copy.lock_many`), folders by id, items. A group commit takes folder locks in the order of
+//! its submissions; should it meet a bulk operation the wrong way round, the database ends one of the two as passing
+//! ([`store::Severity::Transient`]) and its caller tries again.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use model::{CopyId, FolderId, MailboxId};
+use serde_json::json;
+use store::{Op, Row, StoreError, Tx, Value, values};
+
+use crate::folder::{NAME_BYTES_MAX, NewFolder};
+use crate::{Delivery, FolderRole, Landed, MailboxError, PutBack, Snapshot, TakenOut};
+
+/// The two operations of one delivery for a group commit: the folder gives a uid, the item takes it.
+///
+/// Both are guarded: a mailbox without such a folder and a copy that lies in a mailbox already are conflicts, and the
+/// whole submission stores nothing.
+pub fn deliver_ops(delivery: &Delivery) -> Vec<Op> {
+    let role = delivery.role.as_str();
+    let item = values![
+        delivery.item_id,
+        delivery.copy_id,
+        delivery.message_id,
+        delivery.internal_at,
+        &delivery.safety_tip,
+        delivery.mailbox_id,
+        role
+    ];
+    vec![
+        Op::Guarded("mailbox.bump_role", values![delivery.mailbox_id, role].to_vec()),
+        Op::Guarded("mailbox.deliver", item.to_vec()),
+    ]
+}
+
+/// Delivers many copies now. As [`put_back`] with the snapshot of mail that has just arrived.
+///
+/// # Errors
+/// [`MailboxError::NotFound`] when a mailbox does not exist; roll back then.
+pub async fn deliver_many(tx: &mut Tx, deliveries: &[Delivery]) -> Result<Vec<Landed>, MailboxError> {
+    let items: Vec<PutBack> = deliveries
+        .iter()
+        .map(|d| PutBack {
+            copy_id: d.copy_id,
+            message_id: d.message_id,
+            snapshot: Snapshot {
+                folder: d.role.default_name().to_owned(),
+                folder_role: d.role,
+                safety_tip: d.safety_tip.clone(),
+                ..Snapshot::arriving(d.mailbox_id, d.internal_at)
+            },
+        })
+        .collect();
+    put_back(tx, &items).await
+}
+
+/// Takes copies out; gives those that were there. The caller holds the locks of the copies, keeps the snapshots and
+/// appends the events in the same transaction.
+pub async fn take_out(tx: &mut Tx, copy_ids: &[CopyId]) -> Result<Vec<TakenOut>, MailboxError> {
+    if copy_ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = tx.query("mailbox.lock_items_of_copies", &values![&id_list(copy_ids)]).await?;
+    let folder_ids: BTreeSet<FolderId> = rows.iter().map(|row| row.id("folder_id")).collect::<Result<_, _>>()?;
+    let folders: HashMap<FolderId, (String, FolderRole)> = tx
+        .query("mailbox.folders_by_id", &values![&id_list(&folder_ids)])
+        .await?
+        .iter()
+        .map(|row| Ok((row.id("id")?, (row.text("name")?.to_owned(), role_of(row, "role")?))))
+        .collect::<Result<_, StoreError>>()?;
+    let mut item_ids = Vec::with_capacity(rows.len());
+    let mut taken = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let folder_id: FolderId = row.id("folder_id")?;
+        let (name, role) = folders.get(&folder_id).ok_or(MailboxError::NotFound("folder"))?;
+        item_ids.push(row.int("id")?);
+        taken.push(TakenOut {
+            copy_id: row.id("copy_id")?,
+            message_id: row.id("message_id")?,
+            snapshot: snapshot_of(row, row.id("mailbox_id")?, name, *role)?,
+        });
+    }
+    tx.execute("mailbox.delete_items", &values![&serde_json::Value::from(item_ids)]).await?;
+    Ok(taken)
+}
+
+/// Puts copies back as their snapshots say, under new uids; gives where each of them is now, in the order given. A copy
+/// that is in a mailbox already stays as it is. A folder that is gone is created again.
+///
+/// # Errors
+/// [`MailboxError::NotFound`] when a mailbox does not exist; roll back then.
+pub async fn put_back(tx: &mut Tx, items: &[PutBack]) -> Result<Vec<Landed>, MailboxError> {
+    if items.is_empty() {
+        return Ok(Vec::new());
+    }
+    let folders = ensure_folders(tx, items).await?;
+    let there = items_there(tx, items).await?;
+    let mut wanted: BTreeMap<FolderId, Vec<&PutBack>> = BTreeMap::new();
+    let mut seen = BTreeSet::new();
+    for item in items.iter().filter(|i| !there.contains_key(&i.copy_id)) {
+        // A copy named twice is put back once.
+        if seen.insert(item.copy_id) {
+            wanted.entry(folders.of(&item.snapshot)?).or_default().push(item);
+        }
+    }
+    let mut uids = take_uids(tx, &wanted).await?;
+    let mut rows = Vec::with_capacity(seen.len());
+    let mut landed: HashMap<CopyId, Landed> = HashMap::with_capacity(items.len());
+    for (folder_id, copies) in &wanted {
+        let (name, role) = folders.named(*folder_id);
+        for item in copies {
+            let uid = uids.get_mut(folder_id).ok_or(MailboxError::NotFound("folder"))?;
+            rows.push(item_row(tx, item, *folder_id, *uid));
+            let mailbox_id = item.snapshot.mailbox_id;
+            let (folder, uid_now) = (name.to_owned(), *uid);
+            let (copy_id, folder_id) = (item.copy_id, *folder_id);
+            landed.insert(
+                copy_id,
+                Landed { copy_id, mailbox_id, folder_id, folder, role, uid: uid_now, was_there: false },
+            );
+            *uid += 1;
+        }
+    }
+    tx.insert_many("mailbox.insert_item", &rows).await?;
+    let of = |item: &PutBack| there.get(&item.copy_id).or(landed.get(&item.copy_id)).cloned();
+    items.iter().map(|item| of(item).ok_or(MailboxError::NotFound("copy"))).collect()
+}
+
+fn item_row(tx: &Tx, item: &PutBack, folder_id: FolderId, uid: i64) -> Vec<Value> {
+    let id: i64 = tx.store().next_id();
+    let s = &item.snapshot;
+    let keywords = json!(s.keywords);
+    values![
+        id,
+        s.mailbox_id,
+        folder_id,
+        uid,
+        item.copy_id,
+        item.message_id,
+        s.internal_at,
+        s.seen,
+        s.flagged,
+        s.answered,
+        &keywords,
+        &s.safety_tip
+    ]
+    .to_vec()
+}
+
+/// Gives out as many uids in each folder as it gets items: folder -> first uid.
+async fn take_uids<T>(
+    tx: &mut Tx,
+    wanted: &BTreeMap<FolderId, Vec<T>>,
+) -> Result<HashMap<FolderId, i64>, MailboxError> {
+    if wanted.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let mut first = HashMap::with_capacity(wanted.len());
+    let mut next = Vec::with_capacity(wanted.len());
+    for row in tx.query("mailbox.lock_folders", &values![&id_list(wanted.keys())]).await? {
+        let folder_id: FolderId = row.id("id")?;
+        let uid = row.int("uid_next")?;
+        let count = wanted.get(&folder_id).map_or(0, Vec::len);
+        first.insert(folder_id, uid);
+        next.push(json!([folder_id.0, uid + i64::try_from(count).unwrap_or(i64::MAX - uid)]));
+    }
+    tx.execute("mailbox.set_uid_next", &values![&serde_json::Value::from(next)]).await?;
+    Ok(first)
+}
+
+/// The copies that lie in a mailbox already.
+async fn items_there(tx: &mut Tx, items: &[PutBack]) -> Result<HashMap<CopyId, Landed>, MailboxError> {
+    let copy_ids: BTreeSet<CopyId> = items.iter().map(|i| i.copy_id).collect();
+    let rows = tx.query("mailbox.lock_items_of_copies", &values![&id_list(&copy_ids)]).await?;
+    if rows.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let folder_ids: BTreeSet<FolderId> = rows.iter().map(|row| row.id("folder_id")).collect::<Result<_, _>>()?;
+    let mut names = HashMap::new();
+    for row in tx.query("mailbox.folders_by_id", &values![&id_list(&folder_ids)]).await? {
+        names.insert(row.id::<FolderId>("id")?, (row.text("name")?.to_owned(), role_of(&row, "role")?));
+    }
+    let mut there = HashMap::with_capacity(rows.len());
+    for row in &rows {
+        let (copy_id, folder_id) = (row.id("copy_id")?, row.id("folder_id")?);
+        let (folder, role) = names.get(&folder_id).cloned().ok_or(MailboxError::NotFound("folder"))?;
+        let (mailbox_id, uid) = (row.id("mailbox_id")?, row.int("uid")?);
+        there.insert(copy_id, Landed { copy_id, mailbox_id, folder_id, folder, role, uid, was_there: true });
+    }
+    Ok(there)
+}
+
+/// The folders of some mailboxes, by role and by name.
+struct Folders {
+    by_role: HashMap<(MailboxId, FolderRole), FolderId>,
+    by_name: HashMap<(MailboxId, String), FolderId>,
+    names: HashMap<FolderId, (String, FolderRole)>,
+}
+
+impl Folders {
+    async fn read(tx: &mut Tx, mailbox_ids: &BTreeSet<MailboxId>) -> Result<Self, StoreError> {
+        let mut folders = Folders { by_role: HashMap::new(), by_name: HashMap::new(), names: HashMap::new() };
+        for row in tx.query("mailbox.folders_of_mailboxes", &values![&id_list(mailbox_ids)]).await? {
+            let (id, mailbox_id): (FolderId, MailboxId) = (row.id("id")?, row.id("mailbox_id")?);
+            let (name, role) = (row.text("name")?.to_owned(), role_of(&row, "role")?);
+            if role != FolderRole::Own {
+                folders.by_role.insert((mailbox_id, role), id);
+            }
+            folders.by_name.insert((mailbox_id, name.clone()), id);
+            folders.names.insert(id, (name, role));
+        }
+        Ok(folders)
+    }
+
+    fn find(&self, snapshot: &Snapshot) -> Option<FolderId> {
+        let by_role = self.by_role.get(&(snapshot.mailbox_id, snapshot.folder_role));
+        by_role.or_else(|| self.by_name.get(&(snapshot.mailbox_id, snapshot.folder.clone()))).copied()
+    }
+
+    fn of(&self, snapshot: &Snapshot) -> Result<FolderId, MailboxError> {
+        self.find(snapshot).ok_or(MailboxError::NotFound("folder"))
+    }
+
+    fn named(&self, folder_id: FolderId) -> (&str, FolderRole) {
+        self.names.get(&folder_id).map_or(("", FolderRole::Own), |(name, role)| (name, *role))
+    }
+}
+
+/// The folders that the snapshots name; those that are gone are created again.
+async fn ensure_folders(tx: &mut Tx, items: &[PutBack]) -> Result<Folders, MailboxError> {
+    let mailbox_ids: BTreeSet<MailboxId> = items.iter().map(|i| i.snapshot.mailbox_id).collect();
+    let folders = Folders::read(tx, &mailbox_ids).await?;
+    let missing: BTreeMap<(MailboxId, &str), FolderRole> = items
+        .iter()
+        .filter(|i| folders.find(&i.snapshot).is_none())
+        .map(|i| ((i.snapshot.mailbox_id, i.snapshot.folder.as_str()), i.snapshot.folder_role))
+        .collect();
+    if missing.is_empty() {
+        return Ok(folders);
+    }
+    let mut rows = Vec::with_capacity(missing.len());
+    for ((mailbox_id, name), role) in missing {
+        if name.is_empty() || name.len() > NAME_BYTES_MAX {
+            return Err(MailboxError::FolderName("a snapshot names a folder that cannot exist"));
+        }
+        if tx.query_one("mailbox.by_id", &values![mailbox_id]).await?.is_none() {
+            return Err(MailboxError::NotFound("mailbox"));
+        }
+        let created_at = tx.store().now();
+        rows.push(NewFolder { id: tx.store().next_id(), mailbox_id, name: name.to_owned(), role, created_at }.row());
+    }
+    tx.insert_many("mailbox.insert_folder", &rows).await?;
+    Ok(Folders::read(tx, &mailbox_ids).await?)
+}
+
+pub(crate) fn snapshot_of(
+    row: &Row,
+    mailbox_id: MailboxId,
+    folder: &str,
+    folder_role: FolderRole,
+) -> Result<Snapshot, StoreError> {
+    Ok(Snapshot {
+        mailbox_id,
+        folder: folder.to_owned(),
+        folder_role,
+        seen: row.flag("seen")?,
+        flagged: row.flag("flagged")?,
+        answered: row.flag("answered")?,
+        keywords: row.json("keywords")?,
+        internal_at: row.at("internal_at")?,
+        safety_tip: row.text("safety_tip")?.to_owned(),
+    })
+}
+
+pub(crate) fn role_of(row: &Row, column: &str) -> Result<FolderRole, StoreError> {
+    let text = row.text(column)?;
+    FolderRole::parse(text)
+        .ok_or_else(|| StoreError::Column { column: column.into(), problem: format!("unknown folder role {text:?}") })
+}
+
+fn id_list<'a, I: Into<i64> + Copy + 'a>(ids: impl IntoIterator<Item = &'a I>) -> serde_json::Value {
+    ids.into_iter().map(|id| serde_json::Value::from((*id).into())).collect()
+}
