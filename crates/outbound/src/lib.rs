@@ -1,1 +1,36 @@
-//! outbound
+//! The outbound queue and the agent that empties it.
+//!
+//! A **delivery** is a row: one copy to be handed over to one host. Whoever has mail to send writes the message, the copy
+//! and its delivery in one transaction ([`delivery_ops`], [`queued_copy_ops`]) and announces `Topic::Delivery`. The
+//! [`Agent`] claims due rows by lease, groups them by route, keeps a bounded number of connections per route busy, and
+//! records what each host said: the row's state and the copy's event in one transaction.
+//!
+//! A delivery is attempted at least once. To a foreign host a second copy is possible when the end of DATA was unclear;
+//! that is noted on the copy (`may_be_double`). Between our own ends the signed copy id keeps it single.
+//!
+//! States move only through [`DeliveryState::advance`]; the SQL of `delivery.sql` guards each move with the state it
+//! starts from.
+
+mod agent;
+mod attempt;
+mod config;
+mod desk;
+mod error;
+mod lane;
+mod notify;
+mod queue;
+mod record;
+mod routes;
+mod schedule;
+mod state;
+
+pub use agent::Agent;
+pub use config::AgentConfig;
+pub use error::OutboundError;
+pub use queue::{
+    NewDelivery, QUEUE_PAGE_MAX, QueueFilter, QueueItem, QueueLine, campaign_counts, delete, delivery_ops, hold,
+    hold_campaign, queue_list, queue_summary, queued_copy_ops, resume_campaign, retry_now,
+};
+pub use routes::{RouteFailure, RouteKey, Routes, Target};
+pub use schedule::{FailureClass, RetryRule, RetrySchedule};
+pub use state::{DeliveryEvent, DeliveryState, IllegalDelivery};

@@ -27,14 +27,14 @@ RETURNING id
 -- name: claimed @postgres
 -- What an attempt needs, with the place of the body.
 SELECT d.id, d.organisation_id, d.copy_id, d.message_id, d.campaign_id, d.reverse_path, d.recipient, d.recipient_domain,
-  d.attempt_count, d.give_up_at, d.created_at, m.pack_id, m.body_offset, m.body_bytes, m.body_sha256, m.message_id_header
+  d.attempt_count, d.give_up_at, d.created_at, m.pack_id, m.body_offset, m.body_bytes, m.body_sha256
 FROM delivery d JOIN message m ON m.id = d.message_id
 WHERE d.id IN (SELECT CAST(value AS BIGINT) FROM json_array_elements_text(CAST($1 AS JSON)) AS t(value))
 ORDER BY d.id
 
 -- name: claimed
 SELECT d.id, d.organisation_id, d.copy_id, d.message_id, d.campaign_id, d.reverse_path, d.recipient, d.recipient_domain,
-  d.attempt_count, d.give_up_at, d.created_at, m.pack_id, m.body_offset, m.body_bytes, m.body_sha256, m.message_id_header
+  d.attempt_count, d.give_up_at, d.created_at, m.pack_id, m.body_offset, m.body_bytes, m.body_sha256
 FROM delivery d JOIN message m ON m.id = d.message_id
 WHERE d.id IN (SELECT value FROM json_each($1)) ORDER BY d.id
 

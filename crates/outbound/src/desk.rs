@@ -1,0 +1,198 @@
+//! What the agent has in memory: jobs waiting per route, and how many connections serve each.
+//!
+//! One lock, held for moments and never across an await. Everything here is bounded by `claimed_max` and
+//! `connections_max`.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use model::{Address, CampaignId, CopyId, DeliveryId, MessageId, OrganisationId, ReversePath, Timestamp};
+use store::BodyRef;
+use tokio::sync::Notify;
+
+use crate::{AgentConfig, RouteKey};
+
+/// A claimed delivery.
+#[derive(Debug, Clone)]
+pub(crate) struct Claimed {
+    pub(crate) id: DeliveryId,
+    pub(crate) organisation_id: OrganisationId,
+    pub(crate) copy_id: CopyId,
+    pub(crate) campaign_id: Option<CampaignId>,
+    /// `None`: the stored text is no address (a defect of whoever enqueued it).
+    pub(crate) recipient: Option<Address>,
+    pub(crate) recipient_domain: String,
+    pub(crate) attempt_count: i64,
+    pub(crate) give_up_at: Timestamp,
+    pub(crate) created_at: Timestamp,
+}
+
+/// One transaction to make: a message for some recipients on one route.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) message_id: MessageId,
+    pub(crate) reverse_path: ReversePath,
+    pub(crate) body: BodyRef,
+    pub(crate) deliveries: Vec<Claimed>,
+}
+
+#[derive(Default)]
+struct Route {
+    waiting: VecDeque<Job>,
+    lane_count: usize,
+    /// Lanes that have a connection.
+    connected_count: usize,
+    wake: Arc<Notify>,
+}
+
+#[derive(Default)]
+struct State {
+    routes: HashMap<RouteKey, Route>,
+    lane_count: usize,
+    claimed_count: usize,
+    by_domain: HashMap<String, usize>,
+}
+
+/// See the module.
+pub(crate) struct Desk {
+    state: Mutex<State>,
+    connections_max: usize,
+    route_connections_max: usize,
+    /// Told when there is room for more, or a lane ended.
+    pub(crate) room: Notify,
+}
+
+impl Desk {
+    pub(crate) fn new(config: &AgentConfig) -> Self {
+        Desk {
+            state: Mutex::new(State::default()),
+            connections_max: config.connections_max.max(1),
+            route_connections_max: config.route_connections_max.max(1),
+            room: Notify::new(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Deliveries in memory: waiting, being tried, or being recorded.
+    pub(crate) fn claimed_count(&self) -> usize {
+        self.state().claimed_count
+    }
+
+    /// Domains with `count_max` or more deliveries in memory.
+    pub(crate) fn full_domains(&self, count_max: usize) -> Vec<String> {
+        let state = self.state();
+        state.by_domain.iter().filter(|(_, count)| **count >= count_max).map(|(domain, _)| domain.clone()).collect()
+    }
+
+    pub(crate) fn add(&self, key: RouteKey, job: Job) {
+        let mut state = self.state();
+        state.claimed_count += job.deliveries.len();
+        for delivery in &job.deliveries {
+            *state.by_domain.entry(delivery.recipient_domain.clone()).or_default() += 1;
+        }
+        let route = state.routes.entry(key).or_default();
+        route.waiting.push_back(job);
+        route.wake.notify_one();
+    }
+
+    /// Deliveries that are recorded (or given back) leave.
+    pub(crate) fn leave(&self, deliveries: &[Claimed]) {
+        let mut state = self.state();
+        state.claimed_count -= deliveries.len();
+        for delivery in deliveries {
+            if let Some(count) = state.by_domain.get_mut(&delivery.recipient_domain) {
+                *count -= 1;
+                if *count == 0 {
+                    state.by_domain.remove(&delivery.recipient_domain);
+                }
+            }
+        }
+        drop(state);
+        self.room.notify_one();
+    }
+
+    /// The lanes to start now, one entry each; they count from here on.
+    pub(crate) fn lanes_wanted(&self) -> Vec<RouteKey> {
+        let mut guard = self.state();
+        let state = &mut *guard;
+        let mut wanted = Vec::new();
+        for (key, route) in &mut state.routes {
+            let most = route.waiting.len().min(self.route_connections_max);
+            while route.lane_count < most && state.lane_count < self.connections_max {
+                route.lane_count += 1;
+                state.lane_count += 1;
+                wanted.push(key.clone());
+            }
+        }
+        wanted
+    }
+
+    /// The next job of a route, or what to wait for.
+    pub(crate) fn take(&self, key: &RouteKey) -> Result<Job, Arc<Notify>> {
+        let mut state = self.state();
+        let route = state.routes.entry(key.clone()).or_default();
+        let job = route.waiting.pop_front().ok_or_else(|| route.wake.clone());
+        if !route.waiting.is_empty() {
+            route.wake.notify_one(); // one wake-up may stand for many jobs: pass it on
+        }
+        job
+    }
+
+    /// Whether other routes wait for a connection slot: then an idle lane gives its own up.
+    pub(crate) fn is_contended(&self) -> bool {
+        let state = self.state();
+        state.lane_count >= self.connections_max
+            && state.routes.values().any(|route| route.lane_count == 0 && !route.waiting.is_empty())
+    }
+
+    /// A lane ends. False: there is work again, it goes on.
+    pub(crate) fn end_lane(&self, key: &RouteKey, even_with_work: bool) -> bool {
+        let mut guard = self.state();
+        let state = &mut *guard;
+        let Some(route) = state.routes.get_mut(key) else { return true };
+        if !even_with_work && !route.waiting.is_empty() {
+            return false;
+        }
+        route.lane_count -= 1;
+        state.lane_count -= 1;
+        if route.lane_count == 0 && route.waiting.is_empty() {
+            state.routes.remove(key);
+        }
+        drop(guard);
+        self.room.notify_one();
+        true
+    }
+
+    pub(crate) fn connected(&self, key: &RouteKey, is_connected: bool) {
+        let mut state = self.state();
+        if let Some(route) = state.routes.get_mut(key) {
+            route.connected_count = if is_connected { route.connected_count + 1 } else { route.connected_count - 1 };
+        }
+    }
+
+    /// Everything that waits for a host that nobody reaches: it shares the fate of the try that failed.
+    pub(crate) fn drain_unreachable(&self, key: &RouteKey) -> Vec<Job> {
+        let mut state = self.state();
+        match state.routes.get_mut(key) {
+            Some(route) if route.connected_count == 0 => route.waiting.drain(..).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Takes deliveries that nobody has begun out again: those in `ids`, or all.
+    pub(crate) fn withdraw(&self, ids: Option<&HashSet<DeliveryId>>) -> Vec<Claimed> {
+        let mut state = self.state();
+        let mut taken = Vec::new();
+        for route in state.routes.values_mut() {
+            for job in &mut route.waiting {
+                let is_meant = |d: &Claimed| ids.is_none_or(|ids| ids.contains(&d.id));
+                taken.extend(job.deliveries.extract_if(.., |d| is_meant(d)));
+            }
+            route.waiting.retain(|job| !job.deliveries.is_empty());
+        }
+        taken
+    }
+}

@@ -1,0 +1,182 @@
+//! The result of a try, written down: the row's state and the copy's event in one transaction.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::future::join_all;
+use model::{EventKind, Reply, ReplyClass, ReversePath, Timestamp};
+use serde_json::json;
+use store::{BodyRef, NewEvent, Op, Severity, Submission, Topic, values};
+
+use crate::attempt::{Fate, Tried};
+use crate::desk::{Claimed, Job};
+use crate::lane::Shared;
+use crate::{DeliveryState, FailureClass, notify};
+
+/// A result that cannot be written now is tried again this often, with doubling delays: losing it would send twice.
+const RECORD_TRIES_MAX: u32 = 8;
+const RECORD_DELAY_MS: u64 = 100;
+const SOURCE: &str = "smtp";
+
+/// What the results of a job have in common.
+#[derive(Debug, Clone)]
+pub(crate) struct Context {
+    pub(crate) reverse_path: ReversePath,
+    pub(crate) body: BodyRef,
+    pub(crate) is_own: bool,
+}
+
+impl Context {
+    pub(crate) fn of(job: &Job, is_own: bool) -> Self {
+        Context { reverse_path: job.reverse_path.clone(), body: job.body.clone(), is_own }
+    }
+}
+
+/// Who records, and with which jitter.
+pub(crate) struct Recorder {
+    pub(crate) owner: String,
+    rng: Mutex<fastrand::Rng>,
+}
+
+/// What a result means for the delivery.
+#[derive(Debug, Clone)]
+pub(crate) enum Next {
+    Done { reply: Reply },
+    Later { words: String, at: Timestamp, may_be_double: bool },
+    GaveUp { reply: Reply, kind: EventKind },
+}
+
+impl Recorder {
+    pub(crate) fn new(owner: String, seed: u64) -> Self {
+        Recorder { owner, rng: Mutex::new(fastrand::Rng::with_seed(seed)) }
+    }
+
+    fn next_try(&self, shared: &Shared, class: FailureClass, attempt_count: i64, now: Timestamp) -> Timestamp {
+        let mut rng = self.rng.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.config.schedule.next_try(class, attempt_count, now, &mut rng)
+    }
+}
+
+/// Writes down what became of a job's deliveries, and takes them off the desk.
+pub(crate) async fn record(shared: &Shared, context: &Context, tried: Vec<Tried>) {
+    join_all(tried.iter().map(|one| record_one(shared, context, one))).await;
+    let campaigns = tried.iter().map(|one| one.delivery.campaign_id.map_or(0, i64::from));
+    let campaigns: std::collections::BTreeSet<i64> = campaigns.collect();
+    for campaign in campaigns {
+        shared.store.bus().announce(Topic::Ledger, campaign);
+    }
+    let deliveries: Vec<Claimed> = tried.into_iter().map(|one| one.delivery).collect();
+    shared.desk.leave(&deliveries);
+}
+
+async fn record_one(shared: &Shared, context: &Context, tried: &Tried) {
+    let now = shared.store.now();
+    let next = next(shared, context, tried, now);
+    let notice = match &next {
+        Next::GaveUp { reply, .. } => notify::notice(shared, context, tried, reply, now).await,
+        Next::Done { .. } | Next::Later { .. } => None,
+    };
+    let has_notice = notice.is_some();
+    let delivery = &tried.delivery;
+    log(delivery, &next);
+    for attempt in 0..RECORD_TRIES_MAX {
+        let ops = ops(shared, tried, &next, now);
+        let submission = match notice.clone() {
+            Some(notice) => Submission::with_body(notice.body.clone(), move |body| {
+                ops.iter().cloned().chain(notice.ops(body)).collect()
+            }),
+            None => Submission::rows(ops),
+        };
+        match shared.store.commit(submission).await {
+            Ok(()) => {
+                if has_notice {
+                    shared.store.bus().announce(Topic::Delivery, delivery.id);
+                }
+                return;
+            }
+            Err(error) if error.severity() == Severity::Permanent => {
+                tracing::error!(delivery.id = %delivery.id, "the result of {} is not recorded: {error}", delivery.id);
+                return;
+            }
+            Err(error) => {
+                tracing::warn!(delivery.id = %delivery.id, "the result of {} waits for the store: {error}", delivery.id);
+                tokio::time::sleep(Duration::from_millis(RECORD_DELAY_MS << attempt)).await;
+            }
+        }
+    }
+    tracing::error!(delivery.id = %delivery.id, "the result of {} was not recorded; it will be tried again", delivery.id);
+}
+
+fn next(shared: &Shared, context: &Context, tried: &Tried, now: Timestamp) -> Next {
+    let delivery = &tried.delivery;
+    let (class, words) = match &tried.fate {
+        Fate::Reply(reply) => match reply.class() {
+            ReplyClass::Completion => return Next::Done { reply: reply.clone() },
+            ReplyClass::Permanent => return Next::GaveUp { reply: reply.clone(), kind: EventKind::Rejected },
+            ReplyClass::Transient | ReplyClass::Intermediate => (FailureClass::Transient, reply.to_string()),
+        },
+        Fate::Failed { class, cause } => (*class, cause.clone()),
+    };
+    let at = shared.recorder.next_try(shared, class, delivery.attempt_count, now);
+    if at > delivery.give_up_at {
+        // RFC 3463 3.5: X.4.7, delivery time expired.
+        let reply = Reply::permanent(554, (4, 7), format!("not delivered in time, last answer: {words}"));
+        return Next::GaveUp { reply, kind: EventKind::Expired };
+    }
+    Next::Later { words, at, may_be_double: class == FailureClass::Unclear && !context.is_own }
+}
+
+/// The guarded move of the row, and the events of the copy.
+fn ops(shared: &Shared, tried: &Tried, next: &Next, now: Timestamp) -> Vec<Op> {
+    let delivery = &tried.delivery;
+    let owner = shared.recorder.owner.as_str();
+    let finish = |state: DeliveryState, words: &str| {
+        Op::Guarded("delivery.finish", values![state.as_str(), words, delivery.id, owner].to_vec())
+    };
+    let event = |kind, detail| {
+        let mut event = NewEvent::now(delivery.organisation_id, delivery.copy_id, kind, SOURCE, now);
+        event.detail = detail;
+        Op::Event(event)
+    };
+    let (host, attempt_count, tls) = (&tried.host, delivery.attempt_count, tried.is_encrypted);
+    match next {
+        Next::Done { reply } => {
+            let words = clean(&reply.to_string());
+            let detail = json!({ "reply": words, "host": host, "attempt_count": attempt_count, "tls": tls });
+            vec![finish(DeliveryState::Done, &words), event(EventKind::Accepted, detail)]
+        }
+        Next::Later { words, at, may_be_double } => {
+            let words = clean(words);
+            let detail =
+                json!({ "reply": words, "host": host, "attempt_count": attempt_count, "next_try_at": at.to_rfc3339() });
+            let defer = Op::Guarded("delivery.defer", values![*at, &words, delivery.id, owner].to_vec());
+            let mut ops = vec![defer];
+            if *may_be_double {
+                ops.push(event(EventKind::MayBeDouble, json!({ "reply": words, "host": host })));
+            }
+            ops.push(event(EventKind::Deferred, detail));
+            ops
+        }
+        Next::GaveUp { reply, kind } => {
+            let words = clean(&reply.to_string());
+            let detail = json!({ "reply": words, "host": host, "attempt_count": attempt_count });
+            vec![finish(DeliveryState::Failed, &words), event(*kind, detail)]
+        }
+    }
+}
+
+/// A peer's words enter SQL without NUL and bounded.
+fn clean(words: &str) -> String {
+    model::SqlText::new(words).as_str().to_owned()
+}
+
+fn log(delivery: &Claimed, next: &Next) {
+    let (id, attempt_count) = (delivery.id, delivery.attempt_count);
+    match next {
+        Next::Done { reply } => tracing::debug!(delivery.id = %id, attempt_count, "accepted {id}: {reply}"),
+        Next::Later { words, at, .. } => {
+            tracing::info!(delivery.id = %id, attempt_count, "deferred {id} until {at}: {words}");
+        }
+        Next::GaveUp { reply, .. } => tracing::info!(delivery.id = %id, attempt_count, "gave up {id}: {reply}"),
+    }
+}
