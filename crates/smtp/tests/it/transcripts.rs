@@ -1,12 +1,12 @@
 //! Every dialogue of `testdata`, on the session (whole, byte by byte and cut at random) and over a socket.
 
-mod common;
-
 use std::path::Path;
 use std::sync::Arc;
 
 use proptest::prelude::*;
 use smtp::transcript::Transcript;
+
+use crate::common;
 
 fn transcripts() -> Vec<Transcript> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata");

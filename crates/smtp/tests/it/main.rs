@@ -1,0 +1,6 @@
+//! One executable for all tests that need more than one module.
+
+mod common;
+mod random;
+mod sockets;
+mod transcripts;
