@@ -68,6 +68,8 @@ mod names;
 mod policy;
 mod presets;
 mod problem;
+#[cfg(test)]
+mod properties;
 mod rule_set;
 pub mod rules;
 mod sentence;

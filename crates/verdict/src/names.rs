@@ -181,7 +181,8 @@ impl UrlParts {
 
     /// Words of path and query that stand alone after `/` or `=` and look like a host; lower case.
     pub(crate) fn host_tokens(&self) -> Vec<String> {
-        let tokens = self.rest.split(['/', '=', '?', '&', '#']).filter(|t| t.contains('.') && t.len() <= HOST_BYTES_MAX);
+        let tokens =
+            self.rest.split(['/', '=', '?', '&', '#']).filter(|t| t.contains('.') && t.len() <= HOST_BYTES_MAX);
         let mut tokens: Vec<String> = tokens.map(str::to_ascii_lowercase).collect();
         tokens.sort_unstable();
         tokens.dedup();
@@ -239,7 +240,16 @@ mod tests {
         for (value, expected) in ok {
             assert_eq!(parse_host_port(value).as_deref(), Ok(expected), "{value}");
         }
-        for value in ["", "com", "http://evil.example/", "evil.example/x", "evil.example:0", "evil.example:99999", "a b.example", "-a.example"] {
+        for value in [
+            "",
+            "com",
+            "http://evil.example/",
+            "evil.example/x",
+            "evil.example:0",
+            "evil.example:99999",
+            "a b.example",
+            "-a.example",
+        ] {
             assert!(parse_host_port(value).is_err(), "{value:?} should be refused");
         }
     }

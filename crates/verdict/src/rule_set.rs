@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use data_encoding::HEXLOWER;
-use model::{Facts, ListEntryId, RuleSetId};
+use model::{Facts, ListEntryId, RuleSetId, VerdictClass};
 use sha2::{Digest, Sha256};
 
 use crate::lists::ListIndex;
@@ -121,6 +121,14 @@ fn index_feeds(feeds: &[Feed], problems: &mut Problems) -> [HashMap<String, Vec<
         let map = &mut maps[feed.kind as usize];
         map.reserve(feed.entries.len());
         for (entry_index, entry) in feed.entries.iter().enumerate() {
+            if entry.class == VerdictClass::Clean {
+                let place = || format!("feed {}, entry {}", feed.name, entry_index + 1);
+                problems.add(
+                    place,
+                    &entry.value,
+                    "an entry speaks for something bad; what is good goes on the allow list",
+                );
+            }
             match check_feed_value(feed.kind, &entry.value) {
                 Ok(value) => map.entry(value).or_default().push((feed_index as u32, entry_index as u32)),
                 Err(problem) => {
@@ -186,7 +194,8 @@ fn content_hash(source: &RuleSetSource, weights: &HashMap<&'static str, f32>) ->
     feeds.sort_by(|a, b| a.name.cmp(&b.name));
     for feed in feeds {
         put(&["feed", &feed.name, feed.kind.as_str()]);
-        let mut entries: Vec<(&str, &str)> = feed.entries.iter().map(|e| (e.value.as_str(), e.class.as_str())).collect();
+        let mut entries: Vec<(&str, &str)> =
+            feed.entries.iter().map(|e| (e.value.as_str(), e.class.as_str())).collect();
         entries.sort_unstable();
         for (value, class) in entries {
             put(&[value, class]);
@@ -216,12 +225,11 @@ fn content_hash(source: &RuleSetSource, weights: &HashMap<&'static str, f32>) ->
 
 #[cfg(test)]
 mod tests {
-    use model::VerdictClass;
-
     use super::*;
 
     fn source() -> RuleSetSource {
-        let entries = vec![FeedEntry::new("a.example", VerdictClass::Phish), FeedEntry::new("b.example", VerdictClass::Spam)];
+        let entries =
+            vec![FeedEntry::new("a.example", VerdictClass::Phish), FeedEntry::new("b.example", VerdictClass::Spam)];
         RuleSetSource {
             feeds: vec![Feed { name: "hosts".into(), kind: FeedKind::UrlHost, entries }],
             ..RuleSetSource::default()
@@ -256,7 +264,11 @@ mod tests {
     fn every_problem_is_named_and_nothing_is_applied() {
         let mut bad = source();
         bad.feeds[0].entries.push(FeedEntry::new("http://x/y", VerdictClass::Phish));
-        bad.feeds.push(Feed { name: "hosts".into(), kind: FeedKind::FileHash, entries: vec![FeedEntry::new("abc", VerdictClass::Malware)] });
+        bad.feeds.push(Feed {
+            name: "hosts".into(),
+            kind: FeedKind::FileHash,
+            entries: vec![FeedEntry::new("abc", VerdictClass::Malware)],
+        });
         bad.weights.insert("no_such_rule".into(), 1.0);
         bad.weights.insert("dmarc_fail".into(), f32::NAN);
         bad.weights.insert("list_block".into(), 0.0);
@@ -264,7 +276,14 @@ mod tests {
         let places: Vec<&str> = error.problems.iter().map(|p| p.place.as_str()).collect();
         assert_eq!(
             places,
-            ["feed hosts, entry 3", "feed", "feed hosts, entry 1", "weight of dmarc_fail", "weight of list_block", "weight of no_such_rule"]
+            [
+                "feed hosts, entry 3",
+                "feed",
+                "feed hosts, entry 1",
+                "weight of dmarc_fail",
+                "weight of list_block",
+                "weight of no_such_rule"
+            ]
         );
         assert_eq!(error.count, 6);
         assert!(error.to_string().contains("feed hosts, entry 3"));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use model::{ListEntryId, RuleSetId, Timestamp, VerdictClass};
+use model::{ChangeId, ListEntryId, RuleSetId, Timestamp, VerdictClass};
 use serde::{Deserialize, Serialize};
 
 use crate::{lists, names};
@@ -19,6 +19,8 @@ pub struct RuleSetSource {
     pub lists: Vec<ListEntry>,
     /// Weights that replace a rule's own, in points, 0 (off) to 100.
     pub weights: BTreeMap<String, f32>,
+    /// The change that put such a weight in force, by rule; no part of the content hash.
+    pub weight_changes: BTreeMap<String, ChangeId>,
     /// People whose names outsiders must not use.
     pub protected_people: Vec<ProtectedPerson>,
     /// Domains besides the organisation's own that lookalikes are searched for (partners, the bank).
@@ -35,6 +37,7 @@ impl Default for RuleSetSource {
             feeds: Vec::new(),
             lists: Vec::new(),
             weights: BTreeMap::new(),
+            weight_changes: BTreeMap::new(),
             protected_people: Vec::new(),
             protected_domains: Vec::new(),
             own_domains: Vec::new(),
@@ -98,12 +101,15 @@ pub struct FeedEntry {
     /// Where it comes from, for people; no part of the verdict.
     #[serde(default)]
     pub note: String,
+    /// The change that put it in force; its signals name it, the content hash leaves it out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change_id: Option<ChangeId>,
 }
 
 impl FeedEntry {
-    /// An entry without a note.
+    /// An entry without a note and of no change.
     pub fn new(value: impl Into<String>, class: VerdictClass) -> Self {
-        FeedEntry { value: value.into(), class, note: String::new() }
+        FeedEntry { value: value.into(), class, note: String::new(), change_id: None }
     }
 }
 
@@ -135,6 +141,9 @@ pub struct ListEntry {
     /// Why it is there, for people.
     #[serde(default)]
     pub note: String,
+    /// The change that put it in force; its signals name it, the content hash leaves it out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change_id: Option<ChangeId>,
 }
 
 impl ListEntry {

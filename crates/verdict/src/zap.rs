@@ -1,0 +1,112 @@
+//! Zero-hour purge: whether what is known now moves a copy that has landed.
+//!
+//! | class now | read state | goes where |
+//! |---|---|---|
+//! | malware, high confidence phish | read and unread | quarantine |
+//! | phish | read and unread | where the policy wants phish |
+//! | spam, high confidence spam | unread only | where the policy wants it |
+//! | spoof, impersonation, bulk, clean | | stays |
+//!
+//! Only within a window after landing, only while the policy's switch is on, and never to where the copy already is or to
+//! a milder place. Where the policy redirects or deletes on arrival the copy goes to quarantine, so that nothing is lost
+//! by a change of mind.
+
+use model::{Disposition, Place, QuarantineReason, Timestamp, VerdictClass};
+use serde::{Deserialize, Serialize};
+
+use crate::{Decision, class_words};
+
+/// The documented window after landing, in milliseconds: 48 hours.
+pub const ZAP_WINDOW_MS: i64 = 48 * 60 * 60 * 1000;
+
+/// A copy in a mailbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LandedCopy {
+    /// Where it is now.
+    pub place: Place,
+    /// Whether its owner has read it.
+    pub read: bool,
+    /// When it landed.
+    pub landed_at: Timestamp,
+}
+
+/// Which purge it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ZapKind {
+    /// Malware.
+    Malware,
+    /// Phish, also of high confidence.
+    Phish,
+    /// Spam, also of high confidence.
+    Spam,
+}
+
+impl ZapKind {
+    /// The name in hunting tables: `Phish ZAP`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            ZapKind::Malware => "Malware ZAP",
+            ZapKind::Phish => "Phish ZAP",
+            ZapKind::Spam => "Spam ZAP",
+        }
+    }
+}
+
+/// What purge does with a landed copy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ZapDecision {
+    /// Nothing; the words say why.
+    Leave(String),
+    /// Out of the mailbox into quarantine.
+    Quarantine {
+        /// Which purge.
+        kind: ZapKind,
+        /// Why it is held.
+        reason: QuarantineReason,
+    },
+    /// Into the mailbox's Junk folder.
+    Junk {
+        /// Which purge.
+        kind: ZapKind,
+    },
+}
+
+/// Decides for one landed copy, by the decision that would be made for it now. `window_ms` is usually [`ZAP_WINDOW_MS`].
+pub fn zap_decision(decision: &Decision, copy: LandedCopy, now: Timestamp, window_ms: i64) -> ZapDecision {
+    let leave = |why: &str| ZapDecision::Leave(why.to_owned());
+    let kind = match decision.class {
+        VerdictClass::Malware => ZapKind::Malware,
+        VerdictClass::HighConfidencePhish | VerdictClass::Phish => ZapKind::Phish,
+        VerdictClass::HighConfidenceSpam | VerdictClass::Spam => ZapKind::Spam,
+        VerdictClass::Spoof | VerdictClass::Impersonation | VerdictClass::Bulk | VerdictClass::Clean => {
+            return ZapDecision::Leave(format!("{} is not taken back after delivery", class_words(decision.class)));
+        }
+    };
+    if !decision.zap_enabled {
+        return ZapDecision::Leave(format!("policy {} has zero-hour purge switched off", decision.policy_name));
+    }
+    if now.ms_since(copy.landed_at) > window_ms {
+        return leave("it landed too long ago");
+    }
+    if kind == ZapKind::Spam && copy.read {
+        return leave("it has been read, and spam is taken back only unread");
+    }
+    let is_landed = match copy.place {
+        Place::Inbox | Place::OtherFolder | Place::Junk => true,
+        Place::Accepted | Place::Unknown | Place::OnItsWay => false,
+        Place::Quarantine | Place::Deleted | Place::NotReceived => false,
+    };
+    if !is_landed {
+        return leave("it is not in a folder of the mailbox");
+    }
+    let held =
+        || ZapDecision::Quarantine { kind, reason: decision.reason.unwrap_or(QuarantineReason::of(decision.class)) };
+    match decision.disposition {
+        Disposition::Deliver => leave("the policy delivers it"),
+        Disposition::Reject => leave("it could only be refused on arrival"),
+        Disposition::Junk if copy.place == Place::Junk => leave("it is in Junk already"),
+        Disposition::Junk => ZapDecision::Junk { kind },
+        Disposition::Quarantine | Disposition::Redirect { .. } | Disposition::Drop => held(),
+    }
+}
