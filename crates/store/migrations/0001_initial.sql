@@ -120,6 +120,7 @@ CREATE TABLE event (
 );
 CREATE INDEX event_by_copy ON event (copy_id, effective_at, id);
 CREATE INDEX event_by_time ON event (organisation_id, id);
+CREATE INDEX event_by_cause ON event (cause_id, copy_id) WHERE cause_id IS NOT NULL;
 
 -- ---------------------------------------------------------------- mailboxes
 CREATE TABLE mailbox (
@@ -223,7 +224,9 @@ CREATE TABLE rule_set (
   created_at BIGINT NOT NULL
 );
 CREATE INDEX rule_set_by_org ON rule_set (organisation_id, active, id);
+CREATE UNIQUE INDEX rule_set_active ON rule_set (organisation_id) WHERE active = 1;
 -- kind: feed, list, weight. state: proposed, backtesting, backtested, stopped, active, undone.
+-- undone_by, undone_at, undo_reason: who ended it, also for a stop.
 -- diff: JSON of changes::Diff. warned: the backtest warned and the activation overrode it (override_reason).
 CREATE TABLE change (
   id BIGINT PRIMARY KEY, organisation_id BIGINT NOT NULL, kind TEXT NOT NULL, title TEXT NOT NULL, state TEXT NOT NULL,
@@ -239,10 +242,11 @@ CREATE TABLE backtest (
   started_at BIGINT NOT NULL, finished_at BIGINT, judged_count BIGINT NOT NULL DEFAULT 0, total_count BIGINT NOT NULL DEFAULT 0,
   moved_count BIGINT NOT NULL DEFAULT 0, warning TEXT NOT NULL DEFAULT '', report TEXT NOT NULL DEFAULT '{}'
 );
--- Each copy the change would move, so that prediction and effect can be compared id by id.
+-- Each copy the change would move, so that prediction and effect can be compared id by id. purge: where activating it
+-- pulls the landed copy (quarantine, junk), empty when it stays and only later mail is treated so.
 CREATE TABLE backtest_copy (
   backtest_id BIGINT NOT NULL, copy_id BIGINT NOT NULL, message_id BIGINT NOT NULL, campaign_id BIGINT,
-  from_place TEXT NOT NULL, to_disposition TEXT NOT NULL, class_before TEXT NOT NULL, class_after TEXT NOT NULL,
+  from_place TEXT NOT NULL, to_disposition TEXT NOT NULL, purge TEXT NOT NULL, class_before TEXT NOT NULL, class_after TEXT NOT NULL,
   sentence TEXT NOT NULL, PRIMARY KEY (backtest_id, copy_id)
 );
 

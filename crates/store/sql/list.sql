@@ -1,1 +1,26 @@
--- list
+-- Lists of people.
+
+-- name: put
+INSERT INTO list (id, organisation_id, name, created_at) VALUES ($1, $2, $3, $4)
+ON CONFLICT (organisation_id, name) DO NOTHING
+
+-- name: by_name
+SELECT id FROM list WHERE organisation_id = $1 AND name = $2
+
+-- name: all
+SELECT l.id, l.name, l.created_at, (SELECT COUNT(*) FROM list_member m WHERE m.list_id = l.id) AS member_count
+FROM list l WHERE l.organisation_id = $1 ORDER BY l.name
+
+-- name: add
+INSERT INTO list_member (list_id, person_id) VALUES ($1, $2) ON CONFLICT (list_id, person_id) DO NOTHING
+
+-- name: add_by_address @postgres
+INSERT INTO list_member (list_id, person_id)
+SELECT $1, id FROM person WHERE organisation_id = $2
+  AND address IN (SELECT value FROM json_array_elements_text(CAST($3 AS JSON)) AS t(value))
+ON CONFLICT (list_id, person_id) DO NOTHING
+
+-- name: add_by_address
+INSERT INTO list_member (list_id, person_id)
+SELECT $1, id FROM person WHERE organisation_id = $2 AND address IN (SELECT value FROM json_each($3))
+ON CONFLICT (list_id, person_id) DO NOTHING

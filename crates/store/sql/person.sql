@@ -1,1 +1,58 @@
--- person
+-- People, aliases, and the mailboxes that people own.
+
+-- name: put
+-- A person is brought up to date by address; id and created_at stay.
+INSERT INTO person (id, organisation_id, address, name, department, city, language, attributes, name_lower, created_at, updated_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+ON CONFLICT (organisation_id, address) DO UPDATE SET name = excluded.name, department = excluded.department,
+  city = excluded.city, language = excluded.language, attributes = excluded.attributes, name_lower = excluded.name_lower,
+  updated_at = excluded.updated_at
+
+-- name: insert_mailbox
+INSERT INTO mailbox (id, organisation_id, person_id, address, created_at) VALUES ($1, $2, $3, $4, $5)
+
+-- name: insert_folder
+INSERT INTO folder (id, mailbox_id, name, role, uid_next, uid_validity) VALUES ($1, $2, $3, $4, $5, $6)
+
+-- name: known_addresses @postgres
+SELECT address FROM person WHERE organisation_id = $1
+  AND address IN (SELECT value FROM json_array_elements_text(CAST($2 AS JSON)) AS t(value))
+
+-- name: known_addresses
+SELECT address FROM person WHERE organisation_id = $1 AND address IN (SELECT value FROM json_each($2))
+
+-- name: page
+-- $3 and $4 bound the texts that start with what was typed (all of them when nothing was).
+SELECT id, address, name, department, city, language, attributes, protected, created_at FROM person
+WHERE organisation_id = $1 AND id > $2
+  AND ((name_lower >= $3 AND name_lower < $4) OR (address >= $3 AND address < $4))
+ORDER BY id LIMIT $5
+
+-- name: count
+SELECT COUNT(*) AS people FROM person WHERE organisation_id = $1
+
+-- name: by_id
+SELECT id, address, name, department, city, language, attributes, protected, created_at FROM person
+WHERE organisation_id = $1 AND id = $2
+
+-- name: by_address
+SELECT id, address, name, department, city, language, attributes, protected, created_at FROM person
+WHERE organisation_id = $1 AND address = $2
+
+-- name: protect
+UPDATE person SET protected = $3 WHERE organisation_id = $1 AND id = $2
+
+-- name: put_alias
+INSERT INTO alias (organisation_id, address, person_id) VALUES ($1, $2, $3)
+ON CONFLICT (organisation_id, address) DO UPDATE SET person_id = excluded.person_id
+
+-- name: recipient
+-- By primary address, else by alias; with the folders a delivery can go to.
+SELECT p.id AS person_id, p.address, p.department, m.id AS mailbox_id, i.id AS inbox_id, j.id AS junk_id
+FROM person p
+JOIN mailbox m ON m.person_id = p.id
+JOIN folder i ON i.mailbox_id = m.id AND i.role = 'inbox'
+JOIN folder j ON j.mailbox_id = m.id AND j.role = 'junk'
+WHERE p.id = COALESCE(
+  (SELECT id FROM person WHERE organisation_id = $1 AND address = $2),
+  (SELECT person_id FROM alias WHERE organisation_id = $1 AND address = $2))

@@ -1,0 +1,64 @@
+//! Lists of people.
+
+use model::{ListId, PersonId, Timestamp};
+use store::values;
+
+use crate::{Directory, DirectoryError};
+
+const NAME_CHARS_MAX: usize = 200;
+
+/// A list of people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct List {
+    /// Its id.
+    pub id: ListId,
+    /// Its name.
+    pub name: String,
+    /// How many people are on it.
+    pub member_count: i64,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+impl Directory {
+    /// The list of that name, made if there is none.
+    pub async fn put_list(&self, name: &str) -> Result<ListId, DirectoryError> {
+        let name = name.trim();
+        if name.is_empty() || name.chars().count() > NAME_CHARS_MAX {
+            return Err(DirectoryError::invalid(
+                "list",
+                format!("a list has a name of 1 to {NAME_CHARS_MAX} characters"),
+            ));
+        }
+        let mut tx = self.store.begin().await?;
+        let id: ListId = self.store.next_id();
+        tx.execute("list.put", &values![id, self.id(), name, self.store.now()]).await?;
+        let row = tx.query_one("list.by_name", &values![self.id(), name]).await?;
+        tx.commit().await?;
+        Ok(row.ok_or(DirectoryError::NotFound("list"))?.id("id")?)
+    }
+
+    /// All lists with their sizes.
+    pub async fn lists(&self) -> Result<Vec<List>, DirectoryError> {
+        let rows = self.store.query("list.all", &values![self.id()]).await?;
+        rows.iter()
+            .map(|row| {
+                Ok(List {
+                    id: row.id("id")?,
+                    name: row.text("name")?.to_owned(),
+                    member_count: row.int("member_count")?,
+                    created_at: row.at("created_at")?,
+                })
+            })
+            .collect()
+    }
+
+    /// Puts people on a list; those on it already stay.
+    pub async fn add_to_list(&self, list: ListId, people: &[PersonId]) -> Result<(), DirectoryError> {
+        let mut tx = self.store.begin().await?;
+        let rows: Vec<_> = people.iter().map(|p| values![list, *p].to_vec()).collect();
+        tx.insert_many("list.add", &rows).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+}
