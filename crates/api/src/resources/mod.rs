@@ -1,0 +1,37 @@
+//! The resources: one file each with its parameters, answers and handlers, one merge line each.
+
+mod campaign_whereabouts;
+mod campaigns;
+mod changes;
+mod home;
+mod incidents;
+mod jobs;
+mod mailbox;
+mod people;
+mod protection;
+mod quarantine;
+mod session;
+mod settings;
+mod trace;
+
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::AppState;
+
+/// Everything under `/api/v1`.
+pub fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .merge(session::routes())
+        .merge(home::routes())
+        .merge(people::routes())
+        .merge(campaigns::routes())
+        .merge(campaign_whereabouts::routes())
+        .merge(trace::routes())
+        .merge(quarantine::routes())
+        .merge(mailbox::routes())
+        .merge(changes::routes())
+        .merge(protection::routes())
+        .merge(incidents::routes())
+        .merge(jobs::routes())
+        .merge(settings::routes())
+}
