@@ -266,7 +266,7 @@ mod tests {
             "Date: Thu, 14 Mar 2024 09:54:03 +0000\r\nFrom: Contoso News <news@contoso.example>\r\n\
              To: =?utf-8?B?Wm/DqywgIloi?= <news@contoso.example>\r\nSubject: =?utf-8?B?QsO8Y2hlcg==?=\r\n\
              Message-ID: <1@contoso.example>\r\n\
-             List-Unsubscribe: <https://t.contoso.example/u/1>,\r\n <mailto:u@contoso.example>\r\nMIME-Version: 1.0\r\n\
+             List-Unsubscribe: <https://t.contoso.example/u/1>, <mailto:u@contoso.example>\r\nMIME-Version: 1.0\r\n\
              Content-Type: multipart/alternative;\r\n boundary=\"=_e2a7fa9fdab1a5b5b1a8d8ad\"\r\n\r\n\
              --=_e2a7fa9fdab1a5b5b1a8d8ad\r\nContent-Type: text/plain; charset=utf-8\r\n\
              Content-Transfer-Encoding: quoted-printable\r\n\r\nHello\r\n=2Edot\r\n=46rom here\r\n\

@@ -135,12 +135,13 @@ impl<'a> Section<'a> {
             }
             let mbox_line = at == start && line.starts_with(b"From ");
             if !mbox_line {
-                let colon = field_colon(line).filter(|_| !is_end(line));
-                let Some(colon) = colon else {
-                    section.broken = !is_end(line);
+                let Some(colon) = field_colon(line).filter(|_| !is_end(line)) else {
+                    section.broken |= !is_end(line);
                     section.body_start = at;
                     return section;
                 };
+                // A name with a blank in it is no field, but readers' programs read on behind it: so do we.
+                section.broken |= !line[..colon].trim_ascii_end().iter().all(|b| (33..=126).contains(b));
                 open = Some((at, at + colon));
             }
             at = next;
@@ -161,11 +162,9 @@ pub(crate) fn trim_line_end(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
 }
 
-/// The colon of `name:`; the name is printable ASCII (RFC 5322 2.2), blanks before the colon are obsolete but seen.
+/// The colon behind a name. The name should be printable ASCII (RFC 5322 2.2); blanks before the colon are obsolete.
 fn field_colon(line: &[u8]) -> Option<usize> {
-    let colon = memchr::memchr(b':', line)?;
-    let name = line[..colon].trim_ascii_end();
-    (!name.is_empty() && name.iter().all(|b| (33..=126).contains(b))).then_some(colon)
+    memchr::memchr(b':', line).filter(|colon| !line[..*colon].trim_ascii().is_empty())
 }
 
 /// A parameter of a Content-Type or Content-Disposition as text.

@@ -7,6 +7,18 @@ use model::FileKind;
 /// Bytes from the start that decide whether something is text or HTML.
 const SNIFF_BYTES: usize = 1_024;
 
+/// Of what the library counts as applications, the programs.
+const PROGRAM_TYPES: &[&str] = &[
+    "application/vnd.microsoft.portable-executable",
+    "application/x-executable",
+    "application/x-mach-binary",
+    "application/java",
+    "application/vnd.android.dex",
+    "application/vnd.android.dey",
+    "application/wasm",
+    "application/llvm",
+];
+
 /// The extension of a name: lower case, without dot, only when it looks like one.
 pub(crate) fn extension(name: &str) -> String {
     const EXTENSION_CHARS_MAX: usize = 16;
@@ -76,9 +88,11 @@ fn kind_of_bytes(bytes: &[u8]) -> Option<FileKind> {
     if is_html(bytes) {
         return Some(FileKind::Html);
     }
-    let found = infer::get(bytes)?;
+    // Its list calls everything that begins with "MZ" a program; ours looked closer.
+    let found = infer::get(bytes).filter(|_| !starts(b"MZ"))?;
     Some(match found.matcher_type() {
-        MatcherType::App => FileKind::Executable,
+        MatcherType::App if PROGRAM_TYPES.contains(&found.mime_type()) => FileKind::Executable,
+        MatcherType::App => return None, // signatures, certificates and the like
         MatcherType::Archive => FileKind::Archive,
         MatcherType::Audio | MatcherType::Image | MatcherType::Video => FileKind::Media,
         MatcherType::Book | MatcherType::Doc => FileKind::Document,
@@ -182,6 +196,8 @@ mod tests {
         check(b"Rar!\x1A\x07\x01\0", "a.rar", FileKind::Archive);
         check(b"\0\x01\x02", "blob", FileKind::Other);
         check(b"", "empty", FileKind::Other);
+        check(b"-----BEGIN PGP SIGNATURE-----\n", "signature.asc", FileKind::Text);
+        check(b"\0asm\x01\0\0\0", "x.wasm", FileKind::Executable);
     }
 
     #[test]

@@ -160,7 +160,9 @@ impl<'a> Walker<'a, '_> {
         if let Some(field) = section.find("Content-Type") {
             field.content_type(limits, |value| {
                 let kind = format!("{}/{}", value.ctype(), value.subtype().unwrap_or("plain"));
-                part.content_type = short_text(&kind, limits.short_text_chars_max).to_lowercase();
+                // A parameter without its semicolon must not become part of the type.
+                let kind = kind.split_ascii_whitespace().next().unwrap_or_default();
+                part.content_type = short_text(kind, limits.short_text_chars_max).to_lowercase();
                 part.charset = parameter(value, "charset").unwrap_or_default();
                 part.name = parameter(value, "name").map(|name| file_name(&name, limits)).unwrap_or_default();
                 boundary = parameter(value, "boundary").map(String::into_bytes).filter(|text| !text.is_empty());

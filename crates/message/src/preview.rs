@@ -114,9 +114,10 @@ mod tests {
         assert_eq!((preview.text.as_deref(), preview.html.as_deref()), (Some("hello"), Some("<p>hello")));
         let listed: Vec<_> =
             preview.attachments.iter().map(|a| (a.name.as_str(), a.content_type.as_str(), a.size_bytes)).collect();
-        assert_eq!(listed, [("note.txt", "text/plain", 2), ("", "message/rfc822", 26)]);
+        assert_eq!(listed, [("note.txt", "text/plain", 2), ("", "message/rfc822", 28)]);
         assert_eq!(attachment(raw, &Limits::default(), preview.attachments[0].index).as_deref(), Some(&b"hi"[..]));
         assert_eq!(attachment(raw, &Limits::default(), 99), None);
-        assert_eq!(read(b"", &Limits::default()), Preview::default());
+        let empty = Preview { text: Some(String::new()), ..Preview::default() };
+        assert_eq!(read(b"", &Limits::default()), empty);
     }
 }

@@ -12,9 +12,12 @@ use crate::decode::{head, short_text};
 
 /// Top-level domains that are also file endings: `report.zip` in a text is a file unless it says otherwise.
 const FILE_LIKE_TLDS: &[&str] = &[
-    "zip", "mov", "sh", "md", "rs", "py", "pl", "ps", "cc", "so", "ai", "app", "bz", "in", "is", "it", "my", "no",
-    "be", "me",
+    "zip", "pm", "cf", "mov", "sh", "md", "rs", "py", "pl", "ps", "cc", "so", "ai", "app", "bz", "in", "is", "it",
+    "my", "no", "be", "me",
 ];
+
+/// RFC 2606 and 6761: no public suffix, but names of networks like ours and of every test.
+const RESERVED_TLDS: &[&str] = &["example", "localhost", "test"];
 
 /// Collects the URLs of one message.
 #[derive(Debug)]
@@ -45,15 +48,20 @@ impl<'l> Urls<'l> {
             if text.contains("://") {
                 self.add(text, UrlSource::Text);
             } else if is_linked_bare_host(text) {
-                self.add(&format!("http://{text}"), UrlSource::Text);
+                self.add_as(text, &format!("http://{text}"), UrlSource::Text);
             }
         }
     }
 
     /// One URL as written in `source`; what is no web address is passed over.
     pub(crate) fn add(&mut self, raw: &str, source: UrlSource) {
+        self.add_as(raw, raw, source);
+    }
+
+    /// As [`Urls::add`], for a text that is read as another one.
+    fn add_as(&mut self, raw: &str, read_as: &str, source: UrlSource) {
         let raw = head(raw.trim(), self.limits.url_bytes_max);
-        let Some(url) = parse_web(raw) else { return };
+        let Some(url) = parse_web(head(read_as.trim(), self.limits.url_bytes_max)) else { return };
         let normal = normalise(&url, self.limits);
         if self.facts.len() >= self.limits.urls_max {
             self.overflow |= !self.seen.contains(&(normal, source));
@@ -124,12 +132,16 @@ fn is_linked_bare_host(text: &str) -> bool {
     if text.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("www.")) {
         return host.len() > 4;
     }
-    let Some(suffix) = psl::suffix(host.to_ascii_lowercase().as_bytes()).map(|s| s.is_known()) else { return false };
-    let tld = host.rsplit('.').next().unwrap_or_default();
+    let lower = host.to_lowercase();
+    let (name, tld) = lower.rsplit_once('.').unwrap_or_default();
+    let known = psl::suffix(lower.as_bytes()).is_some_and(|suffix| suffix.is_known()) || RESERVED_TLDS.contains(&tld);
     let has_path = text.len() > host.len() + 1;
-    // `word.Next` is two sentences without a blank; nobody writes a domain that way.
-    let sentence = tld.starts_with(|c: char| c.is_ascii_uppercase()) && tld.contains(|c: char| c.is_ascii_lowercase());
-    suffix && !sentence && (has_path || !FILE_LIKE_TLDS.contains(&tld.to_ascii_lowercase().as_str()))
+    // `word.Next` is two sentences without a blank; a domain is capitalised throughout or not at all.
+    let capital = |label: Option<&str>| label.is_some_and(|l| l.starts_with(|c: char| c.is_ascii_uppercase()));
+    let mut labels = host.rsplit('.');
+    let (end, before) = (labels.next(), labels.next());
+    let sentence = capital(end) && !capital(before);
+    known && !name.is_empty() && !sentence && (has_path || !FILE_LIKE_TLDS.contains(&tld))
 }
 
 /// The host that a link's visible text names, if it names one.
@@ -200,5 +212,7 @@ mod tests {
         check("contoso.com", Some("contoso.com"));
         check("Click here", None);
         check("report.zip", None);
+        check("Portal.Contoso.Example", Some("portal.contoso.example"));
+        check("b\u{fc}cher.example", Some("xn--bcher-kva.example"));
     }
 }

@@ -1,0 +1,228 @@
+//! SPF, DKIM, DMARC and ARC against a real name server on loopback.
+
+use std::net::SocketAddr;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use dns::{Resolver, ResolverLimits, ZoneServer};
+use message::Authenticator;
+use message::compose::{Mailbox, Parts, compose};
+use message::dkim::{DkimKey, Signer};
+use model::{Address, AuthFacts, AuthResult, BodyType, ClientInfo, DmarcPolicy, Envelope, Timestamp};
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+// One key for all cases of this file: making one takes time, and none of them changes it.
+static KEY: LazyLock<DkimKey> = LazyLock::new(|| DkimKey::generate().unwrap());
+
+struct World {
+    server: ZoneServer,
+    authenticator: Authenticator,
+}
+
+async fn world() -> World {
+    let zone = format!(
+        "contoso.example TXT \"v=spf1 ip4:127.0.0.1 include:spf.fabrikam.example -all\"\n\
+         spf.fabrikam.example TXT \"v=spf1 ip4:192.0.2.0/24 ~all\"\n\
+         fabrikam.example TXT \"v=spf1 redirect=spf.fabrikam.example\"\n\
+         _dmarc.contoso.example TXT \"v=DMARC1; p=reject; adkim=r\"\n\
+         _dmarc.fabrikam.example TXT \"v=DMARC1; p=quarantine\"\n\
+         s1._domainkey.contoso.example TXT \"{}\"\n\
+         mail.contoso.example TXT \"v=spf1 ip4:127.0.0.1 -all\"\n\
+         broken.example TXT \"v=spf1 include: -all\"\n",
+        KEY.txt_record()
+    );
+    let server = ZoneServer::start(&zone, SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+    let authenticator = Authenticator::new(&Resolver::at(server.addr()).unwrap(), "mx.contoso.example");
+    World { server, authenticator }
+}
+
+fn envelope(reverse_path: &str, ip: &str, helo: &str) -> Envelope {
+    Envelope {
+        reverse_path: reverse_path.parse().unwrap(),
+        forward_paths: vec![Address::parse("bob@contoso.example").unwrap()],
+        body_type: BodyType::SevenBit,
+        declared_size_bytes: None,
+        client: ClientInfo { ip: ip.parse().unwrap(), helo: helo.into(), esmtp: true, tls: None },
+    }
+}
+
+fn signed(from: &str, signer_domain: &str) -> Vec<u8> {
+    let (from, to) = (Address::parse(from).unwrap(), Address::parse("bob@contoso.example").unwrap());
+    let raw = compose(&Parts {
+        from: Mailbox { name: "News", address: &from },
+        to: Mailbox { name: "", address: &to },
+        subject: "B\u{fc}cher",
+        message_id: "<1@contoso.example>",
+        date_at: Timestamp::from_micros(1_710_410_043_000_000),
+        extra: &[
+            ("List-Unsubscribe", "<https://t.contoso.example/u/1>"),
+            ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click"),
+        ],
+        text: "Hello.\nYours",
+        html: "<p>Hello.</p>",
+    })
+    .unwrap();
+    let mut out = Signer::new(&KEY, signer_domain, "s1").unwrap().sign(&raw).unwrap();
+    out.extend_from_slice(&raw);
+    out
+}
+
+fn replaced(raw: &[u8], from: &str, to: &str) -> Vec<u8> {
+    let text = String::from_utf8(raw.to_vec()).unwrap();
+    assert!(text.contains(from), "{from} in {text}");
+    text.replacen(from, to, 1).into_bytes()
+}
+
+fn dkim(facts: &AuthFacts) -> Vec<AuthResult> {
+    facts.dkim.iter().map(|d| d.result).collect()
+}
+
+#[tokio::test]
+async fn what_we_sign_passes() {
+    let world = world().await;
+    let raw = signed("news@contoso.example", "contoso.example");
+    let text = String::from_utf8_lossy(&raw).replace("\r\n\t", "");
+    let names = text.split_once("h=").unwrap().1.split_once(';').unwrap().0.to_ascii_lowercase();
+    let names: Vec<&str> = names.split(':').map(str::trim).collect();
+    assert_eq!(names.iter().filter(|n| **n == "from").count(), 2, "From is signed once more than it occurs: {names:?}");
+    for name in ["list-unsubscribe", "list-unsubscribe-post", "message-id", "to", "subject", "date"] {
+        assert!(names.contains(&name), "{name} in {names:?}");
+    }
+    let facts =
+        world.authenticator.authenticate(&raw, &envelope("n+1@contoso.example", "127.0.0.1", "mail"), DEADLINE).await;
+    assert_eq!((facts.spf, facts.spf_domain.as_str()), (AuthResult::Pass, "contoso.example"));
+    assert_eq!(facts.dkim.len(), 1);
+    assert_eq!(
+        (facts.dkim[0].result, facts.dkim[0].domain.as_str(), facts.dkim[0].selector.as_str()),
+        (AuthResult::Pass, "contoso.example", "s1")
+    );
+    assert_eq!(
+        (facts.dmarc, facts.dmarc_policy, facts.dmarc_domain.as_str()),
+        (AuthResult::Pass, DmarcPolicy::Reject, "contoso.example")
+    );
+    assert_eq!(facts.arc, AuthResult::None);
+}
+
+#[tokio::test]
+async fn tampering_fails() {
+    let world = world().await;
+    let raw = signed("news@contoso.example", "contoso.example");
+    let outside = envelope("news@contoso.example", "203.0.113.9", "mail.example");
+    for (name, tampered) in [
+        ("body", replaced(&raw, "Hello.", "Hullo.")),
+        ("subject", replaced(&raw, "Subject: ", "Subject: x")),
+        ("unsubscribe link", replaced(&raw, "/u/1>", "/u/2>")),
+        ("a second From", replaced(&raw, "From: ", "From: eve@evil.example\r\nFrom: ")),
+        ("an added Reply-To", replaced(&raw, "Subject: ", "Reply-To: eve@evil.example\r\nSubject: ")),
+        ("other selector", replaced(&raw, "s=s1", "s=s2")),
+    ] {
+        let facts = world.authenticator.authenticate(&tampered, &outside, DEADLINE).await;
+        assert!(!dkim(&facts).contains(&AuthResult::Pass) && facts.dkim.len() == 1, "{name}: {facts:?}");
+        assert_eq!(facts.spf, AuthResult::Fail, "{name}");
+        assert_ne!(facts.dmarc, AuthResult::Pass, "{name}");
+    }
+    let facts = world.authenticator.authenticate(&replaced(&raw, "Hello.", "Hullo."), &outside, DEADLINE).await;
+    assert_eq!((dkim(&facts), facts.dmarc), (vec![AuthResult::Fail], AuthResult::Fail));
+}
+
+#[tokio::test]
+async fn spf_by_identity() {
+    let world = world().await;
+    let raw = b"From: a@nodmarc.example\r\n\r\nx\r\n";
+    let check = async |reverse_path: &str, ip: &str, helo: &str, result: AuthResult, domain: &str| {
+        let facts = world.authenticator.authenticate(raw, &envelope(reverse_path, ip, helo), DEADLINE).await;
+        assert_eq!((facts.spf, facts.spf_domain.as_str()), (result, domain), "{reverse_path} {ip} {helo}");
+        assert_eq!((facts.dmarc, dkim(&facts)), (AuthResult::None, vec![]), "{reverse_path}");
+    };
+    check("a@contoso.example", "127.0.0.1", "h", AuthResult::Pass, "contoso.example").await;
+    check("a@contoso.example", "192.0.2.9", "h", AuthResult::Pass, "contoso.example").await;
+    check("a@contoso.example", "198.51.100.9", "h", AuthResult::Fail, "contoso.example").await;
+    check("a@fabrikam.example", "198.51.100.9", "h", AuthResult::SoftFail, "fabrikam.example").await;
+    check("a@norecord.example", "127.0.0.1", "h", AuthResult::None, "norecord.example").await;
+    check("a@broken.example", "127.0.0.1", "h", AuthResult::PermError, "broken.example").await;
+    check("", "127.0.0.1", "mail.contoso.example", AuthResult::Pass, "mail.contoso.example").await;
+    check("", "198.51.100.9", "mail.contoso.example", AuthResult::Fail, "mail.contoso.example").await;
+    check("", "127.0.0.1", "[127.0.0.1]", AuthResult::None, "127.0.0.1").await;
+}
+
+#[tokio::test]
+async fn dmarc_needs_alignment() {
+    let world = world().await;
+    let check = async |raw: &[u8], reverse_path: &str, ip: &str, result: AuthResult, policy: DmarcPolicy| {
+        let facts = world.authenticator.authenticate(raw, &envelope(reverse_path, ip, "h"), DEADLINE).await;
+        assert_eq!((facts.dmarc, facts.dmarc_policy), (result, policy), "{facts:?}");
+    };
+    let by_fabrikam = b"From: x@fabrikam.example\r\n\r\n.";
+    check(by_fabrikam, "a@fabrikam.example", "192.0.2.1", AuthResult::Pass, DmarcPolicy::Quarantine).await;
+    check(by_fabrikam, "a@contoso.example", "127.0.0.1", AuthResult::Fail, DmarcPolicy::Quarantine).await;
+    // A subdomain of the From domain is aligned under relaxed alignment, a passing stranger is not.
+    check(
+        b"From: x@contoso.example\r\n\r\n.",
+        "b@mail.contoso.example",
+        "127.0.0.1",
+        AuthResult::Pass,
+        DmarcPolicy::Reject,
+    )
+    .await;
+    check(
+        &signed("x@fabrikam.example", "contoso.example"),
+        "",
+        "203.0.113.9",
+        AuthResult::Fail,
+        DmarcPolicy::Quarantine,
+    )
+    .await;
+    check(b"From: x@nodmarc.example\r\n\r\n.", "a@contoso.example", "127.0.0.1", AuthResult::None, DmarcPolicy::None)
+        .await;
+    check(b"Subject: no From\r\n\r\n.", "a@contoso.example", "127.0.0.1", AuthResult::None, DmarcPolicy::None).await;
+}
+
+#[tokio::test]
+async fn without_names_nothing_fails() {
+    let raw = signed("news@contoso.example", "contoso.example");
+    let envelope = envelope("news@contoso.example", "203.0.113.9", "h");
+    let none = Authenticator::new(&Resolver::none(), "mx").authenticate(&raw, &envelope, DEADLINE).await;
+    assert_eq!(none, AuthFacts::default());
+
+    // A server that is gone: trouble, never failure.
+    let gone = world().await.server.addr();
+    let limits = ResolverLimits { try_ms: 50, tries_max: 1, ..ResolverLimits::default() };
+    let authenticator = Authenticator::new(&Resolver::at_with(gone, limits).unwrap(), "mx");
+    let facts = authenticator.authenticate(&raw, &envelope, DEADLINE).await;
+    assert_eq!(
+        (facts.spf, dkim(&facts), facts.dmarc),
+        (AuthResult::TempError, vec![AuthResult::TempError], AuthResult::TempError)
+    );
+
+    // A server that never answers: the caller's deadline holds.
+    let silent = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let authenticator = Authenticator::new(&Resolver::at(silent.local_addr().unwrap()).unwrap(), "mx");
+    let facts = authenticator.authenticate(&raw, &envelope, Duration::from_millis(100)).await;
+    assert_eq!(
+        (facts.spf, facts.dmarc, facts.arc),
+        (AuthResult::TempError, AuthResult::TempError, AuthResult::TempError)
+    );
+}
+
+#[tokio::test]
+async fn a_campaign_looks_its_names_up_once() {
+    let world = world().await;
+    let raw = signed("news@contoso.example", "contoso.example");
+    let envelope = envelope("n@contoso.example", "127.0.0.1", "h");
+    for _ in 0..100 {
+        let facts = world.authenticator.clone().authenticate(&raw, &envelope, DEADLINE).await;
+        assert_eq!(facts.dmarc, AuthResult::Pass);
+    }
+    assert!(world.server.query_count() <= 8, "{} questions", world.server.query_count());
+}
+
+#[tokio::test]
+async fn many_signatures_are_capped() {
+    let world = world().await;
+    let raw = signed("news@contoso.example", "contoso.example");
+    let field = Signer::new(&KEY, "contoso.example", "s1").unwrap().sign(&raw).unwrap();
+    let many = [field.repeat(50), raw].concat();
+    let facts = world.authenticator.authenticate(&many, &envelope("", "127.0.0.1", "h"), DEADLINE).await;
+    assert_eq!(facts.dkim.len(), message::DKIM_SIGNATURES_MAX);
+}
