@@ -159,6 +159,7 @@ CREATE TABLE quarantine_item (
   decided_at BIGINT
 );
 CREATE INDEX quarantine_by_status ON quarantine_item (organisation_id, status, id);
+CREATE INDEX quarantine_by_org ON quarantine_item (organisation_id, id);
 CREATE INDEX quarantine_by_copy ON quarantine_item (copy_id);
 CREATE INDEX quarantine_by_recipient ON quarantine_item (organisation_id, recipient, id);
 CREATE INDEX quarantine_by_campaign ON quarantine_item (campaign_id, status, id);
@@ -193,7 +194,7 @@ CREATE TABLE campaign (
 );
 CREATE INDEX campaign_by_org ON campaign (organisation_id, id);
 CREATE INDEX campaign_by_state ON campaign (state, id);
--- The audience, frozen when sending starts; state: pending, enqueued, suppressed. copy_id is set with `enqueued`.
+-- The audience, frozen when sending starts; state: pending, enqueued, suppressed, cancelled. copy_id is set with `enqueued`.
 CREATE TABLE campaign_recipient (
   campaign_id BIGINT NOT NULL, position BIGINT NOT NULL, person_id BIGINT NOT NULL, address TEXT NOT NULL,
   fields TEXT NOT NULL, state TEXT NOT NULL, copy_id BIGINT, PRIMARY KEY (campaign_id, position)
@@ -211,6 +212,8 @@ CREATE TABLE hit (
 );
 CREATE INDEX hit_by_nonce ON hit (campaign_id, nonce, at);
 CREATE INDEX hit_by_campaign ON hit (campaign_id, kind, class);
+-- Finds what waits to be scored (class unknown, no reason yet) without reading the rest.
+CREATE INDEX hit_by_class ON hit (class, class_reason, at);
 
 -- ---------------------------------------------------------------- protection: policies, feeds, lists, weights, versions, changes
 CREATE TABLE policy (
