@@ -338,3 +338,153 @@ fn done_words(disposition: &Disposition) -> String {
         Disposition::Drop => "thrown away".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use model::{Address, Timestamp};
+
+    use super::*;
+    use crate::{Conditions, DEFAULT_POLICY_ID, PolicyKind, RuleSet, cases};
+
+    fn recipient(address: &str, groups: &[&str]) -> RecipientContext {
+        let groups = groups.iter().map(|&g| g.to_owned()).collect();
+        RecipientContext { address: Address::parse(address).unwrap(), groups }
+    }
+
+    fn decision(case: &str, policies: &Policies) -> Decision {
+        let (facts, source, _) = cases::parse(&case.replace("; ", "\n"));
+        let rules = RuleSet::compile(source).unwrap_or_else(|e| panic!("{case}\n{e}"));
+        let verdict = judge::judge(&facts, &rules, Timestamp::default());
+        decide(&verdict, &facts, policies, &recipient("ada@contoso.example", &[]))
+    }
+
+    fn words(decision: &Decision) -> String {
+        let reason = decision.reason.map(|r| format!(" {r}")).unwrap_or_default();
+        format!(
+            "{}{reason} {} {}",
+            decision.disposition.as_str(),
+            decision.policy_type.as_str(),
+            decision.retention_days
+        )
+    }
+
+    /// case | Default | Standard | Strict: disposition, reason, section, days
+    const TABLE: &str = "
+feed: url_host e.example malware; url: http://e.example/ | quarantine malware anti_malware 30 | quarantine malware anti_malware 30 | quarantine malware anti_malware 30
+feed: url_host e.example high_confidence_phish; url: http://e.example/ | quarantine high_confidence_phish anti_spam 15 | quarantine high_confidence_phish anti_spam 30 | quarantine high_confidence_phish anti_spam 30
+feed: url_host e.example phish; url: http://e.example/ | junk anti_spam 15 | quarantine phish anti_spam 30 | quarantine phish anti_spam 30
+feed: url_host e.example high_confidence_spam; url: http://e.example/ | junk anti_spam 15 | quarantine spam anti_spam 30 | quarantine spam anti_spam 30
+feed: url_host e.example spam; url: http://e.example/ | junk anti_spam 15 | junk anti_spam 30 | quarantine spam anti_spam 30
+from: B <b@bank.example>; dmarc: fail reject | reject anti_phish 15 | reject anti_phish 30 | reject anti_phish 30
+from: B <b@bank.example>; dmarc: fail quarantine | quarantine phish anti_phish 15 | quarantine phish anti_phish 30 | quarantine phish anti_phish 30
+own: bank.example; from: B <b@bank.example>; dmarc: fail none | junk anti_phish 15 | junk anti_phish 30 | quarantine phish anti_phish 30
+own: contoso.example; from: A <a@cont0so.example> | deliver anti_spam 15 | quarantine phish anti_phish 30 | quarantine phish anti_phish 30
+person: Ada Byron <ada@contoso.example>; from: Ada Byron <x@home.example> | deliver anti_spam 15 | quarantine phish anti_phish 30 | quarantine phish anti_phish 30
+own: contoso.example; from: A <a@cont0so.example>; feed: url_host e.example spam; url: http://e.example/ | junk anti_spam 15 | quarantine phish anti_phish 30 | quarantine phish anti_phish 30
+bulk: precedence | deliver anti_spam 15 | deliver anti_spam 30 | quarantine bulk anti_spam 30
+bulk: precedence; known: no | deliver anti_spam 15 | junk anti_spam 30 | quarantine bulk anti_spam 30
+bulk: list_unsubscribe one_click; dmarc: pass none | deliver anti_spam 15 | deliver anti_spam 30 | deliver anti_spam 30
+from: A <a@home.example> | deliver anti_spam 15 | deliver anti_spam 30 | deliver anti_spam 30
+file: setup.exe executable | reject anti_malware 30 | reject anti_malware 30 | reject anti_malware 30
+file: setup.txt executable | quarantine malware anti_malware 30 | quarantine malware anti_malware 30 | quarantine malware anti_malware 30
+file: book.docm macro_document; allow: sender a@home.example; from: A <a@home.example> | reject anti_malware 30 | reject anti_malware 30 | reject anti_malware 30
+file: setup.exe executable in=a.zip | junk anti_spam 15 | junk anti_spam 30 | quarantine spam anti_spam 30
+block: sender a@home.example; from: A <a@home.example> | quarantine block_list allow_block_list 15 | quarantine block_list allow_block_list 30 | quarantine block_list allow_block_list 30
+block: domain home.example; from: A <a@home.example>; feed: url_host e.example malware; url: http://e.example/ | quarantine malware anti_malware 30 | quarantine malware anti_malware 30 | quarantine malware anti_malware 30
+block: domain home.example; from: A <a@home.example>; feed: url_host e.example high_confidence_phish; url: http://e.example/ | quarantine high_confidence_phish anti_spam 15 | quarantine high_confidence_phish anti_spam 30 | quarantine high_confidence_phish anti_spam 30
+block: domain home.example; from: A <a@home.example>; feed: url_host e.example spam; url: http://e.example/ | quarantine block_list allow_block_list 15 | quarantine block_list allow_block_list 30 | quarantine block_list allow_block_list 30
+block: url e.example; url: http://e.example/a; allow: domain home.example; from: A <a@home.example> | quarantine block_list allow_block_list 15 | quarantine block_list allow_block_list 30 | quarantine block_list allow_block_list 30
+block: file 0000000000000000000000000000000000000000000000000000000000000000; file: a.txt text | quarantine block_list allow_block_list 30 | quarantine block_list allow_block_list 30 | quarantine block_list allow_block_list 30
+allow: domain home.example; from: A <a@home.example>; feed: url_host e.example phish; url: http://e.example/; bulk: precedence; known: no | deliver anti_spam 15 | deliver anti_spam 30 | deliver anti_spam 30
+";
+
+    #[test]
+    fn dispositions() {
+        let policies = [Policies::initial(), Policies::standard_for_all(), Policies::strict_for_all()];
+        for line in TABLE.lines().filter(|l| !l.is_empty()) {
+            let cells: Vec<&str> = line.split(" | ").collect();
+            for (policies, expected) in policies.iter().zip(&cells[1..]) {
+                let decision = decision(cells[0], policies);
+                assert_eq!(words(&decision), *expected, "{}\n{}", cells[0], decision.explanation);
+                assert!(!decision.explanation.is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn the_trace_gets_a_sentence() {
+        let case = "feed: url_host e.example phish; url: http://e.example/";
+        let held = decision(case, &Policies::standard_for_all());
+        assert_eq!(
+            held.explanation,
+            "quarantined by policy Standard: Phish: the link host e.example is listed by feed 'test' (entry e.example)"
+        );
+        assert_eq!(held.permissions, 39);
+        let sure = decision(&case.replace("phish", "high_confidence_phish"), &Policies::standard_for_all());
+        assert_eq!((sure.quarantine_tag, sure.permissions), (QuarantineTag::AdminOnly, 0));
+        assert_eq!(QuarantineTag::FullAccess.permissions_for(QuarantineReason::Malware), 43);
+        let bulk = decision("bulk: precedence; known: no", &Policies::standard_for_all());
+        assert_eq!(bulk.explanation, "moved to Junk by policy Standard: bulk level 6 reaches its threshold 6");
+    }
+
+    #[test]
+    fn the_first_matching_policy_applies_alone() {
+        let custom = |name: &str, priority: u32, conditions: Conditions| {
+            let base = Policy::default_preset();
+            let (id, name, kind) = (PolicyId(i64::from(priority) + 10), name.to_owned(), PolicyKind::Custom);
+            Policy { id, name, kind, priority, conditions, anti_malware: None, ..base }
+        };
+        let list = |values: &[&str]| values.iter().map(|&v| v.to_owned()).collect::<Vec<_>>();
+        let sales =
+            Conditions { groups: list(&["Sales"]), domains: list(&["contoso.example"]), ..Conditions::default() };
+        let boss = Conditions {
+            users: list(&["Boss@contoso.example"]),
+            except_groups: list(&["Sales"]),
+            ..Conditions::default()
+        };
+        let mut strict = Policy::strict();
+        strict.enabled = true;
+        strict.conditions = Conditions { except_domains: list(&["contoso.example"]), ..Conditions::default() };
+        let policies = Policies {
+            policies: vec![
+                Policy::default_preset(),
+                custom("later", 5, boss),
+                custom("sales", 1, sales),
+                Policy::standard(),
+                strict,
+            ],
+        };
+        let first =
+            |address: &str, groups: &[&str]| policies.for_recipient(&recipient(address, groups))[0].name.clone();
+        assert_eq!(first("ada@contoso.example", &[]), "Default");
+        assert_eq!(first("ada@contoso.example", &["Sales"]), "sales");
+        assert_eq!(first("ada@other.example", &["Sales"]), "Strict");
+        assert_eq!(first("boss@contoso.example", &["Board"]), "later");
+        assert_eq!(first("boss@contoso.example", &["Board", "Sales"]), "sales");
+        assert_eq!(first("boss@mail.contoso.example", &["Sales"]), "sales");
+
+        // A section that the first policy lacks comes from the next that has it.
+        let (facts, source, _) = cases::parse("file: setup.exe executable");
+        let verdict = judge::judge(&facts, &RuleSet::compile(source).unwrap(), Timestamp::default());
+        let decided = decide(&verdict, &facts, &policies, &recipient("ada@contoso.example", &["Sales"]));
+        assert_eq!((decided.policy_id, decided.policy_type), (DEFAULT_POLICY_ID, PolicyType::AntiMalware));
+    }
+
+    #[test]
+    fn a_switched_off_feature_lets_the_next_class_decide() {
+        let mut policies = Policies::initial();
+        for phish in policies.policies.iter_mut().filter_map(|p| p.anti_phish.as_mut()) {
+            (phish.honor_dmarc, phish.spoof_intelligence) = (false, false);
+        }
+        let spoof = "from: B <b@bank.example>; dmarc: fail reject";
+        assert_eq!(decision(spoof, &policies).disposition, Disposition::Deliver);
+        let spam = format!("{spoof}; feed: url_host e.example spam; url: http://e.example/");
+        let decided = decision(&spam, &policies);
+        assert_eq!((decided.disposition, decided.class), (Disposition::Junk, VerdictClass::Spam));
+        for spam in policies.policies.iter_mut().filter_map(|p| p.anti_spam.as_mut()) {
+            spam.high_confidence_phish.action = Action::MoveToJunk;
+        }
+        let sure = decision("feed: url_host e.example high_confidence_phish; url: http://e.example/", &policies);
+        assert_eq!(sure.disposition, Disposition::Quarantine);
+    }
+}

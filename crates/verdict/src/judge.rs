@@ -155,7 +155,7 @@ fn allow_entry<'a>(look: &Look<'a>, senders: &[&'a ListEntry], finding: &Finding
     by_cause.or_else(|| if sender_entry_covers(finding.class) { senders.first().copied() } else { None })
 }
 
-fn first<'a>(hits: Vec<&'a ListEntry>) -> Option<&'a ListEntry> {
+fn first(hits: Vec<&ListEntry>) -> Option<&ListEntry> {
     hits.first().copied()
 }
 
@@ -300,11 +300,150 @@ fn in_order(weighed: Vec<Weighed>, class: VerdictClass, rules: &RuleSet) -> Vec<
 }
 
 /// Whether a finding of `signal` counts towards `class`.
-fn decides(signal: VerdictClass, class: VerdictClass) -> bool {
+pub(crate) fn decides(signal: VerdictClass, class: VerdictClass) -> bool {
     use VerdictClass as C;
     match class {
         C::Phish => matches!(signal, C::Phish | C::HighConfidencePhish),
         C::HighConfidenceSpam | C::Spam => signal != C::Bulk,
         C::Malware | C::HighConfidencePhish | C::Spoof | C::Impersonation | C::Bulk | C::Clean => signal == class,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{RuleSetSource, cases};
+
+    /// Judges a case (lines divided by `; `) at an instant in microseconds.
+    fn check(case: &str, now_us: i64, class: VerdictClass, allowed_by: &[&str]) -> Verdict {
+        let (facts, source, _) = cases::parse(&case.replace("; ", "\n"));
+        let rules = RuleSet::compile(source).unwrap_or_else(|e| panic!("{case}\n{e}"));
+        let verdict = judge(&facts, &rules, Timestamp::from_micros(now_us));
+        assert_eq!(verdict.class, class, "{case}\n{:#?}", verdict.signals);
+        assert_eq!(verdict.allowed_by, allowed_by, "{case}");
+        verdict
+    }
+
+    const PHISH: &str = "known: yes; feed: url_host evil.example phish; url: http://t.evil.example/c/1";
+
+    #[test]
+    fn classes_in_the_documented_order() {
+        use VerdictClass as C;
+        let signs = [
+            (C::Malware, "feed: url_host m.example malware; url: http://m.example/"),
+            (C::HighConfidencePhish, "feed: url_host h.example high_confidence_phish; url: http://h.example/"),
+            (C::Phish, "feed: url_host p.example phish; url: http://p.example/"),
+            (C::Spoof, "from: B <b@bank.example>; dmarc: fail reject"),
+            (C::Impersonation, "own: contoso.example; from: A <a@cont0so.example>"),
+            (C::HighConfidenceSpam, "feed: url_host hs.example high_confidence_spam; url: http://hs.example/"),
+            (C::Spam, "feed: url_host s.example spam; url: http://s.example/"),
+            (C::Bulk, "bulk: precedence"),
+        ];
+        // Whatever stands behind a sign as well, the worst decides.
+        for at in 0..signs.len() {
+            let all: Vec<&str> = signs[at..].iter().map(|(_, sign)| *sign).collect();
+            let verdict = check(&all.join("; "), 0, signs[at].0, &[]);
+            assert_eq!(verdict.signals[0].class, signs[at].0);
+            assert_eq!(classes_reached(&verdict.signals)[0], verdict.class);
+        }
+        check("from: A <a@home.example>", 0, C::Clean, &[]);
+    }
+
+    #[test]
+    fn weights_change_the_result() {
+        check(PHISH, 0, VerdictClass::Phish, &[]);
+        check(&format!("{PHISH}; weight: feed_url_host 5"), 0, VerdictClass::Phish, &[]);
+        check(&format!("{PHISH}; weight: feed_url_host 4.9"), 0, VerdictClass::Clean, &[]);
+        check(&format!("{PHISH}; weight: feed_url_host 0"), 0, VerdictClass::Clean, &[]);
+        // Suspicion below its own threshold is not lost: 3 for no From, 2.4 for words.
+        let suspicion = "known: yes; defect: multiple_from; url: http://x.example/; text: Please verify your account, dear customer of our bank, and do have a nice day";
+        check(suspicion, 0, VerdictClass::Spam, &[]);
+        check(&format!("{suspicion}; weight: header_anomalies 2"), 0, VerdictClass::Clean, &[]);
+        // A rule counts once: two listed links are not more than one.
+        let two = "feed: url_host evil.example spam; url: http://a.evil.example/; url: http://b.evil.example/";
+        check(two, 0, VerdictClass::Spam, &[]);
+    }
+
+    #[test]
+    fn a_sender_entry_covers_what_is_documented() {
+        let allow = "allow: sender a@shop.example; from: A <a@shop.example>; url: http://evil.example/";
+        let by = ["allow entry 1: sender a@shop.example"];
+        let table = [
+            ("malware", VerdictClass::Malware, &[][..]),
+            ("high_confidence_phish", VerdictClass::HighConfidencePhish, &[]),
+            ("phish", VerdictClass::Clean, &by),
+            ("high_confidence_spam", VerdictClass::Clean, &by),
+            ("spam", VerdictClass::Clean, &by),
+        ];
+        for (class, expected, allowed_by) in table {
+            check(&format!("{allow}; feed: url_host evil.example {class}"), 0, expected, allowed_by);
+        }
+        let bulk = check(
+            "allow: domain shop.example; from: A <a@shop.example>; bulk: precedence",
+            0,
+            VerdictClass::Clean,
+            &["allow entry 1: domain shop.example"],
+        );
+        assert_eq!(bulk.bulk_level, 0);
+        check("allow: domain shop.example; from: A <a@shop.example>; dmarc: fail reject", 0, VerdictClass::Spoof, &[]);
+        check(
+            "allow: domain shop.example; from: A <a@sub.shop.example>; url: http://evil.example/; feed: url_host evil.example spam",
+            0,
+            VerdictClass::Spam,
+            &[],
+        );
+    }
+
+    #[test]
+    fn a_url_entry_takes_exactly_what_its_link_caused() {
+        let by = ["allow entry 1: url t.evil.example/*"];
+        let verdict = check(&format!("{PHISH}; allow: url t.evil.example/*"), 0, VerdictClass::Clean, &by);
+        let signal = &verdict.signals[0];
+        assert_eq!((signal.rule.as_str(), signal.weight), ("feed_url_host", 0.0));
+        assert!(signal.sentence.ends_with("(not counted: allow entry 1: url t.evil.example/*)"), "{}", signal.sentence);
+        // Another listed link still counts, and then nothing was lowered.
+        check(
+            &format!("{PHISH}; url: http://x.evil.example/; allow: url t.evil.example/*"),
+            0,
+            VerdictClass::Phish,
+            &[],
+        );
+        // A bare host allows no path.
+        check(&format!("{PHISH}; allow: url t.evil.example"), 0, VerdictClass::Phish, &[]);
+        // The port does not matter.
+        let port = "feed: url_host t.evil.example:8080 phish; url: http://t.evil.example:8080/c/1; allow: url t.evil.example/*";
+        check(port, 0, VerdictClass::Clean, &by);
+        // What the sender caused stays.
+        check(
+            &format!("{PHISH}; allow: url t.evil.example/*; from: B <b@bank.example>; dmarc: fail reject"),
+            0,
+            VerdictClass::Spoof,
+            &by,
+        );
+    }
+
+    #[test]
+    fn block_wins_and_entries_expire() {
+        let both = "block: url t.evil.example/*; allow: url t.evil.example/*; url: http://t.evil.example/c/1";
+        check(both, 0, VerdictClass::HighConfidencePhish, &[]);
+        let allow = format!("{PHISH}; allow: url t.evil.example/* 1000");
+        check(&allow, 999, VerdictClass::Clean, &["allow entry 1: url t.evil.example/*"]);
+        check(&allow, 1000, VerdictClass::Phish, &[]);
+        let block = "block: url evil.example 1000; url: http://evil.example/";
+        check(block, 999, VerdictClass::HighConfidencePhish, &[]);
+        check(block, 1000, VerdictClass::Clean, &[]);
+    }
+
+    #[test]
+    fn signals_name_their_change() {
+        let (facts, mut source, _) = cases::parse(&PHISH.replace("; ", "\n"));
+        source.weight_changes = [("feed_url_host".to_owned(), model::ChangeId(7))].into();
+        let change = |source: &RuleSetSource| {
+            let rules = RuleSet::compile(source.clone()).unwrap();
+            judge(&facts, &rules, Timestamp::default()).signals[0].change_id
+        };
+        assert_eq!(change(&source), Some(model::ChangeId(7)));
+        source.feeds[0].entries[0].change_id = Some(model::ChangeId(8));
+        assert_eq!(change(&source), Some(model::ChangeId(8)));
     }
 }

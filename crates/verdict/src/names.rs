@@ -11,6 +11,8 @@ const EVIDENCE_CHARS_MAX: usize = 256;
 const PARENTS_MAX: usize = 8;
 /// Octets of a host name (RFC 1035 section 2.3.4).
 const HOST_BYTES_MAX: usize = 253;
+/// Ports that say nothing once the scheme is left out.
+const WEB_PORTS: [u16; 2] = [80, 443];
 /// Octets of a URL that are looked at.
 const URL_BYTES_MAX: usize = 8192;
 
@@ -150,11 +152,7 @@ impl UrlParts {
 
     /// From text with or without a scheme.
     pub(crate) fn parse(text: &str) -> Option<UrlParts> {
-        let text = text.trim();
-        if text.is_empty() || text.len() > URL_BYTES_MAX {
-            return None;
-        }
-        let url = if text.contains("://") { Url::parse(text) } else { Url::parse(&format!("http://{text}")) }.ok()?;
+        let url = read_url(text)?;
         let host = plain_host(url.host_str().filter(|h| !h.is_empty())?);
         let mut rest = url.path().to_owned();
         if let Some(query) = url.query() {
@@ -190,6 +188,23 @@ impl UrlParts {
     }
 }
 
+/// A URL with or without a scheme; `None` for what has no host, such as `mailto:`.
+fn read_url(text: &str) -> Option<Url> {
+    let text = text.trim();
+    if text.is_empty() || text.len() > URL_BYTES_MAX {
+        return None;
+    }
+    let head = text.split(['/', '?', '#']).next()?;
+    if head.ends_with(':') && text[head.len()..].starts_with("//") {
+        return Url::parse(text).ok();
+    }
+    let is_port = |after: &str| after.is_empty() || after.bytes().all(|b| b.is_ascii_digit());
+    match head.split_once(':') {
+        Some((before, after)) if !before.starts_with('[') && !is_port(after) => None,
+        _ => Url::parse(&format!("http://{text}")).ok(),
+    }
+}
+
 /// Browsers read `\` as `/`, some mail programs as part of the host; both readings are looked at.
 fn tail_host(raw: &str) -> Option<String> {
     let after_scheme = raw.split_once("://").map_or(raw, |(_, rest)| rest);
@@ -198,15 +213,18 @@ fn tail_host(raw: &str) -> Option<String> {
     Some(plain_host(tail))
 }
 
-/// The form in which whole URLs are compared: `host[:port]/path?query`, scheme and default port left out.
+/// The form in which whole URLs are compared: `host[:port]/path?query`, scheme and the ports 80 and 443 left out.
 pub(crate) fn url_key(text: &str) -> Option<String> {
-    let text = text.trim();
-    if text.is_empty() || text.len() > URL_BYTES_MAX {
+    let url = read_url(text)?;
+    let host = plain_host(url.host_str()?);
+    if !host.contains(['.', ':']) || host.starts_with('.') {
         return None;
     }
-    let url = if text.contains("://") { Url::parse(text) } else { Url::parse(&format!("http://{text}")) }.ok()?;
-    let host = plain_host(url.host_str().filter(|h| h.contains(['.', ':']))?);
-    let host = url.port().map_or(host.clone(), |port| host_port(&host, port));
+    let host = match url.port() {
+        Some(port) if !WEB_PORTS.contains(&port) => host_port(&host, port),
+        _ if host.contains(':') => format!("[{host}]"),
+        _ => host,
+    };
     let query = url.query().map(|q| format!("?{q}")).unwrap_or_default();
     Some(format!("{host}{}{query}", url.path()))
 }

@@ -46,7 +46,7 @@ const HOSTS: &[&str] = &[
     "cont0so.example",
     "192.0.2.1",
     "[2001:db8::1]",
-    "xn--cntoso-jwg.example",
+    "xn--cntoso-wqf.example",
     "github.io",
     "x.github.io",
     "com",

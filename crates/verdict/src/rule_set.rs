@@ -250,7 +250,7 @@ mod tests {
         let edits: [Edit; 4] = [
             |s| s.feeds[0].entries[0].value = "c.example".into(),
             |s| s.feeds[0].entries[0].class = VerdictClass::Spam,
-            |s| drop(s.weights.insert("feed_url_host".into(), 3.0)),
+            |s| s.weights = [("feed_url_host".to_owned(), 3.0)].into(),
             |s| s.own_domains.push("contoso.example".into()),
         ];
         for edit in edits {

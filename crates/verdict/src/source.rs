@@ -63,7 +63,7 @@ pub enum FeedKind {
     /// `host` or `host:port`. Matches links to that host and to its subdomains; with a port, on that port only (the
     /// scheme's default port counts). An entry that is itself a public suffix (`github.io`) means that host alone.
     UrlHost,
-    /// A whole URL. Scheme, default port and fragment do not matter, path and query do.
+    /// A whole URL. Scheme, fragment and the ports 80 and 443 do not matter, path and query do.
     Url,
     /// A domain that senders write from (From, Sender, reverse-path), with its subdomains.
     Domain,

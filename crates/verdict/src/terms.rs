@@ -215,3 +215,69 @@ fn cut(mut value: String) -> String {
     }
     value
 }
+
+#[cfg(test)]
+mod tests {
+    use model::{ListEntryId, UrlSource, VerdictClass};
+
+    use super::*;
+    use crate::{FeedEntry, ListAction, cases};
+
+    #[test]
+    fn a_message_is_indexed_by_what_entries_name() {
+        let facts = Facts {
+            urls: vec![cases::url("http://a.t.contoso.localhost:8080/c?u=Evil.example", UrlSource::Href)],
+            ..Facts::default()
+        };
+        let terms: Vec<String> =
+            index_terms(&facts).iter().map(|(kind, value)| format!("{} {value}", kind.as_str())).collect();
+        assert_eq!(
+            terms,
+            [
+                "url_host a.t.contoso.localhost",
+                "url_host a.t.contoso.localhost:8080",
+                "url_host contoso.localhost",
+                "url_host contoso.localhost:8080",
+                "url_host t.contoso.localhost",
+                "url_host t.contoso.localhost:8080",
+                "url a.t.contoso.localhost:8080/c?u=Evil.example",
+                "url_word evil.example",
+                "domain contoso.localhost",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_a_change_looks_up() {
+        let feed = |values: &[&str]| Feed {
+            name: "f".into(),
+            kind: FeedKind::UrlHost,
+            entries: values.iter().map(|&v| FeedEntry::new(v, VerdictClass::Phish)).collect(),
+        };
+        let base = RuleSetSource { feeds: vec![feed(&["a.example", "b.example"])], ..RuleSetSource::default() };
+        let term = |value: &str| Candidates::Terms([(TermKind::UrlHost, value.to_owned())].into());
+        let check = |edit: &dyn Fn(&mut RuleSetSource), expected: Candidates| {
+            let mut changed = base.clone();
+            edit(&mut changed);
+            assert_eq!(candidate_terms(&base, &changed), expected);
+            assert_eq!(candidate_terms(&changed, &base), expected, "the way back");
+        };
+        check(&|_| {}, Candidates::Terms(BTreeSet::new()));
+        check(&|s| s.feeds[0] = feed(&["a.example", "b.example", "C.example:80"]), term("c.example:80"));
+        check(&|s| s.feeds[0] = feed(&["b.example"]), term("a.example"));
+        check(&|s| s.feeds[0].entries[0].class = VerdictClass::Spam, term("a.example"));
+        check(&|s| s.feeds[0].entries[0].note = "x".into(), Candidates::Terms(BTreeSet::new()));
+        check(&|s| s.weights = [("feed_url".to_owned(), 1.0)].into(), Candidates::Window);
+        let list = |action, value: &str| ListEntry {
+            id: ListEntryId(1),
+            action,
+            kind: ListKind::Url,
+            value: value.into(),
+            expires_at: None,
+            note: String::new(),
+            change_id: None,
+        };
+        check(&|s| s.lists.push(list(ListAction::Allow, "t.x.example/*")), term("t.x.example"));
+        check(&|s| s.lists.push(list(ListAction::Block, "*.tld/*")), Candidates::Window);
+    }
+}

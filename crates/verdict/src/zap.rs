@@ -110,3 +110,72 @@ pub fn zap_decision(decision: &Decision, copy: LandedCopy, now: Timestamp, windo
         Disposition::Quarantine | Disposition::Redirect { .. } | Disposition::Drop => held(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use model::Address;
+
+    use super::*;
+    use crate::{Action, Policies, RecipientContext, RuleSet, cases, decide, judge};
+
+    /// class of the feed | read | place | hours since it landed | policies | what happens
+    const TABLE: &str = "
+malware | read | inbox | 1 | standard | quarantine Malware ZAP malware
+high_confidence_phish | read | other_folder | 47 | standard | quarantine Phish ZAP high_confidence_phish
+phish | read | inbox | 1 | standard | quarantine Phish ZAP phish
+phish | unread | inbox | 48 | standard | quarantine Phish ZAP phish
+phish | unread | inbox | 49 | standard | leave
+phish | read | inbox | 1 | default | junk Phish ZAP
+phish | read | junk | 1 | default | leave
+phish | read | junk | 1 | standard | quarantine Phish ZAP phish
+phish | read | quarantine | 1 | standard | leave
+phish | read | deleted | 1 | standard | leave
+phish | read | accepted | 1 | standard | leave
+phish | read | inbox | 1 | off | leave
+phish | read | inbox | 1 | delete | quarantine Phish ZAP phish
+spam | unread | inbox | 1 | standard | junk Spam ZAP
+spam | read | inbox | 1 | standard | leave
+high_confidence_spam | unread | other_folder | 1 | standard | quarantine Spam ZAP spam
+high_confidence_spam | read | other_folder | 1 | standard | leave
+spoof | unread | inbox | 1 | standard | leave
+bulk | unread | inbox | 1 | standard | leave
+";
+
+    fn policies(name: &str) -> Policies {
+        let mut policies = if name == "default" { Policies::initial() } else { Policies::standard_for_all() };
+        for spam in policies.policies.iter_mut().filter_map(|p| p.anti_spam.as_mut()) {
+            match name {
+                "off" => spam.phish_zap = false,
+                "delete" => spam.phish.action = Action::Delete,
+                _ => {}
+            }
+        }
+        policies
+    }
+
+    #[test]
+    fn documented_rules() {
+        for line in TABLE.lines().filter(|l| !l.is_empty()) {
+            let [class, read, place, hours, policy, expected] = line.split(" | ").collect::<Vec<_>>()[..] else {
+                panic!("six columns: {line}")
+            };
+            let (facts, source, _) = cases::parse(&format!("feed: url_host e.example {class}\nurl: http://e.example/"));
+            let verdict = judge(&facts, &RuleSet::compile(source).unwrap(), Timestamp::default());
+            let recipient =
+                RecipientContext { address: Address::parse("ada@contoso.example").unwrap(), groups: vec![] };
+            let decision = decide(&verdict, &facts, &policies(policy), &recipient);
+            let landed_at = Timestamp::default();
+            let copy = LandedCopy { place: Place::parse(place).unwrap(), read: read == "read", landed_at };
+            let now = landed_at.plus_ms(hours.parse::<i64>().unwrap() * 60 * 60 * 1000);
+            let found = match zap_decision(&decision, copy, now, ZAP_WINDOW_MS) {
+                ZapDecision::Leave(why) => {
+                    assert!(!why.is_empty());
+                    "leave".to_owned()
+                }
+                ZapDecision::Quarantine { kind, reason } => format!("quarantine {} {reason}", kind.as_str()),
+                ZapDecision::Junk { kind } => format!("junk {}", kind.as_str()),
+            };
+            assert_eq!(found, expected, "{line}\n{}", decision.explanation);
+        }
+    }
+}
