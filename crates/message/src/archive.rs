@@ -11,7 +11,7 @@ use zip::ZipArchive;
 
 use crate::Limits;
 use crate::decode::short_text;
-use crate::files::{extension, kind_of};
+use crate::files::{extension, is_encrypted_document, kind_of};
 
 /// Fills the attachments of one message.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ impl<'l> Files<'l> {
             sha256: data_encoding::HEXLOWER.encode(&Sha256::digest(bytes)),
             size_bytes: bytes.len() as u64,
             inside,
-            unscannable: closed,
+            unscannable: closed || is_encrypted_document(bytes),
         });
         if kind == FileKind::Archive {
             let seen =

@@ -103,6 +103,8 @@ pub(crate) struct Section<'a> {
     pub(crate) body_start: usize,
     /// No empty line before the body, or a line that is no field.
     pub(crate) broken: bool,
+    /// It ended at a line that is no field rather than at an empty one.
+    at_other_line: bool,
 }
 
 impl<'a> Section<'a> {
@@ -136,7 +138,8 @@ impl<'a> Section<'a> {
             let mbox_line = at == start && line.starts_with(b"From ");
             if !mbox_line {
                 let Some(colon) = field_colon(line).filter(|_| !is_end(line)) else {
-                    section.broken |= !is_end(line);
+                    section.at_other_line = !is_end(line);
+                    section.broken |= section.at_other_line;
                     section.body_start = at;
                     return section;
                 };
@@ -146,6 +149,22 @@ impl<'a> Section<'a> {
             }
             at = next;
         }
+    }
+
+    /// As [`Section::read`] from the start, but past lines that are no fields until the first empty line: where other
+    /// programs find fields. A second From behind a broken line must be seen, and so must a forged result.
+    pub(crate) fn read_on(raw: &'a [u8], limits: &Limits) -> Self {
+        let mut section = Section::read(raw, 0, limits, |_| false);
+        let mut at = section.body_start;
+        let mut at_other_line = section.at_other_line;
+        while at_other_line {
+            let next = memchr::memchr(b'\n', &raw[at..]).map_or(raw.len(), |i| at + i + 1);
+            let rest = Section::read(raw, next, limits, |_| false);
+            let room = limits.fields_max.saturating_sub(section.fields.len());
+            section.fields.extend(rest.fields.into_iter().take(room));
+            (at, at_other_line) = (rest.body_start, rest.at_other_line);
+        }
+        section
     }
 
     pub(crate) fn find(&self, name: &str) -> Option<&Field<'a>> {

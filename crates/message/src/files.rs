@@ -16,7 +16,7 @@ const PROGRAM_TYPES: &[&str] = &[
     "application/vnd.android.dex",
     "application/vnd.android.dey",
     "application/wasm",
-    "application/llvm",
+    "application/x-llvm",
 ];
 
 /// The extension of a name: lower case, without dot, only when it looks like one.
@@ -68,7 +68,7 @@ fn kind_of_bytes(bytes: &[u8]) -> Option<FileKind> {
     if starts(b"#!") {
         return Some(FileKind::Script);
     }
-    if starts(b"\xD0\xCF\x11\xE0\xA1\xB1\x1A\xE1") {
+    if starts(COMPOUND_MAGIC) {
         return Some(kind_of_compound(bytes));
     }
     if starts(b"PK\x03\x04") || starts(b"PK\x05\x06") {
@@ -92,6 +92,7 @@ fn kind_of_bytes(bytes: &[u8]) -> Option<FileKind> {
     let found = infer::get(bytes).filter(|_| !starts(b"MZ"))?;
     Some(match found.matcher_type() {
         MatcherType::App if PROGRAM_TYPES.contains(&found.mime_type()) => FileKind::Executable,
+        MatcherType::App if found.mime_type() == "application/x-qemu-disk" => FileKind::DiskImage,
         MatcherType::App => return None, // signatures, certificates and the like
         MatcherType::Archive => FileKind::Archive,
         MatcherType::Audio | MatcherType::Image | MatcherType::Video => FileKind::Media,
@@ -113,13 +114,28 @@ fn is_executable(bytes: &[u8]) -> bool {
     pe || bytes.starts_with(b"\x7FELF") || mach_o.iter().any(|magic| bytes.starts_with(*magic))
 }
 
+/// The stream that holds an Office document with a password ([MS-OFFCRYPTO] 2.3.4.4).
+const ENCRYPTED_PACKAGE: &str = "EncryptedPackage";
+
+/// Whether the bytes are a document that only opens with a password: nobody saw what is in it.
+pub(crate) fn is_encrypted_document(bytes: &[u8]) -> bool {
+    bytes.starts_with(COMPOUND_MAGIC) && has_stream(bytes, ENCRYPTED_PACKAGE)
+}
+
+const COMPOUND_MAGIC: &[u8] = b"\xD0\xCF\x11\xE0\xA1\xB1\x1A\xE1";
+
+/// Stream names of a compound file are UTF-16.
+fn has_stream(bytes: &[u8], name: &str) -> bool {
+    let name: Vec<u8> = name.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    memmem::find(bytes, &name).is_some()
+}
+
 /// OLE compound files: old Office documents, installers. A VBA project has a stream of that name in UTF-16.
 fn kind_of_compound(bytes: &[u8]) -> FileKind {
-    let utf16 = |name: &str| name.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
-    let has = |name: &str| memmem::find(bytes, &utf16(name)).is_some();
+    let has = |name: &str| has_stream(bytes, name);
     if has("_VBA_PROJECT") || has("Macros") {
         FileKind::MacroDocument
-    } else if ["WordDocument", "Workbook", "Book", "PowerPoint Document", "__properties_version1.0"]
+    } else if ["WordDocument", ENCRYPTED_PACKAGE, "Workbook", "Book", "PowerPoint Document", "__properties_version1.0"]
         .iter()
         .any(|n| has(n))
     {

@@ -163,7 +163,7 @@ pub fn section(raw: &[u8]) -> &[u8] {
 fn remove_where(raw: &[u8], is_removed: impl Fn(&Field<'_>) -> bool) -> Cow<'_, [u8]> {
     // Removing looks at every field, whatever the limit of reading is: an attacker must not hide one behind many.
     let limits = Limits { fields_max: usize::MAX, ..Limits::default() };
-    let section = Section::read(raw, 0, &limits, |_| false);
+    let section = Section::read_on(raw, &limits);
     if !section.fields.iter().any(&is_removed) {
         return Cow::Borrowed(raw);
     }
@@ -285,6 +285,9 @@ mod tests {
                     \tdkim=pass\r\nSubject: x\r\nauthentication-results:mx.contoso.example; none\r\n\r\nAuthentication-Results: mx.contoso.example\r\n";
         let expect = b"Authentication-Results: other.example; spf=pass\r\nSubject: x\r\n\r\nAuthentication-Results: mx.contoso.example\r\n";
         assert_eq!(remove_authentication_results(raw, "mx.contoso.example").as_ref(), expect);
+        let hidden = b"Subject: x\r\nno field\r\nAuthentication-Results: mx.contoso.example; dmarc=pass\r\n\r\nbody";
+        let cleaned = remove_authentication_results(hidden, "mx.contoso.example");
+        assert_eq!(cleaned.as_ref(), b"Subject: x\r\nno field\r\n\r\nbody");
         assert!(matches!(remove_authentication_results(expect, "mx.contoso.example"), Cow::Borrowed(_)));
         assert_eq!(remove_fields(b"A: 1\r\nb: 2\r\n 3\r\nC: 4\r\n\r\n", &["B"]).as_ref(), b"A: 1\r\nC: 4\r\n\r\n");
     }

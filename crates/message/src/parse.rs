@@ -70,7 +70,7 @@ fn note(facts: &mut Facts, defect: Defect) {
 
 fn read_header(raw: &[u8], context: &ParseContext<'_>, mut facts: Facts) -> Facts {
     let limits = &context.limits;
-    let section = Section::read(raw, 0, limits, |_| false);
+    let section = Section::read_on(raw, limits);
     let bytes = &raw[..section.body_start];
     if section.broken {
         note(&mut facts, Defect::BrokenHeader);
