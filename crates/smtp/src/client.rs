@@ -14,13 +14,15 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
-use crate::data::{END_OF_DATA, to_wire};
+use crate::data::{END_OF_DATA, add_dots, canonical_newlines};
 use crate::reply::{ReplyError, ReplyParser};
 use crate::stream::Stream;
 
 /// Commands written before their replies are read (RFC 2920 3.1 leaves it to the client to stay within its window).
 const PIPELINE_MAX: usize = 100;
 const READ_BYTES: usize = 4096;
+/// For a refusal that a peer wrote before it hung up in the middle of a body.
+const LAST_WORDS_MS_MAX: u64 = 2000;
 
 /// How a client introduces itself, protects itself, and waits.
 #[derive(Debug, Clone)]
@@ -351,9 +353,9 @@ impl Client {
         if !addresses.all(is_ascii) {
             return Err(ClientError::Utf8Refused);
         }
-        let wire = to_wire(body);
-        let commands = self.commands(mail, wire.len(), is_eight_bit);
-        let sent = self.transact(mail, &commands, &wire).await;
+        let canonical = canonical_newlines(body);
+        let commands = self.commands(mail, canonical.len(), is_eight_bit);
+        let sent = self.transact(mail, &commands, &add_dots(&canonical)).await;
         if sent.is_err() {
             self.state = State::Closed;
         }
@@ -423,15 +425,15 @@ impl Client {
         self.stream.take().ok_or_else(lost)
     }
 
-    fn commands(&self, mail: &Mail<'_>, wire_bytes: usize, is_eight_bit: bool) -> Vec<(Phase, String)> {
+    fn commands(&self, mail: &Mail<'_>, size_bytes: usize, is_eight_bit: bool) -> Vec<(Phase, String)> {
         let mut commands = Vec::with_capacity(mail.recipients.len() + 3);
         if self.state == State::NeedsReset {
             commands.push((Phase::Reset, "RSET\r\n".to_owned()));
         }
         let mut from = format!("MAIL FROM:<{}>", mail.reverse_path);
         if self.capabilities.size {
-            // RFC 1870 4 allows an estimate; the stuffed size is a little more than the true one.
-            from.push_str(&format!(" SIZE={wire_bytes}"));
+            // RFC 1870 5: with CRLFs, without added dots and the end.
+            from.push_str(&format!(" SIZE={size_bytes}"));
         }
         if is_eight_bit {
             from.push_str(" BODY=8BITMIME");
@@ -469,9 +471,7 @@ impl Client {
             Some(go_on) if go_on.class() == ReplyClass::Intermediate => {
                 // RFC 2920 3.1: a host that says 354 without a recipient gets an empty body.
                 let wire = if is_anyone_accepted { wire } else { b"" };
-                let reply = self.send_body(wire).await?;
-                self.state = if reply.code() == 421 { State::Closed } else { State::Ready };
-                Some(reply)
+                Some(self.send_body(wire).await?)
             }
             Some(reply) if reply.is_completion() => {
                 let text = format!("DATA was answered {reply}");
@@ -484,10 +484,22 @@ impl Client {
 
     /// Writes the body and waits for what became of it. From the final dot on the end is unclear until the reply.
     async fn send_body(&mut self, wire: &[u8]) -> Result<Reply, ClientError> {
+        if let Err(lost) = self.write_slices(Phase::DataBlock, &[wire, END_OF_DATA]).await {
+            return self.last_words().await.ok_or(lost);
+        }
         let unclear = |error: ClientError| ClientError::UnclearEnd { cause: error.to_string() };
-        self.write_slices(Phase::DataBlock, &[wire, END_OF_DATA]).await?;
         self.flush(Phase::DataEnd).await.map_err(unclear)?;
-        self.read_any_reply(Phase::DataEnd).await.map_err(unclear)
+        let reply = self.read_any_reply(Phase::DataEnd).await.map_err(unclear)?;
+        self.state = if reply.code() == 421 { State::Closed } else { State::Ready };
+        Ok(reply)
+    }
+
+    /// Why a peer hung up in the middle of a body, if it said so.
+    async fn last_words(&mut self) -> Option<Reply> {
+        self.state = State::Closed;
+        let wait = Duration::from_millis(LAST_WORDS_MS_MAX);
+        let reply = timeout(wait, self.read_any_reply(Phase::DataBlock)).await.ok()?.ok()?;
+        matches!(reply.class(), ReplyClass::Transient | ReplyClass::Permanent).then_some(reply)
     }
 
     /// Nothing may be said unasked between transactions, but 421.

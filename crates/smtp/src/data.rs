@@ -138,20 +138,19 @@ impl DataReceiver {
     }
 }
 
-/// What ends a body on the wire; it follows what [`to_wire`] gives.
+/// What ends a body on the wire; it follows what [`add_dots`] gives.
 pub const END_OF_DATA: &[u8] = b".\r\n";
 
-/// The body as DATA carries it, without [`END_OF_DATA`]: every line end is CRLF, the last line has one, and a dot is
-/// added where a line starts with one. Borrowed when that is how it already is.
+/// A body with canonical newlines as DATA carries it, without [`END_OF_DATA`]: a dot is added where a line starts with
+/// one (RFC 5321 4.5.2). Borrowed when no line does.
 ///
 /// A line of NULs before a dot gets a dot too: a receiver that drops NULs would otherwise see the end of the body in
 /// `CRLF NUL .CRLF`, and one that keeps RFC 5321 4.5.2 takes the added dot off again.
-pub fn to_wire(body: &[u8]) -> Cow<'_, [u8]> {
-    let canonical = canonical_newlines(body);
-    if !needs_dots(&canonical) {
-        return canonical;
+pub fn add_dots(canonical: &[u8]) -> Cow<'_, [u8]> {
+    if !needs_dots(canonical) {
+        return Cow::Borrowed(canonical);
     }
-    let mut stuffed = Vec::with_capacity(canonical.len() + 16);
+    let mut stuffed = Vec::with_capacity(canonical.len() + canonical.len() / 64 + 16);
     for line in canonical.split_inclusive(|&b| b == b'\n') {
         if starts_like_an_end(line) {
             stuffed.push(b'.');
@@ -225,6 +224,10 @@ mod tests {
         b"\r\r\n.\r\r\n",
     ];
 
+    fn to_wire(body: &[u8]) -> Vec<u8> {
+        add_dots(&canonical_newlines(body)).into_owned()
+    }
+
     fn receive(wire: &[u8], body_bytes_max: usize) -> (Received, usize) {
         let whole = {
             let mut receiver = DataReceiver::new(body_bytes_max);
@@ -280,7 +283,8 @@ mod tests {
         check(b".a\n..\r\n", b"..a\r\n...\r\n");
         check(b"a\r\n\0\0.\r\n", b"a\r\n.\0\0.\r\n");
         for untouched in [&b"a\r\nb.\r\n"[..], b"", b"\r\n", b"a\r\n\0b\r\n"] {
-            assert!(matches!(to_wire(untouched), Cow::Borrowed(_)));
+            assert!(matches!(canonical_newlines(untouched), Cow::Borrowed(_)));
+            assert!(matches!(add_dots(untouched), Cow::Borrowed(_)));
         }
     }
 
@@ -288,7 +292,7 @@ mod tests {
     fn no_fake_end_leaves_us() {
         for fake in FAKE_ENDS {
             let body = [b"a", fake, b"b\r\n"].concat();
-            let mut wire = to_wire(&body).into_owned();
+            let mut wire = to_wire(&body);
             for other in FAKE_ENDS {
                 assert_eq!(memmem::find(&wire, other), None, "{other:?} left us for {fake:?}");
             }

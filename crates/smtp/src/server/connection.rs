@@ -85,6 +85,7 @@ where
     };
     let end = match connection.run().await {
         Ok(end) => end,
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => ConnectionEnd::PeerClosed,
         Err(error) => ConnectionEnd::Broken(error),
     };
     (end, connection.panic_count)
@@ -125,7 +126,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send, H: Handler> Connection<'_, S, H> 
             let has_progressed = self.act().await?;
             self.flush().await?;
             if self.session.waiting() == Waiting::Closed {
-                self.linger().await;
+                // At shutdown nobody is waited for: those that are told to go were idle.
+                if !self.shutdown.is_cancelled() {
+                    self.linger().await;
+                }
                 return Ok(ConnectionEnd::Closed);
             }
             if has_progressed || self.session.waiting() != self.waited_for {
@@ -186,18 +190,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send, H: Handler> Connection<'_, S, H> 
         Ok(())
     }
 
-    /// RFC 5321 4.3.1: the client waits for the banner. One that does not is told so.
+    /// RFC 5321 4.3.1: the client waits for the banner. What it says before is fed to the session, which refuses it.
     async fn hear_early_talkers(&mut self) -> io::Result<()> {
-        let delay = Duration::from_millis(self.session.config().banner_delay_ms);
+        let delay_ms = self.session.config().banner_delay_ms;
         let stream = self.stream.as_mut().ok_or(io::ErrorKind::NotConnected)?;
-        match timeout(delay, stream.read(&mut self.buffer)).await {
-            Ok(Ok(0)) => Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(Ok(count)) => {
+        let mut reading = pin!(stream.read(&mut self.buffer));
+        let heard = match delay_ms {
+            // Only what is there already: a timer would cost every connection a tick.
+            0 => poll_fn(|cx| Poll::Ready(reading.as_mut().poll(cx))).await,
+            _ => match timeout(Duration::from_millis(delay_ms), reading).await {
+                Ok(heard) => Poll::Ready(heard),
+                Err(_) => Poll::Pending,
+            },
+        };
+        match heard {
+            Poll::Ready(Ok(0)) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Poll::Ready(Ok(count)) => {
                 self.session.feed(&self.buffer[..count]);
                 Ok(())
             }
-            Ok(Err(error)) => Err(error),
-            Err(_) => Ok(()),
+            Poll::Ready(Err(error)) => Err(error),
+            Poll::Pending => Ok(()),
         }
     }
 
@@ -212,7 +225,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send, H: Handler> Connection<'_, S, H> 
             read = read => match read {
                 Ok(Ok(0)) => Ok(Read::End),
                 Ok(Ok(count)) => Ok(Read::Bytes(count)),
-                Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(Read::End),
                 Ok(Err(error)) => Err(error),
                 Err(_) => Ok(Read::TimedOut),
             },

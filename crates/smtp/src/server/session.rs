@@ -202,7 +202,8 @@ impl Session {
             Stage::Message => {
                 self.stage = Stage::Commands;
                 self.message_count += 1;
-                self.reply_of_handler(reply);
+                let is_final = reply.class() != ReplyClass::Intermediate;
+                self.reply_of_handler(if is_final { reply } else { as_refusal(reply) });
             }
             Stage::Closed => {}
             _ => unreachable!("no message was handed over"),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use model::Reply;
 use proptest::prelude::*;
-use smtp::data::{DataReceiver, END_OF_DATA, Received, canonical_newlines, to_wire};
+use smtp::data::{DataReceiver, END_OF_DATA, Received, add_dots, canonical_newlines};
 use smtp::reply::ReplyParser;
 use smtp::server::{EarlyTalker, Output, ServerConfig, Session};
 
@@ -132,11 +132,12 @@ proptest! {
 
     #[test]
     fn what_is_sent_is_what_arrives(body in pieces(12)) {
-        let wire = to_wire(&body);
+        let canonical = canonical_newlines(&body);
+        let wire = add_dots(&canonical);
         let whole = [&wire[..], END_OF_DATA, b"QUIT\r\n"].concat();
         let mut receiver = DataReceiver::new(1 << 20);
         prop_assert_eq!(receiver.push(&whole), wire.len() + END_OF_DATA.len());
-        prop_assert_eq!(receiver.finish(), Received::Body(canonical_newlines(&body).into_owned()));
+        prop_assert_eq!(receiver.finish(), Received::Body(canonical.to_vec()));
         // A receiver that drops NULs, or takes any CR or LF for a line end, finds no lone dot either.
         let lines = wire.split(|byte| b"\r\n".contains(byte));
         for line in lines {

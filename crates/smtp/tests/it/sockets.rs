@@ -340,6 +340,46 @@ async fn an_unclear_end_is_told_apart() {
     assert_eq!((sent.unwrap().data.unwrap().class(), is_usable), (ReplyClass::Transient, false));
 }
 
+/// RFC 1870 5: the size counts CRLFs and does not count added dots.
+#[tokio::test]
+async fn the_declared_size_is_the_true_size() {
+    let mut limits = ServerConfig::new("mx.example");
+    limits.size_bytes_max = 9;
+    let (keeper, server) = keeper_server(limits).await;
+    let mut client = connect(server.addr).await;
+    assert_eq!(send(&mut client, &["ada@example.org"], b".\n.\n.").await.unwrap().data.unwrap().code(), 250);
+    assert_eq!(keeper.kept()[0].0.declared_size_bytes, Some(9));
+    let outcome = send(&mut client, &["ada@example.org"], b".\n.\n..").await.unwrap();
+    assert_eq!((outcome.recipients[0].1.code(), outcome.data), (552, None));
+    server.stop().await;
+}
+
+/// A host that refuses in the middle of a body and hangs up: its reason is the answer.
+#[tokio::test]
+async fn last_words_are_heard() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let serving = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(b"220 h\r\n").await.unwrap();
+        read_line(&mut stream).await;
+        stream.write_all(PIPELINING.as_bytes()).await.unwrap();
+        let mut buffer = vec![0; 64 * 1024];
+        assert!(stream.read(&mut buffer).await.unwrap() > 0);
+        stream.write_all(b"250 ok\r\n250 ok\r\n354 go\r\n").await.unwrap();
+        assert!(stream.read(&mut buffer).await.unwrap() > 0);
+        stream.write_all(b"552 5.3.4 too big\r\n").await.unwrap();
+    });
+    let mut client = connect(addr).await;
+    match send(&mut client, &["ada@example.org"], &b"0123456789\r\n".repeat(2_000_000)).await {
+        Ok(outcome) => assert_eq!(outcome.data.unwrap().code(), 552),
+        // A reset may throw away what was said; then it is a plain loss, and never an unclear end.
+        Err(error) => assert!(matches!(error, ClientError::Lost { phase: Phase::DataBlock, .. }), "{error:?}"),
+    }
+    assert!(!client.is_usable());
+    serving.await.unwrap();
+}
+
 #[tokio::test]
 async fn hosts_of_all_kinds() {
     // Without EHLO, hence without pipelining: one command at a time, and no parameters.
