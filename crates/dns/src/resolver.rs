@@ -16,6 +16,7 @@ use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use hickory_resolver::system_conf::read_system_conf;
+use rustls::{ClientConfig, RootCertStore};
 use tokio::sync::Semaphore;
 
 use crate::DnsError;
@@ -116,6 +117,7 @@ impl Resolver {
     fn build(config: ResolverConfig, options: ResolverOpts, limits: ResolverLimits) -> Result<Self, DnsError> {
         let resolver = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
             .with_options(options)
+            .with_tls_config(unused_tls()?)
             .build()
             .map_err(setup)?;
         Ok(Self::with(Some(resolver), limits))
@@ -297,6 +299,15 @@ fn host_text(name: &Name) -> String {
 
 fn not_found(name: &str) -> DnsError {
     DnsError::NotFound { name: name.to_owned() }
+}
+
+/// Names are asked for by UDP and TCP alone. Without this the library loads the machine's certificates for TLS that is
+/// never spoken, and refuses to start on a machine that has none.
+fn unused_tls() -> Result<ClientConfig, DnsError> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| DnsError::Setup { cause: error.to_string() })?;
+    Ok(builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
 }
 
 fn setup(error: NetError) -> DnsError {

@@ -256,6 +256,7 @@ impl Body<'_> {
         let cut = &bytes[..bytes.len().min(self.text_budget_bytes)];
         self.text_budget_bytes -= cut.len();
         let (text, valid) = text_of(cut, &part.charset);
+        let text = text.replace("\r\n", "\n");
         if !valid && cut.len() == bytes.len() {
             self.defects.push(Defect::InvalidCharset);
         }

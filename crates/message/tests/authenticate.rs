@@ -226,3 +226,31 @@ async fn many_signatures_are_capped() {
     let facts = world.authenticator.authenticate(&many, &envelope("", "127.0.0.1", "h"), DEADLINE).await;
     assert_eq!(facts.dkim.len(), message::DKIM_SIGNATURES_MAX);
 }
+
+#[tokio::test]
+async fn hostile_mail_only_gets_results() {
+    let world = world().await;
+    let raw = signed("news@contoso.example", "contoso.example");
+    let traps: Vec<Vec<u8>> = vec![
+        Vec::new(),
+        b"\0".to_vec(),
+        b"DKIM-Signature:".repeat(20_000),
+        b"DKIM-Signature: v=1; a=rsa-sha256; d=contoso.example; s=s1; h=from; bh=; b=\r\n".repeat(5_000),
+        [
+            b"DKIM-Signature: v=1; a=rsa-sha256; c=simple/simple; d=contoso.example; s=s1; h=".as_slice(),
+            &b"from:".repeat(50_000),
+        ]
+        .concat(),
+        [b"From: ".as_slice(), &b"(".repeat(300_000)].concat(),
+        [b"From: ".as_slice(), &b"a@b.example,".repeat(50_000)].concat(),
+        [b"ARC-Seal: i=1; cv=none\r\n".repeat(5_000), raw.clone()].concat(),
+        [b"Authentication-Results: x\r\nno field\r\n".as_slice(), &raw].concat(),
+        raw.iter().rev().copied().collect(),
+        raw[..raw.len() / 2].to_vec(),
+    ];
+    for (index, trap) in traps.iter().enumerate() {
+        let facts = world.authenticator.authenticate(trap, &envelope("", "127.0.0.1", "h"), DEADLINE).await;
+        assert!(facts.dkim.len() <= 2 * message::DKIM_SIGNATURES_MAX, "trap {index}");
+        assert!([7, 8].contains(&index) || facts.dmarc != AuthResult::Pass, "trap {index}: {facts:?}");
+    }
+}

@@ -70,8 +70,6 @@ fn line_ends_do_not_change_the_facts() {
         let (mut expect, mut got) = (facts(&raw), facts(&twin));
         for facts in [&mut expect, &mut got] {
             facts.size_bytes = 0;
-            facts.text_chars = 0;
-            facts.text_head = facts.text_head.replace("\r\n", "\n");
             for file in facts.attachments.iter_mut().filter(|file| file.declared_type.starts_with("message/")) {
                 (file.size_bytes, file.sha256) = (0, String::new());
             }
