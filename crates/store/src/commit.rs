@@ -29,24 +29,28 @@ pub enum Op {
     Event(NewEvent),
 }
 
-type OpsOf = Box<dyn Fn(Option<&BodyRef>) -> Vec<Op> + Send + Sync>;
+type OpsOf = Box<dyn Fn(&[BodyRef]) -> Vec<Op> + Send + Sync>;
 
-/// What to store: perhaps a body, and rows that may name where the body went.
+/// What to store: perhaps bodies, and rows that may name where the bodies went. All of it or nothing.
 pub struct Submission {
-    body: Option<Bytes>,
+    bodies: Vec<Bytes>,
     ops: OpsOf,
 }
 
 impl Submission {
     /// A body and the rows that go with it. `ops` is called once the body's place is known (twice if a batch fails).
     pub fn with_body(body: Bytes, ops: impl Fn(&BodyRef) -> Vec<Op> + Send + Sync + 'static) -> Self {
-        let ops = move |body: Option<&BodyRef>| ops(body.expect("a submission with a body gets its place"));
-        Submission { body: Some(body), ops: Box::new(ops) }
+        Submission::with_bodies(vec![body], move |places| ops(&places[0]))
+    }
+
+    /// As [`Submission::with_body`] for many bodies at once, stored together: the places come in the same order.
+    pub fn with_bodies(bodies: Vec<Bytes>, ops: impl Fn(&[BodyRef]) -> Vec<Op> + Send + Sync + 'static) -> Self {
+        Submission { bodies, ops: Box::new(ops) }
     }
 
     /// Rows alone.
     pub fn rows(ops: Vec<Op>) -> Self {
-        Submission { body: None, ops: Box::new(move |_| ops.clone()) }
+        Submission { bodies: Vec::new(), ops: Box::new(move |_| ops.clone()) }
     }
 }
 
@@ -92,7 +96,7 @@ impl Committer {
 
     /// Everybody who waits now, up to the bounds.
     fn gather(&mut self, first: Waiting) -> Vec<Waiting> {
-        let size = |w: &Waiting| w.submission.body.as_ref().map_or(0, Bytes::len);
+        let size = |w: &Waiting| w.submission.bodies.iter().map(Bytes::len).sum::<usize>();
         let mut bytes = size(&first);
         let mut batch = vec![first];
         while batch.len() < BATCH_MAX && bytes < BATCH_BYTES_MAX {
@@ -120,15 +124,20 @@ async fn commit_batch(store: &Store, batch: Vec<Waiting>) {
 }
 
 async fn write(store: &Store, submissions: &[Submission]) -> Result<(), StoreError> {
-    let bodies: Vec<Bytes> = submissions.iter().filter_map(|s| s.body.clone()).collect();
+    let bodies: Vec<Bytes> = submissions.iter().flat_map(|s| s.bodies.iter().cloned()).collect();
     let mut refs = Vec::new();
     let mut pack = None;
     if !bodies.is_empty() {
         let (info, places) = store.inner.bodies.put(store.next_id(), &bodies).await?;
         (pack, refs) = (Some(info), places);
     }
-    let mut refs = refs.iter();
-    let ops = submissions.iter().flat_map(|s| (s.ops)(s.body.as_ref().and_then(|_| refs.next()))).collect();
+    let mut ops = Vec::new();
+    let mut rest = refs.as_slice();
+    for submission in submissions {
+        let (own, others) = rest.split_at(submission.bodies.len());
+        ops.extend((submission.ops)(own));
+        rest = others;
+    }
     let mut tx = store.begin().await?;
     if let Some(info) = pack {
         let size = i64::try_from(info.size_bytes).unwrap_or(i64::MAX);

@@ -1,0 +1,461 @@
+//! From what an author wrote to what one person gets.
+//!
+//! Once per campaign: MJML becomes HTML, each web link becomes a slot, the pixel's slot goes to the top, the plain text
+//! is made from the HTML. Once per person: merge fields and slots are filled, with fuel, in HTML escaped. A merge field
+//! that a person has no value for and that has no default is an error, never an empty space.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use minijinja::value::Value;
+use minijinja::{AutoEscape, Environment, UndefinedBehavior};
+use serde::{Deserialize, Serialize};
+
+use crate::draft::{ContentType, Draft, Tracking};
+use crate::{CampaignError, Problem};
+
+/// Instructions that one rendering may take: a loop over a long list ends with an error, not with a stuck server.
+const FUEL: u64 = 200_000;
+/// Links of one campaign that are tracked; what is more stays as written.
+pub const LINKS_MAX: usize = 500;
+/// Prefix of our own slots; a merge field may not begin with it.
+const SLOT: &str = "landfall_";
+const PIXEL_SLOT: &str = "landfall_pixel";
+/// The merge field that holds a person's own unsubscribe address.
+pub const UNSUBSCRIBE_FIELD: &str = "unsubscribe_url";
+/// The fields that everybody has, if perhaps without a value.
+pub const PERSON_FIELDS: &[&str] = &["first_name", "last_name", "name", "address", "department", "city", "language"];
+
+const SUBJECT: &str = "subject";
+const HTML: &str = "content.html";
+const TEXT: &str = "content.txt";
+
+/// Who a message is for: the columns of a person as frozen with the audience.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Fields {
+    /// Full name.
+    #[serde(default)]
+    pub name: String,
+    /// Address.
+    #[serde(default)]
+    pub address: String,
+    /// Department.
+    #[serde(default)]
+    pub department: String,
+    /// City.
+    #[serde(default)]
+    pub city: String,
+    /// Language.
+    #[serde(default)]
+    pub language: String,
+    /// Further columns of the import.
+    #[serde(default)]
+    pub attributes: BTreeMap<String, serde_json::Value>,
+}
+
+impl Fields {
+    /// The merge fields that have a value. An empty value is no value, so that a default takes its place.
+    pub fn values(&self) -> BTreeMap<String, String> {
+        let mut words = self.name.split_whitespace();
+        let first = words.next().unwrap_or_default().to_owned();
+        let last = words.last().unwrap_or_default().to_owned();
+        let mut values = BTreeMap::from([
+            ("first_name".to_owned(), first),
+            ("last_name".to_owned(), last),
+            ("name".to_owned(), self.name.clone()),
+            ("address".to_owned(), self.address.clone()),
+            ("department".to_owned(), self.department.clone()),
+            ("city".to_owned(), self.city.clone()),
+            ("language".to_owned(), self.language.clone()),
+        ]);
+        for (name, value) in &self.attributes {
+            let text = match value {
+                serde_json::Value::String(text) => text.clone(),
+                serde_json::Value::Null => continue,
+                other => other.to_string(),
+            };
+            values.insert(name.clone(), text);
+        }
+        values.retain(|_, value| !value.trim().is_empty());
+        values
+    }
+}
+
+/// A campaign's content, compiled as far as it does not depend on a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Template {
+    subject: String,
+    /// The HTML as the author made it.
+    page: String,
+    html: String,
+    text: String,
+    /// The tracked links by position.
+    links: Vec<String>,
+    tracks_opens: bool,
+    /// Links that hold merge fields: they stay as written, untracked.
+    personal_links: usize,
+}
+
+/// One person's message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rendered {
+    /// Subject: one line.
+    pub subject: String,
+    /// HTML part.
+    pub html: String,
+    /// Plain text part.
+    pub text: String,
+}
+
+/// The addresses that fill a person's slots.
+#[derive(Debug, Clone, Default)]
+pub struct Slots {
+    /// For each tracked link, in order of position.
+    pub links: Vec<String>,
+    /// The pixel, or empty.
+    pub pixel: String,
+    /// The person's own unsubscribe address.
+    pub unsubscribe: String,
+}
+
+impl Template {
+    /// Compiles subject and content.
+    ///
+    /// # Errors
+    /// What is wrong with them: broken MJML or a broken merge field, with its line.
+    pub(crate) fn compile(draft: &Draft) -> Result<Template, Vec<Problem>> {
+        let mut problems: Vec<Problem> = syntax("subject", &draft.subject).into_iter().collect();
+        // The author's own text first: its lines are the author's lines.
+        problems.extend(syntax("content", &draft.content));
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let page = match draft.content_type {
+            ContentType::Html => draft.content.clone(),
+            ContentType::Mjml => mjml_to_html(&draft.content).map_err(|p| vec![p])?,
+        };
+        let tracks = draft.tracking != Tracking::Off;
+        let (slotted, links, personal_links) =
+            if tracks && draft.click_tracking { slot_links(&page)? } else { (page.clone(), Vec::new(), 0) };
+        let text = message::html_to_text(&slotted);
+        let html = if tracks { with_pixel(&slotted) } else { slotted };
+        let subject = draft.subject.clone();
+        let template = Template { subject, page, html, text, links, tracks_opens: tracks, personal_links };
+        match template.environment() {
+            Ok(_) => Ok(template),
+            Err(error) => {
+                let message = format!("a merge field is broken by the markup around it: {}", detail(&error));
+                Err(vec![Problem::new("content", message)])
+            }
+        }
+    }
+
+    /// The tracked links, by position.
+    pub fn links(&self) -> &[String] {
+        &self.links
+    }
+
+    /// Whether a pixel is put in.
+    pub fn tracks_opens(&self) -> bool {
+        self.tracks_opens
+    }
+
+    /// How many links hold merge fields and are therefore left as written, untracked.
+    pub fn personal_link_count(&self) -> usize {
+        self.personal_links
+    }
+
+    /// The HTML as the author made it, merge fields unfilled, links as written.
+    pub fn page(&self) -> &str {
+        &self.page
+    }
+
+    /// The HTML with merge fields and slots unfilled.
+    pub fn html(&self) -> &str {
+        &self.html
+    }
+
+    /// The plain text with merge fields and slots unfilled.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The merge fields used, without our own slots.
+    pub fn fields(&self) -> BTreeSet<String> {
+        let Ok(environment) = self.environment() else { return BTreeSet::new() };
+        let mut names = BTreeSet::new();
+        for part in [SUBJECT, HTML, TEXT] {
+            if let Ok(template) = environment.get_template(part) {
+                names.extend(template.undeclared_variables(false));
+            }
+        }
+        names.retain(|name| !name.starts_with(SLOT) && environment.globals().all(|(global, _)| global != name));
+        names
+    }
+
+    /// The problems with merge fields that do not exist. `known`: attributes of the audience.
+    pub fn unknown_fields(&self, draft: &Draft, known: &BTreeSet<String>) -> Vec<Problem> {
+        let exists = |name: &str| PERSON_FIELDS.contains(&name) || name == UNSUBSCRIBE_FIELD || known.contains(name);
+        let mut problems = Vec::new();
+        for name in self.fields().iter().filter(|name| !exists(name)) {
+            let all: Vec<&str> = PERSON_FIELDS
+                .iter()
+                .copied()
+                .chain([UNSUBSCRIBE_FIELD])
+                .chain(known.iter().map(String::as_str))
+                .collect();
+            let message = format!("there is no merge field {name:?}; the fields are {}", all.join(", "));
+            for (field, source) in [("subject", &draft.subject), ("content", &draft.content)] {
+                if let Some(line) = line_of_field(source, name) {
+                    problems.push(Problem::at(field, Some(line), message.clone()));
+                }
+            }
+        }
+        problems
+    }
+
+    /// A renderer, to be used for many people.
+    ///
+    /// # Errors
+    /// [`CampaignError::Internal`] for a template that was not compiled by us.
+    pub fn renderer(&self) -> Result<Renderer<'_>, CampaignError> {
+        let environment =
+            self.environment().map_err(|e| CampaignError::Internal(format!("a compiled template: {}", detail(&e))))?;
+        Ok(Renderer { template: self, environment })
+    }
+
+    fn environment(&self) -> Result<Environment<'_>, minijinja::Error> {
+        let mut environment = environment();
+        environment.add_template(SUBJECT, &self.subject)?;
+        environment.add_template(HTML, &self.html)?;
+        environment.add_template(TEXT, &self.text)?;
+        Ok(environment)
+    }
+}
+
+/// Renders one person after the other.
+pub struct Renderer<'t> {
+    template: &'t Template,
+    environment: Environment<'t>,
+}
+
+impl Renderer<'_> {
+    /// One person's message.
+    ///
+    /// # Errors
+    /// The problem: a merge field without value and default, or a template that took too much fuel.
+    pub fn render(&self, fields: &Fields, slots: &Slots) -> Result<Rendered, Problem> {
+        let mut context: BTreeMap<String, Value> =
+            fields.values().into_iter().map(|(name, value)| (name, Value::from(value))).collect();
+        context.insert(UNSUBSCRIBE_FIELD.into(), Value::from_safe_string(slots.unsubscribe.clone()));
+        if self.template.tracks_opens {
+            context.insert(PIXEL_SLOT.into(), Value::from_safe_string(slots.pixel.clone()));
+        }
+        for (position, link) in slots.links.iter().enumerate() {
+            context.insert(slot_name(position), Value::from_safe_string(link.clone()));
+        }
+        let context = Value::from(context);
+        let subject: String = self.part(SUBJECT, "subject", &context)?;
+        Ok(Rendered {
+            // A value from an import must not become another header field.
+            subject: subject.chars().map(|c| if c.is_control() { ' ' } else { c }).collect(),
+            html: self.part(HTML, "content", &context)?,
+            text: self.part(TEXT, "content", &context)?,
+        })
+    }
+
+    fn part(&self, part: &str, field: &'static str, context: &Value) -> Result<String, Problem> {
+        let rendered = self.environment.get_template(part).and_then(|template| template.render(context));
+        rendered.map_err(|error| {
+            if error.kind() != minijinja::ErrorKind::UndefinedError {
+                return Problem::new(field, detail(&error));
+            }
+            let missing = self.missing(part, context);
+            let message = match missing.as_slice() {
+                [] => "a merge field has no value".to_owned(),
+                names => format!(
+                    "no value for {} and no default: write for example {}",
+                    names.join(", "),
+                    example(&names[0])
+                ),
+            };
+            Problem::new(field, message)
+        })
+    }
+
+    /// The fields of a part that have no value. Some of them may have a default; those are left out.
+    fn missing(&self, part: &str, context: &Value) -> Vec<String> {
+        let Ok(template) = self.environment.get_template(part) else { return Vec::new() };
+        let without_value = |name: &String| context.get_attr(name).is_ok_and(|v| v.is_undefined());
+        let source = template.source();
+        let mut names: Vec<String> = template
+            .undeclared_variables(false)
+            .into_iter()
+            .filter(without_value)
+            .filter(|name| expressions(source).any(|(_, e)| mentions(e, name) && !has_default(e)))
+            .collect();
+        names.sort();
+        names
+    }
+}
+
+fn example(name: &str) -> String {
+    format!("{{{{ {name} | default(\"…\") }}}}")
+}
+
+fn environment<'t>() -> Environment<'t> {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::SemiStrict);
+    environment.set_fuel(Some(FUEL));
+    environment.set_auto_escape_callback(|name| if name == HTML { AutoEscape::Html } else { AutoEscape::None });
+    environment
+}
+
+/// What is wrong with the merge fields of a text, with its line.
+fn syntax(field: &'static str, source: &str) -> Option<Problem> {
+    let environment = environment();
+    let error = environment.template_from_str(source).err();
+    if let Some(error) = error {
+        return Some(Problem::at(field, error.line(), format!("a merge field cannot be read: {}", detail(&error))));
+    }
+    let reserved = expressions(source).find(|(_, e)| identifiers(e).any(|name| name.starts_with(SLOT)));
+    reserved.map(|(at, _)| {
+        Problem::at(field, Some(line_at(source, at)), format!("names that begin with {SLOT} are our own"))
+    })
+}
+
+fn detail(error: &minijinja::Error) -> String {
+    error.detail().map_or_else(|| error.kind().to_string(), |detail| format!("{} ({detail})", error.kind()))
+}
+
+fn mjml_to_html(source: &str) -> Result<String, Problem> {
+    use mrml::prelude::parser::Error;
+    let parsed = mrml::parse(source).map_err(|error| {
+        let line = match &error {
+            Error::UnexpectedElement { position, .. }
+            | Error::UnexpectedToken { position, .. }
+            | Error::MissingAttribute { position, .. }
+            | Error::InvalidAttribute { position, .. }
+            | Error::InvalidFormat { position, .. }
+            | Error::IncludeLoaderError { position, .. } => Some(line_at(source, position.start)),
+            Error::ParserError { source: cause, .. } => Some(usize::try_from(cause.pos().row).unwrap_or(1)),
+            Error::EndOfStream { .. } => Some(source.lines().count().max(1)),
+            Error::SizeLimit { .. } | Error::NoRootNode => None,
+        };
+        Problem::at("content", line, format!("the MJML cannot be read: {}", said(&error, source)))
+    })?;
+    let options = mrml::prelude::render::RenderOptions::default();
+    let html = parsed.element.render(&options);
+    html.map_err(|error| Problem::new("content", format!("the MJML cannot be made into HTML: {error}")))
+}
+
+/// The parser's error in an author's words.
+fn said(error: &mrml::prelude::parser::Error, source: &str) -> String {
+    use mrml::prelude::parser::Error;
+    let shown = |start: usize, end: usize| {
+        let text: String = source.get(start..end).unwrap_or_default().chars().take(60).collect();
+        text.lines().next().unwrap_or_default().to_owned()
+    };
+    match error {
+        Error::UnexpectedElement { position, .. } => {
+            format!("there must be no {:?} here", shown(position.start, position.end))
+        }
+        Error::UnexpectedToken { position, .. } => format!("did not expect {:?}", shown(position.start, position.end)),
+        Error::MissingAttribute { name, .. } => format!("the attribute {name} is missing"),
+        Error::InvalidAttribute { position, .. } => {
+            format!("the attribute {:?} is not valid", shown(position.start, position.end))
+        }
+        Error::InvalidFormat { .. } => "the markup is not well formed".to_owned(),
+        Error::EndOfStream { .. } => "it ends before every element is closed".to_owned(),
+        Error::SizeLimit { .. } => "it is too large".to_owned(),
+        Error::ParserError { source: cause, .. } => cause.to_string(),
+        Error::NoRootNode => "it needs one <mjml> element around everything".to_owned(),
+        Error::IncludeLoaderError { .. } => "mj-include is not possible: put the content itself here".to_owned(),
+    }
+}
+
+/// Puts a slot in place of each web link. The same address is one link.
+fn slot_links(page: &str) -> Result<(String, Vec<String>, usize), Vec<Problem>> {
+    let mut links: Vec<String> = Vec::new();
+    let mut personal = 0;
+    let rewritten = message::rewrite_links(page, |href| {
+        if href.contains("{{") || href.contains("{%") {
+            personal += usize::from(!href.contains(UNSUBSCRIBE_FIELD));
+            return None;
+        }
+        // Only what a browser may be sent to; anything else stays as written.
+        let parsed = url::Url::parse(href).ok()?;
+        if !matches!(parsed.scheme(), "http" | "https") {
+            return None;
+        }
+        let position = links.iter().position(|link| link == href).or_else(|| {
+            (links.len() < LINKS_MAX).then(|| {
+                links.push(href.to_owned());
+                links.len() - 1
+            })
+        })?;
+        Some(format!("{{{{ {} }}}}", slot_name(position)))
+    });
+    match rewritten {
+        Ok(page) => Ok((page, links, personal)),
+        Err(error) => Err(vec![Problem::new("content", error.to_string())]),
+    }
+}
+
+fn slot_name(position: usize) -> String {
+    format!("{SLOT}link_{position}")
+}
+
+/// The pixel goes to the top of the body: a client that clips a long page still fetches it.
+fn with_pixel(page: &str) -> String {
+    let pixel = format!(
+        "<img src=\"{{{{ {PIXEL_SLOT} }}}}\" width=\"1\" height=\"1\" border=\"0\" alt=\"\" \
+         style=\"display:block;width:1px;height:1px;border:0\">"
+    );
+    let lower = page.to_ascii_lowercase();
+    let after_body = lower.find("<body").and_then(|at| lower[at..].find('>').map(|end| at + end + 1));
+    let at = after_body.unwrap_or(0);
+    format!("{}{pixel}{}", &page[..at], &page[at..])
+}
+
+/// The `{{ … }}` and `{% … %}` of a text, with their offsets.
+pub(crate) fn expressions(source: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let rest = &source[at..];
+        let (open, close) = match (rest.find("{{"), rest.find("{%")) {
+            (Some(a), Some(b)) if a < b => (a, "}}"),
+            (Some(a), None) => (a, "}}"),
+            (_, Some(b)) => (b, "%}"),
+            (None, None) => return None,
+        };
+        let inside = open + 2;
+        let end = rest[inside..].find(close).map_or(rest.len(), |end| inside + end);
+        let found = (at + open, &rest[inside..end]);
+        at += (end + 2).min(rest.len());
+        Some(found)
+    })
+}
+
+/// Whether an expression gives a default.
+pub(crate) fn has_default(expression: &str) -> bool {
+    expression.split('|').skip(1).any(|filter| {
+        let filter = filter.trim_start();
+        filter.starts_with("default") || filter.starts_with("d(")
+    })
+}
+
+pub(crate) fn mentions(expression: &str, name: &str) -> bool {
+    identifiers(expression).any(|word| word == name)
+}
+
+fn identifiers(expression: &str) -> impl Iterator<Item = &str> {
+    expression.split(|c: char| !(c.is_alphanumeric() || c == '_'))
+}
+
+fn line_of_field(source: &str, name: &str) -> Option<usize> {
+    expressions(source).find(|(_, e)| mentions(e, name)).map(|(at, _)| line_at(source, at))
+}
+
+fn line_at(source: &str, offset: usize) -> usize {
+    source.as_bytes().iter().take(offset).filter(|b| **b == b'\n').count() + 1
+}
