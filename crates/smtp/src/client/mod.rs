@@ -3,277 +3,34 @@
 //! Refusals are values ([`Outcome`]); a [`ClientError`] means that the connection is of no more use, except for the
 //! two variants that are found before anything is written ([`ClientError::is_before_sending`]).
 
+mod config;
+mod error;
+mod transaction;
+
 use std::io::{self, IoSlice};
-use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use model::{Address, Reply, ReplyClass, ReversePath, TlsInfo};
-use rustls_pki_types::ServerName;
+use model::{Address, Reply, ReplyClass, TlsInfo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
+pub use config::{ClientConfig, Timeouts, TlsMode};
+pub use error::{ClientError, Phase};
+pub use transaction::{Capabilities, Mail, Outcome};
+
 use crate::data::{END_OF_DATA, add_dots, canonical_newlines};
-use crate::reply::{ReplyError, ReplyParser};
+use crate::reply::ReplyParser;
 use crate::stream::Stream;
+use error::{expect_completion, not_smtp};
+use transaction::Said;
 
 /// Commands written before their replies are read (RFC 2920 3.1 leaves it to the client to stay within its window).
 const PIPELINE_MAX: usize = 100;
 const READ_BYTES: usize = 4096;
 /// For a refusal that a peer wrote before it hung up in the middle of a body.
 const LAST_WORDS_MS_MAX: u64 = 2000;
-
-/// How a client introduces itself, protects itself, and waits.
-#[derive(Debug, Clone)]
-pub struct ClientConfig {
-    /// The name for EHLO: a domain or an address literal.
-    pub helo_name: String,
-    /// What to do about TLS.
-    pub tls: TlsMode,
-    /// How long to wait, by phase.
-    pub timeouts: Timeouts,
-    /// The local address to connect from.
-    pub source_ip: Option<IpAddr>,
-}
-
-/// What to do about STARTTLS (RFC 3207). `server_name` is what the certificate is checked for, by the verifier that
-/// `config` carries.
-#[derive(Debug, Clone)]
-pub enum TlsMode {
-    /// Never.
-    Off,
-    /// When offered. A failed handshake is an error; the caller may connect again without TLS.
-    Opportunistic {
-        /// With the verifier to use.
-        config: Arc<rustls::ClientConfig>,
-        /// The name to ask for.
-        server_name: ServerName<'static>,
-    },
-    /// Always: a host without STARTTLS is [`ClientError::TlsUnavailable`].
-    Required {
-        /// With the verifier to use.
-        config: Arc<rustls::ClientConfig>,
-        /// The name to ask for.
-        server_name: ServerName<'static>,
-    },
-}
-
-/// Milliseconds to wait for each phase; the defaults are those of RFC 5321 4.5.3.2.
-#[derive(Debug, Clone, Copy)]
-pub struct Timeouts {
-    /// TCP.
-    pub connect_ms: u64,
-    /// The banner.
-    pub greeting_ms: u64,
-    /// EHLO, HELO, STARTTLS, RSET.
-    pub command_ms: u64,
-    /// The TLS handshake.
-    pub tls_ms: u64,
-    /// MAIL.
-    pub mail_ms: u64,
-    /// Each RCPT.
-    pub rcpt_ms: u64,
-    /// The 354.
-    pub data_start_ms: u64,
-    /// Each block of the body.
-    pub data_block_ms: u64,
-    /// The reply after the final dot.
-    pub data_end_ms: u64,
-    /// QUIT; nothing depends on it.
-    pub quit_ms: u64,
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        const MINUTE_MS: u64 = 60_000;
-        Timeouts {
-            connect_ms: MINUTE_MS / 2,
-            greeting_ms: 5 * MINUTE_MS,
-            command_ms: 5 * MINUTE_MS,
-            tls_ms: MINUTE_MS,
-            mail_ms: 5 * MINUTE_MS,
-            rcpt_ms: 5 * MINUTE_MS,
-            data_start_ms: 2 * MINUTE_MS,
-            data_block_ms: 3 * MINUTE_MS,
-            data_end_ms: 10 * MINUTE_MS,
-            quit_ms: 5_000,
-        }
-    }
-}
-
-impl ClientConfig {
-    /// Without TLS, with the timeouts of the RFC.
-    pub fn new(helo_name: impl Into<String>) -> Self {
-        ClientConfig { helo_name: helo_name.into(), tls: TlsMode::Off, timeouts: Timeouts::default(), source_ip: None }
-    }
-}
-
-/// Where in the dialogue something happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
-    /// TCP.
-    Connect,
-    /// The banner.
-    Greeting,
-    /// EHLO or HELO.
-    Hello,
-    /// STARTTLS and the handshake.
-    StartTls,
-    /// RSET.
-    Reset,
-    /// MAIL.
-    Mail,
-    /// RCPT.
-    Rcpt,
-    /// DATA up to its 354.
-    DataStart,
-    /// The body.
-    DataBlock,
-    /// After the final dot.
-    DataEnd,
-    /// QUIT.
-    Quit,
-}
-
-/// Why a connection is of no more use, or a message cannot go over it.
-#[derive(Debug, thiserror::Error)]
-pub enum ClientError {
-    /// No TCP connection.
-    #[error("could not connect: {0}")]
-    Connect(#[source] io::Error),
-    /// The peer took longer than the phase allows. Nothing was accepted.
-    #[error("timeout in {phase:?}")]
-    Timeout {
-        /// In which phase.
-        phase: Phase,
-    },
-    /// The connection was lost. Nothing was accepted.
-    #[error("connection lost in {phase:?}: {source}")]
-    Lost {
-        /// In which phase.
-        phase: Phase,
-        /// How.
-        source: io::Error,
-    },
-    /// The final dot was written and no reply came (RFC 5321 4.5.3.2.6): the message may have been accepted or not.
-    #[error("the end is unclear: {cause}")]
-    UnclearEnd {
-        /// What came instead of the reply.
-        cause: String,
-    },
-    /// The peer refused to talk, or said 421 and closed. Nothing was accepted.
-    #[error("closed in {phase:?}: {reply}")]
-    Closed {
-        /// In which phase.
-        phase: Phase,
-        /// What it said.
-        reply: Reply,
-    },
-    /// What came is not SMTP.
-    #[error("not SMTP in {phase:?}: {text}")]
-    Protocol {
-        /// In which phase.
-        phase: Phase,
-        /// What was wrong.
-        text: String,
-    },
-    /// The handshake failed or the certificate was not accepted.
-    #[error("TLS failed: {0}")]
-    Tls(#[source] io::Error),
-    /// TLS is required and the peer does not offer it.
-    #[error("the host does not offer TLS")]
-    TlsUnavailable,
-    /// The body has bytes above 127 and the peer does not offer 8BITMIME (RFC 6152 3). Nothing was written.
-    #[error("the host does not take 8-bit messages")]
-    EightBitRefused,
-    /// An address goes beyond ASCII and the peer does not offer SMTPUTF8 (RFC 6531 3.1). Nothing was written.
-    #[error("the host does not take addresses beyond ASCII")]
-    Utf8Refused,
-}
-
-impl ClientError {
-    /// Whether trying later may help. `Closed` follows its reply; an unclear end is transient, with the risk of a
-    /// second copy.
-    pub fn severity(&self) -> ReplyClass {
-        match self {
-            ClientError::Closed { reply, .. } if reply.class() == ReplyClass::Permanent => ReplyClass::Permanent,
-            ClientError::EightBitRefused | ClientError::Utf8Refused => ReplyClass::Permanent,
-            ClientError::Connect(_)
-            | ClientError::Timeout { .. }
-            | ClientError::Lost { .. }
-            | ClientError::UnclearEnd { .. }
-            | ClientError::Closed { .. }
-            | ClientError::Protocol { .. }
-            | ClientError::Tls(_)
-            | ClientError::TlsUnavailable => ReplyClass::Transient,
-        }
-    }
-
-    /// Whether it was found before anything was written: the connection can still be used.
-    pub fn is_before_sending(&self) -> bool {
-        matches!(self, ClientError::EightBitRefused | ClientError::Utf8Refused)
-    }
-}
-
-/// What the peer said that it can do (RFC 5321 4.1.1.1).
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Capabilities {
-    /// It knows EHLO.
-    pub esmtp: bool,
-    /// RFC 2920.
-    pub pipelining: bool,
-    /// RFC 6152.
-    pub eight_bit_mime: bool,
-    /// RFC 3207.
-    pub starttls: bool,
-    /// RFC 6531.
-    pub smtputf8: bool,
-    /// RFC 1870 is known.
-    pub size: bool,
-    /// The limit that SIZE named.
-    pub size_bytes_max: Option<u64>,
-}
-
-impl Capabilities {
-    fn parse(reply: &Reply) -> Self {
-        let mut found = Capabilities { esmtp: true, ..Capabilities::default() };
-        for line in reply.lines().iter().skip(1) {
-            let (keyword, argument) = line.split_once(' ').unwrap_or((line, ""));
-            match keyword.to_ascii_uppercase().as_str() {
-                "PIPELINING" => found.pipelining = true,
-                "8BITMIME" => found.eight_bit_mime = true,
-                "STARTTLS" => found.starttls = true,
-                "SMTPUTF8" => found.smtputf8 = true,
-                "SIZE" => {
-                    found.size = true;
-                    found.size_bytes_max = argument.trim().parse().ok().filter(|&size| size > 0);
-                }
-                _ => {}
-            }
-        }
-        found
-    }
-}
-
-/// One transaction's envelope, as the client needs it.
-#[derive(Debug, Clone, Copy)]
-pub struct Mail<'a> {
-    /// MAIL FROM.
-    pub reverse_path: &'a ReversePath,
-    /// RCPT TO; not empty.
-    pub recipients: &'a [Address],
-}
-
-/// What the peer said about one transaction.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outcome {
-    /// The reply to each recipient, in order. When MAIL was refused, its reply stands for each of them.
-    pub recipients: Vec<(Address, Reply)>,
-    /// The reply that decided about the accepted recipients: a refusal of DATA, or the reply after the final dot.
-    /// `None` when no recipient was accepted.
-    pub data: Option<Reply>,
-}
 
 /// A connection to one host, greeted and, as configured, encrypted.
 #[derive(Debug)]
@@ -596,60 +353,6 @@ impl Client {
             Phase::Quit => timeouts.quit_ms,
         }
     }
-}
-
-/// The replies of one transaction as they come.
-#[derive(Default)]
-struct Said {
-    mail: Option<Reply>,
-    recipients: Vec<Reply>,
-    data: Option<Reply>,
-}
-
-impl Said {
-    fn hear(&mut self, phase: Phase, reply: Reply) -> Result<(), ClientError> {
-        match phase {
-            Phase::Mail => self.mail = Some(reply),
-            Phase::Rcpt => self.recipients.push(reply),
-            Phase::DataStart => self.data = Some(reply),
-            phase => return expect_completion(phase, reply),
-        }
-        Ok(())
-    }
-
-    fn is_mail_refused(&self) -> bool {
-        self.mail.as_ref().is_some_and(|reply| !reply.is_completion())
-    }
-
-    fn is_anyone_accepted(&self) -> bool {
-        !self.is_mail_refused() && self.recipients.iter().any(Reply::is_completion)
-    }
-
-    /// Whether the rest of the commands can only be refused.
-    fn is_hopeless(&self, next: &[(Phase, String)]) -> bool {
-        let is_data_next = next.first().is_some_and(|(phase, _)| *phase == Phase::DataStart);
-        self.is_mail_refused() || (is_data_next && !self.is_anyone_accepted())
-    }
-
-    fn outcome(self, mail: &Mail<'_>, data: Option<Reply>) -> Outcome {
-        let refusal = self.mail.filter(|reply| !reply.is_completion());
-        let recipients = match refusal {
-            Some(refusal) => mail.recipients.iter().map(|to| (to.clone(), refusal.clone())).collect(),
-            None => mail.recipients.iter().cloned().zip(self.recipients).collect(),
-        };
-        Outcome { recipients, data }
-    }
-}
-
-fn expect_completion(phase: Phase, reply: Reply) -> Result<(), ClientError> {
-    match reply.is_completion() {
-        true => Ok(()),
-        false => Err(ClientError::Protocol { phase, text: format!("answered {reply}") }),
-    }
-}
-
-fn not_smtp(phase: Phase, error: ReplyError) -> ClientError {
-    ClientError::Protocol { phase, text: error.to_string() }
 }
 
 async fn connect_tcp(addr: SocketAddr, config: &ClientConfig) -> Result<TcpStream, ClientError> {
