@@ -1,0 +1,65 @@
+# The verbs that people type. Every target does its whole set-up: on a fresh Debian machine with cargo, node, npm and
+# make, `make demo` and `make test` are enough.
+
+export CARGO_TARGET_DIR ?= $(HOME)/.cache/landfall-target
+export CARGO_TERM_COLOR ?= never
+BIN := $(CARGO_TARGET_DIR)/demo/landfall
+DATA ?= demo-data
+
+.PHONY: demo test test-rust test-house test-story test-console crash bench setup console binary lint dev clean-data fresh
+
+## demo: build everything and play the story; ARGS="--exit" plays it without waiting
+demo: setup console binary
+	$(BIN) demo $(ARGS)
+
+## test: all tests, as CI runs them
+test: setup console binary test-house test-rust test-story test-console
+	@echo "make test: all rings green"
+
+## setup: install what is missing (apt when root, else a line that says what to install)
+setup:
+	@scripts/setup.sh
+
+## console: the web console, embedded into the binary
+console:
+	@scripts/console.sh
+
+## binary: the one binary, with the profile that demo, tests and journeys share
+binary: console
+	cargo build --profile demo --locked -p landfall
+
+## test-house: layers, formatting, lints, licences, generated files fresh
+test-house:
+	cargo xtask layers
+	cargo fmt --all --check
+	cargo clippy --profile demo --locked --workspace --all-targets -- -D warnings
+	cargo deny --log-level error check bans licenses sources
+	scripts/api-client.sh --check
+
+## test-rust: units, contracts on both databases, transcripts, the binary's own tests
+test-rust:
+	@scripts/test-rust.sh
+
+## test-story: the demo with --exit, its report, twenty kills, backup and restore of its data
+test-story: binary
+	@scripts/test-story.sh
+
+## test-console: Playwright journeys against the running demo
+test-console: binary
+	@scripts/test-console.sh
+
+## crash: kill -9 at 200 random instants (20 in `make test`)
+crash: binary
+	KILLS=200 scripts/test-kills.sh
+
+## bench: figures of this machine
+bench:
+	bench/run.sh
+
+## lint: what an editor would tell
+lint:
+	cargo clippy --profile demo --workspace --all-targets
+
+## dev: a server on ./landfall-data, restarted by hand
+dev: binary
+	$(BIN) serve --data landfall-data

@@ -1,0 +1,141 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{Config, environment};
+use crate::error::CliError;
+use crate::{backup, demo, doctor, judge, server};
+
+/// Delivered is not landed: send, protect, and know where every copy of every message is.
+#[derive(Debug, Parser)]
+#[command(name = "landfall", version, propagate_version = true)]
+pub struct Cli {
+    /// The configuration file. Default: landfall.toml in the data directory, when it is there.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start the server on a data directory (made when it is new).
+    Serve {
+        /// The data directory.
+        #[arg(long, value_name = "DIR", default_value = "landfall-data")]
+        data: PathBuf,
+    },
+    /// Play the story: a campaign sent, lost, found and brought back, on a real server with simulated people.
+    Demo(demo::DemoArgs),
+    /// Judge messages and print class, confidence, signals with evidence, and disposition as JSON.
+    Judge(judge::JudgeArgs),
+    /// Check a configuration and print every key, default and limit.
+    Doctor {
+        /// The data directory.
+        #[arg(long, value_name = "DIR", default_value = "landfall-data")]
+        data: PathBuf,
+    },
+    /// Write a backup of a data directory: rows, bodies and keys as they were at one instant.
+    Backup {
+        /// The data directory.
+        #[arg(long, value_name = "DIR", default_value = "landfall-data")]
+        data: PathBuf,
+        /// The backup's folder; must not exist.
+        #[arg(long, value_name = "FOLDER")]
+        to: PathBuf,
+    },
+    /// Put a backup into a new data directory.
+    Restore {
+        /// The data directory; must be new.
+        #[arg(long, value_name = "DIR", default_value = "landfall-data")]
+        data: PathBuf,
+        /// The backup's folder.
+        #[arg(long, value_name = "FOLDER")]
+        from: PathBuf,
+    },
+    /// Check every body against its hash and every copy against its events, in a backup or a data directory.
+    Verify {
+        /// The data directory or the backup's folder.
+        #[arg(long, value_name = "DIR", default_value = "landfall-data")]
+        data: PathBuf,
+    },
+    /// Write a data directory with many rows, to look at pages and measure with: N people, N held copies.
+    #[command(hide = true)]
+    Seed {
+        /// The data directory; must be new.
+        #[arg(long, value_name = "DIR")]
+        data: PathBuf,
+        /// How many.
+        #[arg(long, value_name = "N", default_value_t = 10_000)]
+        rows: usize,
+    },
+}
+
+/// Structured logs on standard error. `LANDFALL_LOG` or `log.level`; addresses appear at debug only.
+pub fn start_log(cli: &Cli) {
+    let quiet = matches!(cli.command, Command::Demo(_) | Command::Judge(_));
+    let default = if quiet { "warn" } else { "info" };
+    let level = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
+    let filter = level("LANDFALL_LOG").or_else(|| level("LANDFALL_LOG_LEVEL")).unwrap_or_else(|| default.to_owned());
+    let filter = EnvFilter::try_new(&filter).unwrap_or_else(|_| EnvFilter::new(default));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if level("LANDFALL_LOG_FORMAT").as_deref() == Some("json") {
+        builder.json().init();
+    } else {
+        builder.with_ansi(false).init();
+    }
+}
+
+/// Does what the command line says.
+pub async fn run(cli: Cli) -> Result<ExitCode, CliError> {
+    let load = |data: &PathBuf| Config::load(data, cli.config.as_deref(), &environment());
+    match &cli.command {
+        Command::Serve { data } => serve(load(data)?).await?,
+        Command::Demo(args) => return demo::run(args).await,
+        Command::Judge(_) => {}
+        Command::Doctor { data } => doctor::run(&load(data)?).await?,
+        Command::Backup { data, to } => backup::backup(&load(data)?, to).await?,
+        Command::Restore { data, from } => backup::restore(&load(data)?, from).await?,
+        Command::Verify { data } => backup::verify(&load(data)?).await?,
+        Command::Seed { data, rows } => demo::seed(load(data)?, *rows).await?,
+    }
+    if let Command::Judge(args) = cli.command {
+        judge::run(args).await?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn serve(config: Config) -> Result<(), CliError> {
+    let server = server::Server::start(config).await?;
+    server.print_listeners();
+    if let Some(link) = server.first_run_link().await? {
+        println!("First run: sign in as the owner with this link, once: {link}");
+    }
+    wait_for_signal().await;
+    println!("Stopping: finishing what is in flight");
+    server.stop().await;
+    Ok(())
+}
+
+/// SIGINT or SIGTERM.
+pub async fn wait_for_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+        return std::future::pending().await;
+    };
+    tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+}
+
+/// `Name address` as one line per listener.
+pub fn print_listener(name: &str, wanted: SocketAddr, got: SocketAddr, shown: &str) {
+    if wanted.port() != 0 && wanted.port() != got.port() {
+        println!("{name} {shown} (port {} is in use)", wanted.port());
+    } else {
+        println!("{name} {shown}");
+    }
+}

@@ -1,0 +1,86 @@
+//! `landfall doctor`: checks a configuration and prints every key with its value, default, unit and limit.
+
+use std::net::TcpListener;
+
+use crate::config::{Config, KEYS, Origin};
+use crate::error::CliError;
+use crate::server;
+
+/// Prints the table, then the checks. Fails when one of them does.
+pub async fn run(config: &Config) -> Result<(), CliError> {
+    print_keys(config);
+    let mut failed = 0;
+    println!("\nChecks");
+    for addr in config.smtp_listen.iter().chain([&config.http_listen]) {
+        let free = TcpListener::bind(addr);
+        report(&mut failed, &format!("listen on {addr}"), free.map(|_| "free".into()).map_err(|e| format!("{e}; another is taken at start")));
+    }
+    report(&mut failed, "data directory", writable(config));
+    report(&mut failed, "TLS", server::tls(config).map(|t| if t.is_some() { "ready".into() } else { "not configured: STARTTLS is not offered".into() }).map_err(|e| e.to_string()));
+    report(&mut failed, "database and objects", database(config).await);
+    if failed > 0 {
+        return Err(CliError::Failed(format!("{failed} checks failed")));
+    }
+    Ok(())
+}
+
+fn print_keys(config: &Config) {
+    println!("{:<30} {:<26} {:<11} {:<24} {:<28} {}", "key", "value", "from", "default", "unit", "accepted");
+    for key in KEYS {
+        let (value, origin) = &config.values[key.name];
+        let from = match origin {
+            Origin::Default => "default",
+            Origin::File => "file",
+            Origin::Environment => "environment",
+        };
+        println!(
+            "{:<30} {:<26} {:<11} {:<24} {:<28} {}",
+            key.name, hide_password(value), from, key.default, key.unit, key.limit
+        );
+        println!("{:<30}   {}", "", key.help);
+    }
+}
+
+/// `postgres://user:secret@host/db` without the secret.
+fn hide_password(value: &str) -> String {
+    let Some((scheme, rest)) = value.split_once("://") else { return value.to_owned() };
+    let Some((login, host)) = rest.rsplit_once('@') else { return value.to_owned() };
+    match login.split_once(':') {
+        Some((user, _)) => format!("{scheme}://{user}:…@{host}"),
+        None => value.to_owned(),
+    }
+}
+
+fn report(failed: &mut usize, what: &str, outcome: Result<String, String>) {
+    match outcome {
+        Ok(text) => println!("  ok      {what}: {text}"),
+        Err(text) => {
+            *failed += 1;
+            println!("  FAILED  {what}: {text}");
+        }
+    }
+}
+
+fn writable(config: &Config) -> Result<String, String> {
+    std::fs::create_dir_all(&config.data_dir).map_err(|e| e.to_string())?;
+    let probe = config.data_dir.join(".doctor");
+    std::fs::write(&probe, b"x").and_then(|()| std::fs::remove_file(&probe)).map_err(|e| e.to_string())?;
+    Ok(config.data_dir.display().to_string())
+}
+
+async fn database(config: &Config) -> Result<String, String> {
+    let store = server::open_store(config).await.map_err(|e| e.to_string())?;
+    store.ping().await.map_err(|e| e.to_string())?;
+    Ok(format!("schema version {}", store::SCHEMA_VERSION))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::hide_password;
+
+    #[test]
+    fn passwords_are_not_printed() {
+        assert_eq!(hide_password("postgres://u:secret@h:1/d"), "postgres://u:…@h:1/d");
+        assert_eq!(hide_password("sqlite"), "sqlite");
+    }
+}

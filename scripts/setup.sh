@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Installs what building and testing need: Debian packages (when root), cargo-deny and cargo-nextest (optional: without
+# nextest, cargo test runs). Quick when everything is there.
+set -euo pipefail
+
+need=()
+have() { command -v "$1" >/dev/null 2>&1; }
+have cc || need+=(build-essential)
+have chromium || need+=(chromium fonts-dejavu-core)
+ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || need+=(postgresql)
+have python3 || need+=(python3)
+have curl || need+=(curl)
+
+if [ "${#need[@]}" -gt 0 ]; then
+  if [ "$(id -u)" != 0 ]; then
+    echo "Missing packages. As root: apt-get install ${need[*]}" >&2
+    exit 1
+  fi
+  echo "Installing ${need[*]}"
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get update -qq
+  apt-get install -y -qq --no-install-recommends "${need[@]}" >/dev/null
+fi
+for tool in cargo node npm; do
+  have "$tool" || { echo "Missing $tool: install Rust 1.95 or newer (rustup) and Node.js 20 or newer" >&2; exit 1; }
+done
+if ! cargo deny --version >/dev/null 2>&1; then
+  echo "Installing cargo-deny (once)"
+  # A target folder of its own, small and optimised little: it runs for a second.
+  CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$HOME/.cache/landfall-target}/tools" CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_LTO=off \
+    cargo install cargo-deny --version 0.20.2 --locked --quiet
+fi
