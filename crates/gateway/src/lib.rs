@@ -1,1 +1,33 @@
-//! gateway
+//! The inbound gateway: receive, enrich, judge, decide, commit, answer; and the message trace.
+//!
+//! [`Gateway`] is the handler behind the SMTP server. A mail is parsed and authenticated, its facts are judged by the
+//! rule set in force, each recipient's policies decide, and then one group commit stores the body with its trace header
+//! section, the message with facts and verdict, the copies, the mailbox or quarantine rows and the events. `250` is said
+//! after that commit and never before; whatever goes wrong earlier is `451` and leaves nothing behind.
+//!
+//! What a verdict does with mail:
+//!
+//! - *deliver*, *junk*: an item in the recipient's mailbox; *quarantine*: a quarantine row.
+//! - *reject*: `550`, when every recipient's policy says so; otherwise those copies are held, since DATA has one reply.
+//!   A refused mail leaves its message row (facts, verdict, no body) and copies with the event `rejected`.
+//! - *drop*: `250`, the same trace with the event `dropped`, no body.
+//! - *redirect*: the copy ends as `dropped` with the new address as evidence, and a copy for that address is delivered
+//!   (or put in the outbound queue, when it is not ours).
+//!
+//! A copy of our own campaign is known by its signed header. Its row exists since it was enqueued and learns here what
+//! became of it; a second arrival of the same copy is answered `250` with the first id and stores only a note. Being our
+//! own never lowers a verdict.
+//!
+//! [`trace`] searches copies and tells the story of one.
+
+mod commit;
+mod config;
+mod decide;
+mod enrich;
+mod gateway;
+mod stats;
+pub mod trace;
+
+pub use config::{GatewayConfig, Judge};
+pub use gateway::{Gateway, Listening};
+pub use stats::GatewayStats;

@@ -1,0 +1,108 @@
+//! Everything that is found out about a mail before it is judged. All waiting happens here, each with a deadline; what
+//! could not be found out is a fact too and holds nothing up.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use directory::{CopyTokens, Directory, OwnCopy};
+use message::{Authenticator, ParseContext};
+use model::{Address, Domain, Envelope, Facts, OwnCopyFact, Timestamp};
+use store::values;
+
+use crate::GatewayConfig;
+
+/// Senders remembered as known, so that a busy one is not looked up with every mail.
+const KNOWN_SENDERS_MAX: usize = 20_000;
+
+/// Fills in facts.
+pub(crate) struct Enricher {
+    directory: Directory,
+    authenticator: Authenticator,
+    tokens: CopyTokens,
+    own_domains: Vec<String>,
+    known_senders: Mutex<HashSet<String>>,
+}
+
+/// A mail as received.
+#[derive(Clone)]
+pub(crate) struct Mail {
+    pub(crate) envelope: Arc<Envelope>,
+    pub(crate) body: Bytes,
+    pub(crate) received_at: Timestamp,
+}
+
+impl Enricher {
+    pub(crate) fn new(directory: Directory, authenticator: Authenticator, tokens: CopyTokens) -> Self {
+        let own_domains = directory.organisation().domains.iter().map(|d| d.as_str().to_owned()).collect();
+        Enricher { directory, authenticator, tokens, own_domains, known_senders: Mutex::default() }
+    }
+
+    /// The facts of a mail.
+    pub(crate) async fn facts(&self, config: &GatewayConfig, mail: &Mail) -> Facts {
+        let mut facts = self.parse(config, mail).await;
+        let deadline = Duration::from_millis(config.authentication_deadline_ms);
+        let own = self.own_copies(mail).into_iter().next();
+        facts.own_copy = own.map(|(_, own)| OwnCopyFact { campaign_id: own.campaign_id, copy_id: own.copy_id });
+        let authenticate = self.authenticator.authenticate(&mail.body, &mail.envelope, deadline);
+        let (auth, sender_known) = futures::join!(authenticate, self.sender_known(config, &facts));
+        facts.auth = auth;
+        facts.sender_known = sender_known;
+        facts
+    }
+
+    async fn parse(&self, config: &GatewayConfig, mail: &Mail) -> Facts {
+        let (limits, own_domains) = (config.limits, self.own_domains.clone());
+        let read = move |mail: &Mail, own_domains: &[String]| {
+            let (received_at, envelope) = (mail.received_at, &*mail.envelope);
+            message::parse(&mail.body, &ParseContext { received_at, envelope, own_domains, limits })
+        };
+        if mail.body.len() < config.blocking_bytes_min {
+            return read(mail, &own_domains);
+        }
+        let on_thread = mail.clone();
+        match tokio::task::spawn_blocking(move || read(&on_thread, &own_domains)).await {
+            Ok(facts) => facts,
+            // The runtime is going down, or a panic that the parser did not catch: the session answers 451.
+            Err(error) => std::panic::resume_unwind(Box::new(format!("parsing ended badly: {error}"))),
+        }
+    }
+
+    /// The recipients for whom the signed header says that this is their copy of a campaign.
+    pub(crate) fn own_copies(&self, mail: &Mail) -> Vec<(Address, OwnCopy)> {
+        let Some(value) = message::headers::field(&mail.body, CopyTokens::HEADER) else { return Vec::new() };
+        let paths = mail.envelope.forward_paths.iter();
+        paths.filter_map(|path| Some((path.clone(), self.tokens.verify(&value, &path.key())?))).collect()
+    }
+
+    /// Whether the sender wrote to this organisation before; `None` for our own domains (anyone may write them into a
+    /// From) and when the answer does not come in time.
+    async fn sender_known(&self, config: &GatewayConfig, facts: &Facts) -> Option<bool> {
+        let from = facts.from();
+        let address = model::SqlText::new(&from.address).as_str().to_owned();
+        let is_own = Domain::parse(from.domain()).is_ok_and(|domain| self.directory.is_own_domain(&domain));
+        if address.is_empty() || is_own || facts.own_copy.is_some() {
+            return None;
+        }
+        if self.known().contains(&address) {
+            return Some(true);
+        }
+        let parameters = values![self.directory.id(), &address, facts.received_at];
+        let look = self.directory.store().query_one("gateway.sender_known", &parameters);
+        let found = tokio::time::timeout(Duration::from_millis(config.history_deadline_ms), look).await.ok()?;
+        let is_known = found.inspect_err(|e| tracing::warn!("history cannot be read: {e}")).ok()?.is_some();
+        if is_known {
+            let mut known = self.known();
+            if known.len() >= KNOWN_SENDERS_MAX {
+                known.clear();
+            }
+            known.insert(address);
+        }
+        Some(is_known)
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
+        self.known_senders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

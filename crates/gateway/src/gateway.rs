@@ -1,0 +1,409 @@
+//! The handler: receive, enrich, judge, decide, commit, answer.
+
+use std::collections::HashSet;
+use std::io;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use directory::{CopyTokens, Directory, DirectoryError, FailureMode, Protection, ProtectionCache, Recipient};
+use mailbox::FolderRole;
+use message::Authenticator;
+use model::{Address, Disposition, Envelope, EventKind, Facts, MessageId, QuarantineReason, Reply, Verdict};
+use smtp::server::ServerStats;
+use smtp::{CancellationToken, Handler, Server};
+use store::{NewEvent, Op, Store, StoreError, Submission, Topic, values};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use crate::GatewayConfig;
+use crate::commit::Landing;
+use crate::decide::{self, Action, Addressee, Plan};
+use crate::enrich::{Enricher, Mail};
+use crate::stats::GatewayStats;
+
+/// A conflict is sorted out and the commit tried again at most this often.
+const COMMIT_TRIES_MAX: usize = 3;
+
+/// The inbound gateway of one organisation. Cheap to clone; clones are the same gateway.
+#[derive(Clone)]
+pub struct Gateway {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Store,
+    directory: Directory,
+    protection: ProtectionCache,
+    enricher: Enricher,
+    config: GatewayConfig,
+    stats: GatewayStats,
+}
+
+/// A listener that is being served.
+pub struct Listening {
+    /// Where it listens.
+    pub addr: SocketAddr,
+    /// What the SMTP server counts.
+    pub server_stats: Arc<ServerStats>,
+    task: JoinHandle<()>,
+}
+
+impl Listening {
+    /// Waits until the listener has stopped, after its token was cancelled.
+    pub async fn stopped(self) {
+        if let Err(error) = self.task.await {
+            tracing::error!("the gateway's listener ended badly: {error}");
+        }
+    }
+}
+
+/// Where an address leads.
+enum Resolved {
+    Here(Recipient),
+    Unknown,
+    /// A postmaster address, and nobody is named for it.
+    NoPostmaster,
+    Foreign,
+}
+
+impl Gateway {
+    /// A gateway for the organisation of `directory`. `authenticator` asks the names that SPF, DKIM and DMARC need.
+    ///
+    /// # Errors
+    /// [`DirectoryError`] when the organisation's keys cannot be read.
+    pub async fn new(
+        directory: Directory,
+        protection: ProtectionCache,
+        authenticator: Authenticator,
+        config: GatewayConfig,
+    ) -> Result<Gateway, DirectoryError> {
+        let tokens = CopyTokens::new(directory.mac().await?);
+        let enricher = Enricher::new(directory.clone(), authenticator, tokens);
+        let store = directory.store().clone();
+        let stats = GatewayStats::default();
+        Ok(Gateway { inner: Arc::new(Inner { store, directory, protection, enricher, config, stats }) })
+    }
+
+    /// Binds `addr` and serves it until `stop` is cancelled. STARTTLS is offered when `tls` is given.
+    ///
+    /// # Errors
+    /// When the address cannot be bound.
+    pub async fn listen(
+        &self,
+        addr: SocketAddr,
+        tls: Option<Arc<rustls::ServerConfig>>,
+        stop: CancellationToken,
+    ) -> io::Result<Listening> {
+        self.serve(TcpListener::bind(addr).await?, tls, stop)
+    }
+
+    /// As [`Gateway::listen`], on a listener that is bound already.
+    ///
+    /// # Errors
+    /// When the listener has no address.
+    pub fn serve(
+        &self,
+        listener: TcpListener,
+        tls: Option<Arc<rustls::ServerConfig>>,
+        stop: CancellationToken,
+    ) -> io::Result<Listening> {
+        let addr = listener.local_addr()?;
+        let server = Server::new(self.inner.config.server.clone(), tls, Arc::new(self.clone()));
+        let server_stats = server.stats().clone();
+        let task = tokio::spawn(async move { server.serve(listener, stop).await });
+        Ok(Listening { addr, server_stats, task })
+    }
+
+    /// What was counted since the start.
+    pub fn stats(&self) -> &GatewayStats {
+        &self.inner.stats
+    }
+}
+
+impl Handler for Gateway {
+    async fn rcpt(&self, _envelope: &Envelope, recipient: &Address) -> Result<(), Reply> {
+        let stats = &self.inner.stats;
+        match self.inner.resolve(recipient).await? {
+            Resolved::Here(_) => Ok(()),
+            Resolved::Unknown => {
+                GatewayStats::add(&stats.unknown_recipient_count);
+                Err(Reply::permanent(550, (1, 1), "there is no such user here"))
+            }
+            Resolved::NoPostmaster => {
+                tracing::error!("mail for the postmaster is put off: give the alias postmaster to a person");
+                Err(Reply::transient(451, (3, 0), "try again later"))
+            }
+            Resolved::Foreign => {
+                GatewayStats::add(&stats.relay_denied_count);
+                Err(Reply::permanent(550, (7, 1), "relaying denied"))
+            }
+        }
+    }
+
+    async fn data(&self, envelope: Envelope, body: Vec<u8>) -> Reply {
+        let received_at = self.inner.store.now();
+        let mail = Mail { envelope: Arc::new(envelope), body: Bytes::from(body), received_at };
+        let reply = self.inner.receive(&mail).await.unwrap_or_else(|refusal| refusal);
+        let stats = &self.inner.stats;
+        match reply.class() {
+            model::ReplyClass::Completion | model::ReplyClass::Intermediate => GatewayStats::add(&stats.accepted_count),
+            model::ReplyClass::Transient => GatewayStats::add(&stats.deferred_count),
+            model::ReplyClass::Permanent => GatewayStats::add(&stats.rejected_count),
+        }
+        reply
+    }
+}
+
+impl Inner {
+    /// The story of one mail. An `Err` is the reply of a mail that is not accepted.
+    async fn receive(&self, mail: &Mail) -> Result<Reply, Reply> {
+        let addressees = self.addressees(&mail.envelope).await?;
+        let facts = self.enricher.facts(&self.config, mail).await;
+        if facts.header.received_count >= self.config.received_count_max {
+            return Err(Reply::permanent(554, (4, 6), "this mail goes round in circles"));
+        }
+        let protection = self.protection.current();
+        let verdict = self.judge(&facts, &protection).await?;
+        let plans = self.plan(mail, &facts, verdict.as_ref(), &protection, addressees).await?;
+        self.commit(mail, &facts, verdict.as_ref(), plans).await
+    }
+
+    async fn resolve(&self, address: &Address) -> Result<Resolved, Reply> {
+        let is_own = self.directory.is_own_domain(address.domain());
+        // RFC 5321 4.5.1: postmaster without a domain arrives as postmaster at our own name.
+        let is_postmaster = address.local().eq_ignore_ascii_case("postmaster")
+            && (is_own || address.domain().as_str().eq_ignore_ascii_case(&self.config.hostname));
+        if !is_own && !is_postmaster {
+            return Ok(Resolved::Foreign);
+        }
+        if let Some(found) = self.look_up(address).await? {
+            return Ok(Resolved::Here(found));
+        }
+        if !is_postmaster {
+            return Ok(Resolved::Unknown);
+        }
+        for domain in &self.directory.organisation().domains {
+            if let Ok(postmaster) = Address::parse(&format!("postmaster@{domain}"))
+                && let Some(found) = self.look_up(&postmaster).await?
+            {
+                return Ok(Resolved::Here(found));
+            }
+        }
+        Ok(Resolved::NoPostmaster)
+    }
+
+    async fn look_up(&self, address: &Address) -> Result<Option<Recipient>, Reply> {
+        self.directory.recipient(address).await.map_err(|error| {
+            tracing::warn!("a recipient cannot be looked up: {error}");
+            later()
+        })
+    }
+
+    /// Whose the forward-paths are: one addressee for each person, however many of their addresses are named.
+    async fn addressees(&self, envelope: &Envelope) -> Result<Vec<Addressee>, Reply> {
+        let mut seen = HashSet::new();
+        let mut addressees = Vec::with_capacity(envelope.forward_paths.len());
+        for path in &envelope.forward_paths {
+            match self.resolve(path).await? {
+                Resolved::Here(recipient) => {
+                    if seen.insert(recipient.person_id) {
+                        addressees.push(Addressee { path: path.clone(), recipient });
+                    }
+                }
+                // It was there at RCPT: whoever changed the directory meanwhile decides, the next try tells.
+                Resolved::Unknown | Resolved::NoPostmaster | Resolved::Foreign => return Err(later()),
+            }
+        }
+        Ok(addressees)
+    }
+
+    /// The verdict; `None` when judging failed and the organisation wants such mail delivered all the same.
+    async fn judge(&self, facts: &Facts, protection: &Protection) -> Result<Option<Verdict>, Reply> {
+        let judge = self.config.judge;
+        let judged = catch_unwind(AssertUnwindSafe(|| judge(facts, &protection.rule_set, facts.received_at)));
+        if let Ok(verdict) = judged {
+            return Ok(Some(verdict));
+        }
+        tracing::error!("judging a mail panicked");
+        let settings = self.directory.settings().await.map_err(|error| {
+            tracing::warn!("the settings cannot be read: {error}");
+            later()
+        })?;
+        match settings.failure_mode {
+            FailureMode::Defer => Err(later()),
+            FailureMode::DeliverUnjudged => {
+                GatewayStats::add(&self.stats.unjudged_count);
+                Ok(None)
+            }
+        }
+    }
+
+    async fn plan(
+        &self,
+        mail: &Mail,
+        facts: &Facts,
+        verdict: Option<&Verdict>,
+        protection: &Protection,
+        addressees: Vec<Addressee>,
+    ) -> Result<Vec<Plan>, Reply> {
+        let own_copies = self.enricher.own_copies(mail);
+        let mut decisions: Vec<_> = verdict.map_or_else(Vec::new, |verdict| {
+            addressees.iter().map(|to| decide::decide(verdict, facts, &protection.policies, to)).collect()
+        });
+        decide::settle_refusals(&mut decisions);
+        let mut decisions = decisions.into_iter();
+        let mut plans = Vec::with_capacity(addressees.len());
+        for to in addressees {
+            let own = own_copies.iter().find(|(path, _)| *path == to.path).map(|(_, own)| *own);
+            let copy_id = own.map_or_else(|| self.store.next_id(), |own| own.copy_id);
+            let mut decision = decisions.next();
+            let action = match &mut decision {
+                Some(decision) => self.action(decision).await?,
+                None => Action::Deliver(FolderRole::Inbox),
+            };
+            plans.push(Plan { to, copy_id, own, action, decision });
+        }
+        Ok(plans)
+    }
+
+    async fn action(&self, decision: &mut verdict::Decision) -> Result<Action, Reply> {
+        let to = match &decision.disposition {
+            Disposition::Deliver => return Ok(Action::Deliver(FolderRole::Inbox)),
+            Disposition::Junk => return Ok(Action::Deliver(FolderRole::Junk)),
+            Disposition::Quarantine => return Ok(Action::Hold),
+            Disposition::Reject => return Ok(Action::Reject),
+            Disposition::Drop => return Ok(Action::Drop),
+            Disposition::Redirect { to } => to.clone(),
+        };
+        match self.resolve(&to).await? {
+            Resolved::Here(recipient) => Ok(Action::RedirectHere(Addressee { path: to, recipient })),
+            Resolved::Foreign => Ok(Action::RedirectAway(to)),
+            Resolved::Unknown | Resolved::NoPostmaster => {
+                // A policy that names nobody must not lose mail.
+                decision.disposition = Disposition::Quarantine;
+                decision.reason = Some(QuarantineReason::of(decision.class));
+                decision.explanation.push_str("; held, since there is no such address here");
+                Ok(Action::Hold)
+            }
+        }
+    }
+
+    /// Stores it all and answers; 2yz only after that.
+    async fn commit(
+        &self,
+        mail: &Mail,
+        facts: &Facts,
+        verdict: Option<&Verdict>,
+        mut plans: Vec<Plan>,
+    ) -> Result<Reply, Reply> {
+        for _ in 0..COMMIT_TRIES_MAX {
+            let message_id: MessageId = self.store.next_id();
+            let landing = Landing {
+                store: &self.store,
+                hostname: &self.config.hostname,
+                organisation_id: self.directory.id(),
+                message_id,
+                mail,
+                facts,
+                verdict,
+                plans: &plans,
+            };
+            match self.store.commit(landing.submission()).await {
+                Ok(()) => return Ok(self.landed(message_id, &plans)),
+                Err(error) if error.is_conflict() && plans.iter().any(|plan| plan.own.is_some()) => {
+                    let first = self.sort_out(&mut plans, &error).await.map_err(|error| refusal(&error))?;
+                    if let (Some(first), true) = (first, plans.is_empty()) {
+                        return Ok(accepted(first));
+                    }
+                }
+                Err(error) => return Err(refusal(&error)),
+            }
+        }
+        Err(later())
+    }
+
+    /// After a conflict: copies that arrived before leave the plan with a note, and what claims to be a copy that is not
+    /// there goes on as any other mail. Gives the message that the last resend arrived as first.
+    async fn sort_out(&self, plans: &mut Vec<Plan>, conflict: &StoreError) -> Result<Option<MessageId>, StoreError> {
+        tracing::debug!("a copy of ours met a conflict: {conflict}");
+        let mut first = None;
+        let mut notes = Vec::new();
+        let mut left = Vec::with_capacity(plans.len());
+        for mut plan in std::mem::take(plans) {
+            let arrived = match plan.own {
+                Some(own) => self.store.query_one("gateway.received_copy", &values![own.copy_id]).await?,
+                None => None,
+            };
+            if let Some(row) = arrived {
+                first = Some(row.id::<MessageId>("message_id")?);
+                let at = self.store.now();
+                let kind = EventKind::ResendSuppressed;
+                notes.push(Op::Event(NewEvent::now(self.directory.id(), plan.copy_id, kind, "gateway", at)));
+                GatewayStats::add(&self.stats.resend_suppressed_count);
+                continue;
+            }
+            if plan.own.take().is_some() {
+                plan.copy_id = self.store.next_id();
+            }
+            left.push(plan);
+        }
+        *plans = left;
+        if !notes.is_empty() {
+            self.store.commit(Submission::rows(notes)).await?;
+        }
+        Ok(first)
+    }
+
+    /// Counts, announces, and makes the reply.
+    fn landed(&self, message_id: MessageId, plans: &[Plan]) -> Reply {
+        let (bus, stats) = (self.store.bus(), &self.stats);
+        let mut campaigns = HashSet::new();
+        for plan in plans {
+            campaigns.insert(plan.own.map_or(0, |own| own.campaign_id.0));
+            match &plan.action {
+                Action::Deliver(role) => {
+                    let count = if *role == FolderRole::Junk { &stats.junk_count } else { &stats.inbox_count };
+                    GatewayStats::add(count);
+                    bus.announce(Topic::Mailbox, plan.to.recipient.mailbox_id);
+                }
+                Action::Hold => GatewayStats::add(&stats.held_count),
+                Action::RedirectHere(to) => bus.announce(Topic::Mailbox, to.recipient.mailbox_id),
+                Action::RedirectAway(_) => bus.announce(Topic::Delivery, 0_i64),
+                Action::Reject | Action::Drop => {}
+            }
+        }
+        for campaign in campaigns {
+            bus.announce(Topic::Ledger, campaign);
+        }
+        // Refused for one means refused for all, see `settle_refusals`.
+        if plans.iter().any(|plan| matches!(plan.action, Action::Reject)) {
+            return Reply::permanent(550, (7, 1), "this mail is refused by policy");
+        }
+        accepted(message_id)
+    }
+}
+
+fn accepted(id: MessageId) -> Reply {
+    Reply::ok(250, (0, 0), id.to_string())
+}
+
+/// When unsure: later.
+fn later() -> Reply {
+    Reply::transient(451, (3, 0), "try again later")
+}
+
+fn refusal(error: &StoreError) -> Reply {
+    tracing::warn!("a mail could not be stored: {error}");
+    match error {
+        StoreError::Full(_) => Reply::transient(452, (3, 1), "no space left, try again later"),
+        StoreError::Conflict(_)
+        | StoreError::Unavailable(_)
+        | StoreError::Schema { .. }
+        | StoreError::Column { .. }
+        | StoreError::Body { .. }
+        | StoreError::Unsupported(_)
+        | StoreError::Statement { .. } => later(),
+    }
+}
