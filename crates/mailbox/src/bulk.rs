@@ -56,20 +56,27 @@ pub async fn deliver_many(tx: &mut Tx, deliveries: &[Delivery]) -> Result<Vec<La
     put_back(tx, &items).await
 }
 
+/// How copies lie in their mailboxes now: those that are there, their items locked until the end of the transaction.
+pub async fn look(tx: &mut Tx, copy_ids: &[CopyId]) -> Result<Vec<TakenOut>, MailboxError> {
+    Ok(look_with_items(tx, copy_ids).await?.1)
+}
+
 /// Takes copies out; gives those that were there. The caller holds the locks of the copies, keeps the snapshots and
 /// appends the events in the same transaction.
 pub async fn take_out(tx: &mut Tx, copy_ids: &[CopyId]) -> Result<Vec<TakenOut>, MailboxError> {
+    let (item_ids, taken) = look_with_items(tx, copy_ids).await?;
+    if !item_ids.is_empty() {
+        tx.execute("mailbox.delete_items", &values![&serde_json::Value::from(item_ids)]).await?;
+    }
+    Ok(taken)
+}
+
+async fn look_with_items(tx: &mut Tx, copy_ids: &[CopyId]) -> Result<(Vec<i64>, Vec<TakenOut>), MailboxError> {
     if copy_ids.is_empty() {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), Vec::new()));
     }
     let rows = tx.query("mailbox.lock_items_of_copies", &values![&id_list(copy_ids)]).await?;
-    let folder_ids: BTreeSet<FolderId> = rows.iter().map(|row| row.id("folder_id")).collect::<Result<_, _>>()?;
-    let folders: HashMap<FolderId, (String, FolderRole)> = tx
-        .query("mailbox.folders_by_id", &values![&id_list(&folder_ids)])
-        .await?
-        .iter()
-        .map(|row| Ok((row.id("id")?, (row.text("name")?.to_owned(), role_of(row, "role")?))))
-        .collect::<Result<_, StoreError>>()?;
+    let folders = folders_of(tx, &rows).await?;
     let mut item_ids = Vec::with_capacity(rows.len());
     let mut taken = Vec::with_capacity(rows.len());
     for row in &rows {
@@ -82,8 +89,14 @@ pub async fn take_out(tx: &mut Tx, copy_ids: &[CopyId]) -> Result<Vec<TakenOut>,
             snapshot: snapshot_of(row, row.id("mailbox_id")?, name, *role)?,
         });
     }
-    tx.execute("mailbox.delete_items", &values![&serde_json::Value::from(item_ids)]).await?;
-    Ok(taken)
+    Ok((item_ids, taken))
+}
+
+/// Name and role of the folders that some items lie in.
+async fn folders_of(tx: &mut Tx, items: &[Row]) -> Result<HashMap<FolderId, (String, FolderRole)>, StoreError> {
+    let ids: BTreeSet<FolderId> = items.iter().map(|row| row.id("folder_id")).collect::<Result<_, _>>()?;
+    let rows = tx.query("mailbox.folders_by_id", &values![&id_list(&ids)]).await?;
+    rows.iter().map(|row| Ok((row.id("id")?, (row.text("name")?.to_owned(), role_of(row, "role")?)))).collect()
 }
 
 /// Puts copies back as their snapshots say, under new uids; gives where each of them is now, in the order given. A copy
@@ -177,11 +190,7 @@ async fn items_there(tx: &mut Tx, items: &[PutBack]) -> Result<HashMap<CopyId, L
     if rows.is_empty() {
         return Ok(HashMap::new());
     }
-    let folder_ids: BTreeSet<FolderId> = rows.iter().map(|row| row.id("folder_id")).collect::<Result<_, _>>()?;
-    let mut names = HashMap::new();
-    for row in tx.query("mailbox.folders_by_id", &values![&id_list(&folder_ids)]).await? {
-        names.insert(row.id::<FolderId>("id")?, (row.text("name")?.to_owned(), role_of(&row, "role")?));
-    }
+    let names = folders_of(tx, &rows).await?;
     let mut there = HashMap::with_capacity(rows.len());
     for row in &rows {
         let (copy_id, folder_id) = (row.id("copy_id")?, row.id("folder_id")?);

@@ -17,7 +17,7 @@ mod error;
 mod folder;
 mod owner;
 
-pub use bulk::{deliver_many, deliver_ops, put_back, take_out};
+pub use bulk::{deliver_many, deliver_ops, look, put_back, take_out};
 pub use connector::{Delivery, Found, Landed, Locator, Mailbox, PutBack, Snapshot, TakenOut};
 pub use embedded::Embedded;
 pub use error::{MailboxError, Severity};
