@@ -29,9 +29,9 @@ pub(crate) fn as_ip(host: &str) -> Option<IpAddr> {
     host.trim_start_matches('[').trim_end_matches(']').parse().ok()
 }
 
-/// A host in the form in which it is compared: lower case, without trailing dot and without brackets.
+/// A host in the form in which it is compared: lower case, without trailing dots and without brackets.
 pub(crate) fn plain_host(host: &str) -> String {
-    let host = host.strip_suffix('.').unwrap_or(host);
+    let host = host.trim_end_matches('.');
     host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host).to_ascii_lowercase()
 }
 
@@ -217,7 +217,7 @@ fn tail_host(raw: &str) -> Option<String> {
 pub(crate) fn url_key(text: &str) -> Option<String> {
     let url = read_url(text)?;
     let host = plain_host(url.host_str()?);
-    if !host.contains(['.', ':']) || host.starts_with('.') {
+    if !host.contains(['.', ':']) || host.starts_with('.') || host.contains("..") {
         return None;
     }
     let host = match url.port() {

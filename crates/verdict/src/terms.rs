@@ -171,16 +171,9 @@ pub fn candidate_terms(old: &RuleSetSource, new: &RuleSetSource) -> Candidates {
     {
         terms.extend(feed_entry_terms(kind, value));
     }
-    for (action, kind, value, expires_at) in changed(&list_keys(&old.lists), &list_keys(&new.lists)).copied() {
-        let entry = ListEntry {
-            id: model::ListEntryId(0),
-            action,
-            kind,
-            value: value.to_owned(),
-            expires_at,
-            note: String::new(),
-            change_id: None,
-        };
+    for (id, action, kind, value, expires_at) in changed(&list_keys(&old.lists), &list_keys(&new.lists)).copied() {
+        let entry =
+            ListEntry { id, action, kind, value: value.to_owned(), expires_at, note: String::new(), change_id: None };
         match list_entry_terms(&entry) {
             Some(entry_terms) => terms.extend(entry_terms),
             None => return Candidates::Window,
@@ -193,10 +186,10 @@ fn feed_keys(feeds: &[Feed]) -> HashSet<(FeedKind, &str, model::VerdictClass)> {
     feeds.iter().flat_map(|feed| feed.entries.iter().map(move |e| (feed.kind, e.value.as_str(), e.class))).collect()
 }
 
-type ListKey<'a> = (crate::ListAction, ListKind, &'a str, Option<model::Timestamp>);
+type ListKey<'a> = (model::ListEntryId, crate::ListAction, ListKind, &'a str, Option<model::Timestamp>);
 
 fn list_keys(entries: &[ListEntry]) -> HashSet<ListKey<'_>> {
-    entries.iter().map(|e| (e.action, e.kind, e.value.as_str(), e.expires_at)).collect()
+    entries.iter().map(|e| (e.id, e.action, e.kind, e.value.as_str(), e.expires_at)).collect()
 }
 
 fn changed<'a, T: Eq + Hash>(old: &'a HashSet<T>, new: &'a HashSet<T>) -> impl Iterator<Item = &'a T> {
