@@ -133,3 +133,6 @@ SELECT COUNT(*) AS copy_count FROM copy c WHERE c.campaign_id = $1 AND c.organis
 SELECT c.id, c.recipient, c.campaign_id, c.place, m.subject, m.received_at
 FROM message m JOIN copy c ON c.received_message_id = m.id OR c.message_id = m.id
 WHERE m.message_id_header = $1 AND c.organisation_id = $2 ORDER BY c.id LIMIT $3
+
+-- name: ids
+SELECT id FROM copy WHERE id > $1 ORDER BY id LIMIT $2

@@ -59,9 +59,6 @@ INSERT INTO incident_update (id, incident_id, at, author, status, text) VALUES (
 -- name: updates
 SELECT id, at, author, status, text FROM incident_update WHERE incident_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3
 
--- name: organisations
-SELECT id FROM organisation ORDER BY id
-
 -- name: lost_page
 -- Copies of campaigns that were accepted and are not in a mailbox, by our own doing, and in no incident of that cause yet.
 -- What a person has decided (a denied release) is no loss.
@@ -80,11 +77,11 @@ ORDER BY c.id LIMIT $4
 
 -- name: scope
 -- The copies in scope, by campaign and by where they are now.
-SELECT i.campaign_id, COALESCE(g.name, '') AS campaign_name, c.place, c.last_event, COUNT(*) AS copy_count,
-  MAX(c.last_event_at) AS newest_at
+SELECT i.campaign_id, COALESCE(g.name, '') AS campaign_name, COALESCE(g.from_address, '') AS from_address, c.place,
+  c.last_event, COUNT(*) AS copy_count
 FROM incident_copy i JOIN copy c ON c.id = i.copy_id LEFT JOIN campaign g ON g.id = i.campaign_id
 WHERE i.incident_id = $1
-GROUP BY i.campaign_id, g.name, c.place, c.last_event ORDER BY i.campaign_id, c.place, c.last_event
+GROUP BY i.campaign_id, g.name, g.from_address, c.place, c.last_event ORDER BY i.campaign_id, c.place, c.last_event
 
 -- name: actors
 -- Who freed or put back copies in scope.

@@ -1,0 +1,1 @@
+//! On both databases, with real rows and events.
