@@ -6,10 +6,10 @@ use std::sync::Arc;
 use model::{BacktestId, CampaignId, ChangeId, CopyId, Facts, MessageId, Place, RuleSetId, Timestamp};
 use serde::{Deserialize, Serialize};
 use store::{Row, StoreError, Topic, Value, values};
-use verdict::{ZAP_WINDOW_MS, candidate_terms};
+use verdict::{LandedCopy, ZAP_WINDOW_MS, candidate_terms};
 
 use crate::edit::with_change;
-use crate::judging::{Bench, JudgedCopy, MovedCopy, judge_message, landed_copy};
+use crate::judging::{Bench, JudgedCopy, MovedCopy, judge_message};
 use crate::report::{BacktestReport, Tally};
 use crate::state::{ChangeState, Step, advance};
 use crate::versions::compile;
@@ -132,6 +132,7 @@ struct Started {
 /// One message with its copies, ready to be judged on another thread.
 struct Mail {
     id: MessageId,
+    received_at: Timestamp,
     subject: String,
     facts: String,
     copies: Vec<JudgedCopy>,
@@ -305,7 +306,7 @@ impl Changes {
             let id: MessageId = row.id("id")?;
             let copies = copies.remove(&id.0).unwrap_or_default();
             let (subject, facts) = (row.text("subject")?.to_owned(), row.text("facts")?.to_owned());
-            mail.push(Mail { id, subject, facts, copies });
+            mail.push(Mail { id, received_at: row.at("received_at")?, subject, facts, copies });
         }
         Ok((mail, Some(next)))
     }
@@ -382,21 +383,17 @@ async fn bench(protection: directory::Protection, change: &Change, now: Timestam
 fn judge_batch(bench: &Bench, mail: Vec<Mail>) -> Judged {
     let mut judged = Judged { moved: Vec::new(), judged_count: 0, unreadable_count: 0, copy_count: 0 };
     for mail in mail {
-        let Ok(facts) = serde_json::from_str::<Facts>(&mail.facts) else {
-            judged.unreadable_count += 1;
-            continue;
+        // Facts of another layout cannot be replayed; the purge leaves such mail alone, too.
+        let facts = match serde_json::from_str::<Facts>(&mail.facts) {
+            Ok(facts) if facts.version == Facts::VERSION => facts,
+            Ok(_) | Err(_) => {
+                judged.unreadable_count += 1;
+                continue;
+            }
         };
         judged.judged_count += 1;
         judged.copy_count += i64::try_from(mail.copies.len()).unwrap_or(i64::MAX);
-        let moved = judge_message(
-            mail.id,
-            &facts,
-            &mail.copies,
-            (&bench.active, &bench.proposed),
-            &bench.policies,
-            &bench.candidates,
-            (bench.now, bench.zap_window_ms),
-        );
+        let moved = judge_message(bench, (mail.id, mail.received_at), &facts, &mail.copies);
         judged.moved.extend(moved.into_iter().map(|moved| (moved, mail.subject.clone())));
     }
     judged
@@ -419,14 +416,17 @@ fn copy_values(id: BacktestId, moved: &MovedCopy) -> Vec<Value> {
 }
 
 fn judged_copy(row: &Row) -> Result<JudgedCopy, Error> {
-    let seen = row.opt_int("seen")?.map(|seen| seen != 0);
+    // It landed when the mailbox says: the date that moves and restores keep. Without an item it is in no mailbox.
+    let internal_at = row.opt_at("internal_at")?;
+    let landed_at = internal_at.unwrap_or(row.at("place_at")?);
     Ok(JudgedCopy {
         copy_id: row.id("copy_id")?,
         campaign_id: row.opt_id("campaign_id")?,
         campaign_name: row.text("campaign_name")?.to_owned(),
-        recipient: row.text("recipient")?.to_owned(),
+        address: row.text("address")?.to_owned(),
         department: row.text("department")?.to_owned(),
-        landed: landed_copy(place(row, "place")?, row.at("place_at")?, seen, row.opt_at("internal_at")?),
+        landed: LandedCopy { place: place(row, "place")?, read: row.opt_int("seen")? == Some(1), landed_at },
+        in_mailbox: internal_at.is_some(),
     })
 }
 

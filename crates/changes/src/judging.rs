@@ -17,12 +17,14 @@ pub struct JudgedCopy {
     pub campaign_id: Option<CampaignId>,
     /// The campaign's name, or empty.
     pub campaign_name: String,
-    /// The recipient's address.
-    pub recipient: String,
+    /// The recipient's own address, which policies look at (not the alias it was sent to).
+    pub address: String,
     /// The recipient's department: the group that policies can be scoped by; may be empty.
     pub department: String,
     /// Where it is now, whether it was read and when it landed.
     pub landed: LandedCopy,
+    /// Whether it lies in a mailbox of ours; the purge reaches no other.
+    pub in_mailbox: bool,
 }
 
 /// A copy that the proposed rule set treats otherwise than the active one.
@@ -65,51 +67,44 @@ fn rank(disposition: &Disposition) -> u8 {
 
 /// The two rule sets and everything else that decides.
 #[derive(Debug, Clone)]
-pub(crate) struct Bench {
+pub struct Bench {
+    /// The rules in force.
     pub active: Arc<RuleSet>,
+    /// The proposed ones.
     pub proposed: Arc<RuleSet>,
+    /// The policies in force.
     pub policies: Arc<Policies>,
+    /// The mail that a purge for this change looks at.
     pub candidates: Arc<Candidates>,
+    /// The instant of the judgement.
     pub now: Timestamp,
+    /// How long after landing a purge takes back, in milliseconds.
     pub zap_window_ms: i64,
-}
-
-/// The landed state of a copy from its rows: read is the flag in the mailbox, and it landed when the mailbox says (the
-/// date that moves and restores keep), or when it came to its place where no mailbox item tells.
-pub fn landed_copy(
-    place: Place,
-    place_at: Timestamp,
-    seen: Option<bool>,
-    internal_at: Option<Timestamp>,
-) -> LandedCopy {
-    LandedCopy { place, read: seen.unwrap_or(false), landed_at: internal_at.unwrap_or(place_at) }
 }
 
 /// Judges a message under both rule sets and gives the copies that would move. A copy whose address is no address is left
 /// out; there is no such copy on a host of ours.
 pub fn judge_message(
-    message_id: MessageId,
+    bench: &Bench,
+    (message_id, received_at): (MessageId, Timestamp),
     facts: &Facts,
     copies: &[JudgedCopy],
-    (active, proposed): (&RuleSet, &RuleSet),
-    policies: &Policies,
-    candidates: &Candidates,
-    (now, zap_window_ms): (Timestamp, i64),
 ) -> Vec<MovedCopy> {
-    let (was, will) = (judge(facts, active, now), judge(facts, proposed, now));
+    let (was, will) = (judge(facts, &bench.active, bench.now), judge(facts, &bench.proposed, bench.now));
+    let in_window = bench.now.ms_since(received_at) <= bench.zap_window_ms;
     let mut touched: Option<bool> = None;
     let mut moved = Vec::new();
     for copy in copies {
-        let Ok(address) = Address::parse(&copy.recipient) else { continue };
+        let Ok(address) = Address::parse(&copy.address) else { continue };
         let groups = if copy.department.is_empty() { Vec::new() } else { vec![copy.department.clone()] };
         let recipient = RecipientContext { address, groups };
-        let before = decide(&was, facts, policies, &recipient);
-        let after = decide(&will, facts, policies, &recipient);
-        let purge_before = purge_of(&zap_decision(&before, copy.landed, now, zap_window_ms));
-        let mut purge = purge_of(&zap_decision(&after, copy.landed, now, zap_window_ms));
-        if purge.is_some() && purge == purge_before {
+        let before = decide(&was, facts, &bench.policies, &recipient);
+        let after = decide(&will, facts, &bench.policies, &recipient);
+        let zap = |decision| purge_of(&zap_decision(decision, copy.landed, bench.now, bench.zap_window_ms));
+        let mut purge = zap(&after).filter(|_| copy.in_mailbox && in_window);
+        if purge.is_some() && purge == zap(&before) {
             // The active rules would pull it back too: the job reaches it only if the change points at its message.
-            let touched = *touched.get_or_insert_with(|| is_candidate(facts, candidates));
+            let touched = *touched.get_or_insert_with(|| is_candidate(facts, &bench.candidates));
             purge = purge.filter(|_| touched);
         }
         if before.disposition != after.disposition || purge.is_some() {

@@ -24,8 +24,6 @@ mod error;
 mod judging;
 mod report;
 mod state;
-#[cfg(test)]
-mod tests;
 mod versions;
 
 pub use activate::{Activation, Stop, Undo};
@@ -34,7 +32,7 @@ pub use backtest::{Backtest, BacktestCopy, BacktestOptions, BacktestState};
 pub use change::{Actor, Change, ChangeFilter, Changes};
 pub use diff::{Diff, NewListEntry, Proposal};
 pub use error::{Error, Problem};
-pub use judging::{JudgedCopy, MovedCopy, judge_message, landed_copy};
+pub use judging::{Bench, JudgedCopy, MovedCopy, judge_message};
 pub use report::{BacktestReport, CampaignHit, ClassMove, Example, PlaceMove};
 pub use state::{ChangeState, IllegalTransition, Step, advance};
 pub use versions::{RuleSetVersion, first_version};

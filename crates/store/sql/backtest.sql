@@ -51,13 +51,13 @@ ORDER BY received_at DESC, id DESC LIMIT $5
 -- The copies of these received messages with what a decision and a purge look at. A campaign's copy names the received
 -- message beside the rendered one; other mail has only the received one.
 SELECT c.id AS copy_id, COALESCE(c.received_message_id, c.message_id) AS judged_id, c.campaign_id, COALESCE(g.name, '') AS campaign_name,
-  c.recipient, c.place, c.place_at, COALESCE(p.department, '') AS department, i.seen, i.internal_at
+  COALESCE(p.address, c.recipient) AS address, c.place, c.place_at, COALESCE(p.department, '') AS department, i.seen, i.internal_at
 FROM copy c LEFT JOIN person p ON p.id = c.person_id LEFT JOIN campaign g ON g.id = c.campaign_id
 LEFT JOIN mail_item i ON i.copy_id = c.id
 WHERE c.received_message_id IN (SELECT CAST(value AS BIGINT) FROM json_array_elements_text(CAST($1 AS JSON)) AS t(value))
 UNION ALL
-SELECT c.id AS copy_id, c.message_id AS judged_id, c.campaign_id, COALESCE(g.name, '') AS campaign_name, c.recipient, c.place,
-  c.place_at, COALESCE(p.department, '') AS department, i.seen, i.internal_at
+SELECT c.id AS copy_id, c.message_id AS judged_id, c.campaign_id, COALESCE(g.name, '') AS campaign_name,
+  COALESCE(p.address, c.recipient) AS address, c.place, c.place_at, COALESCE(p.department, '') AS department, i.seen, i.internal_at
 FROM copy c LEFT JOIN person p ON p.id = c.person_id LEFT JOIN campaign g ON g.id = c.campaign_id
 LEFT JOIN mail_item i ON i.copy_id = c.id
 WHERE c.received_message_id IS NULL
@@ -65,13 +65,13 @@ WHERE c.received_message_id IS NULL
 
 -- name: copies_of_mail
 SELECT c.id AS copy_id, COALESCE(c.received_message_id, c.message_id) AS judged_id, c.campaign_id, COALESCE(g.name, '') AS campaign_name,
-  c.recipient, c.place, c.place_at, COALESCE(p.department, '') AS department, i.seen, i.internal_at
+  COALESCE(p.address, c.recipient) AS address, c.place, c.place_at, COALESCE(p.department, '') AS department, i.seen, i.internal_at
 FROM copy c LEFT JOIN person p ON p.id = c.person_id LEFT JOIN campaign g ON g.id = c.campaign_id
 LEFT JOIN mail_item i ON i.copy_id = c.id
 WHERE c.received_message_id IN (SELECT value FROM json_each($1))
 UNION ALL
-SELECT c.id AS copy_id, c.message_id AS judged_id, c.campaign_id, COALESCE(g.name, '') AS campaign_name, c.recipient, c.place,
-  c.place_at, COALESCE(p.department, '') AS department, i.seen, i.internal_at
+SELECT c.id AS copy_id, c.message_id AS judged_id, c.campaign_id, COALESCE(g.name, '') AS campaign_name,
+  COALESCE(p.address, c.recipient) AS address, c.place, c.place_at, COALESCE(p.department, '') AS department, i.seen, i.internal_at
 FROM copy c LEFT JOIN person p ON p.id = c.person_id LEFT JOIN campaign g ON g.id = c.campaign_id
 LEFT JOIN mail_item i ON i.copy_id = c.id
 WHERE c.received_message_id IS NULL AND c.message_id IN (SELECT value FROM json_each($1))
