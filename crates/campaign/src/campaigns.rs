@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use directory::Directory;
-use model::{AccountId, Address, CampaignId, LinkId, PersonId, Timestamp};
+use model::{AccountId, Address, CampaignId, CopyId, LinkId, PersonId, Timestamp};
 use store::{StoreError, Topic, Tx, values};
 
 use crate::draft::{Campaign, Draft, Tracking};
@@ -17,6 +17,8 @@ use crate::{CampaignError, Problem};
 pub const PAGE_MAX: i64 = 200;
 /// Addresses of one page of the suppression list, at most.
 pub const SUPPRESSIONS_PAGE_MAX: i64 = 1_000;
+/// People of one page of an audience, at most.
+pub const AUDIENCE_PAGE_MAX: i64 = 1_000;
 /// Names of further merge fields looked at.
 const ATTRIBUTE_NAMES_MAX: i64 = 1_000;
 /// People looked at together while an audience is checked.
@@ -56,6 +58,21 @@ pub struct Progress {
     pub failed: i64,
     /// Copies that wait for a try, or for the campaign to go on.
     pub waiting: i64,
+}
+
+/// Somebody of a frozen audience.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AudienceMember {
+    /// The order in which copies are made, from 1.
+    pub position: i64,
+    /// Who.
+    pub person_id: PersonId,
+    /// The address at the time of the start.
+    pub address: String,
+    /// `pending`, `enqueued`, `suppressed` or `cancelled`.
+    pub state: String,
+    /// The copy, once it is made.
+    pub copy_id: Option<CopyId>,
 }
 
 /// An address that no campaign goes to.
@@ -168,17 +185,7 @@ impl Campaigns {
     pub async fn preview(&self, draft: &Draft, person: Option<PersonId>) -> Result<Preview, CampaignError> {
         let template = self.check(draft).await?;
         let fields = match person {
-            Some(id) => {
-                let person = self.directory.person(id).await?.ok_or(CampaignError::NoPerson(id))?;
-                Fields {
-                    name: person.name,
-                    address: person.address,
-                    department: person.department,
-                    city: person.city,
-                    language: person.language,
-                    attributes: person.attributes.into_iter().map(|(k, v)| (k, v.into())).collect(),
-                }
-            }
+            Some(id) => self.fields_of(id).await?,
             None => self.example(&template),
         };
         let slots = Slots {
@@ -189,6 +196,28 @@ impl Campaigns {
         let rendered = template.renderer()?.render(&fields, &slots).map_err(|p| CampaignError::Invalid(vec![p]))?;
         let lints = lint(draft, &template, &rendered);
         Ok(Preview { rendered, lints })
+    }
+
+    /// Sends a draft to one person (the author), untracked and counted by no campaign, with `[Test]` before the subject.
+    ///
+    /// # Errors
+    /// As [`Campaigns::preview`]; also when there is no key for the sender's domain.
+    pub async fn send_test(&self, draft: &Draft, person: PersonId) -> Result<CopyId, CampaignError> {
+        self.check(draft).await?;
+        let fields = self.fields_of(person).await?;
+        crate::dispatch::send_test(&self.directory, draft, person, fields.address.clone(), fields).await
+    }
+
+    async fn fields_of(&self, id: PersonId) -> Result<Fields, CampaignError> {
+        let person = self.directory.person(id).await?.ok_or(CampaignError::NoPerson(id))?;
+        Ok(Fields {
+            name: person.name,
+            address: person.address,
+            department: person.department,
+            city: person.city,
+            language: person.language,
+            attributes: person.attributes.into_iter().map(|(k, v)| (k, v.into())).collect(),
+        })
     }
 
     /// A stand-in for a person: each field shows its own name.
@@ -233,8 +262,7 @@ impl Campaigns {
         let from = campaign.draft.from()?;
         Signing::load(&self.directory, from.domain()).await?;
         if self.directory.settings().await?.tracking.base_url.is_empty() {
-            let message = "set the address that links point to first (settings, tracking.base_url)";
-            return Err(CampaignError::invalid("tracking", message));
+            return Err(CampaignError::invalid("tracking", NO_BASE_URL));
         }
         let list = campaign.draft.list_id.ok_or_else(|| CampaignError::invalid("list_id", "choose who gets it"))?;
         self.check_audience(&campaign, &template, list.0).await?;
@@ -368,6 +396,27 @@ impl Campaigns {
         Ok(progress)
     }
 
+    /// A page of the frozen audience. `after`: the last position of the page before, or 0.
+    ///
+    /// # Errors
+    /// [`CampaignError::NotFound`].
+    pub async fn audience(&self, id: CampaignId, after: i64, limit: i64) -> Result<Vec<AudienceMember>, CampaignError> {
+        self.get(id).await?;
+        let values = values![id, after, limit.clamp(1, AUDIENCE_PAGE_MAX)];
+        let rows = self.directory.store().query("campaign.recipients", &values).await?;
+        rows.iter()
+            .map(|row| {
+                Ok(AudienceMember {
+                    position: row.int("position")?,
+                    person_id: row.id("person_id")?,
+                    address: row.text("address")?.to_owned(),
+                    state: row.text("state")?.to_owned(),
+                    copy_id: row.opt_id("copy_id")?,
+                })
+            })
+            .collect()
+    }
+
     /// Lets no campaign go to `address` any more; an address that is on the list keeps its first reason.
     ///
     /// # Errors
@@ -405,6 +454,8 @@ impl Campaigns {
     }
 }
 
+/// What a start says when links would point nowhere.
+pub(crate) const NO_BASE_URL: &str = "set the address that links point to first (settings, tracking.base_url)";
 /// A picture of nothing, where a preview has no pixel to fetch.
 const EMPTY_PIXEL: &str = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7";
 

@@ -11,14 +11,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
-use directory::{CopyTokens, OwnCopy};
+use directory::{CopyTokens, Directory, OwnCopy};
 use message::compose::{Mailbox, Parts, compose};
-use model::{Address, CampaignId, CopyId, DeliveryId, EventKind, MessageId, PersonId, ReversePath, SqlText, Timestamp};
+use model::{
+    Address, CampaignId, CopyId, EventKind, MessageId, OrganisationId, PersonId, ReversePath, SqlText, Timestamp,
+};
 use outbound::NewDelivery;
 use store::{BodyRef, NewEvent, Op, Row, Store, Submission, Topic, Value, values};
 use tokio_util::sync::CancellationToken;
 
-use crate::draft::{Campaign, Tracking};
+use crate::campaigns::NO_BASE_URL;
+use crate::draft::{Draft, Tracking};
 use crate::signing::Signing;
 use crate::state::Action;
 use crate::template::{Fields, Slots, Template};
@@ -61,9 +64,12 @@ pub struct Dispatcher {
     stop: CancellationToken,
 }
 
-/// Everything about a campaign that its batches share.
+/// Everything that the messages of a campaign (or of one test) share.
 struct Job {
-    campaign: Campaign,
+    /// `None`: a test, which no campaign counts.
+    campaign_id: Option<CampaignId>,
+    organisation_id: OrganisationId,
+    draft: Draft,
     template: Template,
     signing: Signing,
     tokens: Tokens,
@@ -163,6 +169,9 @@ impl Dispatcher {
 
     async fn claim(&self) -> Result<Option<CampaignId>, CampaignError> {
         let store = self.tracker.store();
+        if store.query_one("campaign.claimable", &values![self.tracker.directory().id()]).await?.is_none() {
+            return Ok(None);
+        }
         let now = store.now();
         let until = now.plus_ms(self.config.lease_ms);
         let mut tx = store.begin().await?;
@@ -186,11 +195,12 @@ impl Dispatcher {
 
     /// Batch after batch; while one is stored, the next is rendered.
     async fn send(&self, id: CampaignId) -> Result<(), CampaignError> {
-        let job = Arc::new(self.job(id).await?);
-        let mut ready = self.prepare(&job, 0).await?;
+        let draft = self.campaigns.get(id).await?.draft;
+        let job = Arc::new(Job::load(self.tracker.directory(), Some(id), draft).await?);
+        let mut ready = self.prepare(&job, id, 0).await?;
         while !ready.is_empty() && !self.stop.is_cancelled() {
             let after = ready.last_position;
-            let (stored, next) = tokio::join!(self.store_batch(&job, ready), self.prepare(&job, after));
+            let (stored, next) = tokio::join!(self.store_batch(&job, id, ready), self.prepare(&job, id, after));
             if !stored? {
                 return Ok(()); // paused, cancelled, or another process has it: the pending people stay pending
             }
@@ -199,27 +209,10 @@ impl Dispatcher {
         Ok(())
     }
 
-    async fn job(&self, id: CampaignId) -> Result<Job, CampaignError> {
-        let directory = self.tracker.directory();
-        let campaign = self.campaigns.get(id).await?;
-        let template = campaign.draft.check()?;
-        let from = campaign.draft.from()?;
-        Ok(Job {
-            template,
-            signing: Signing::load(directory, from.domain()).await?,
-            tokens: self.tracker.tokens().clone(),
-            copy_tokens: CopyTokens::new(directory.mac().await?),
-            from,
-            base_url: directory.settings().await?.tracking.base_url,
-            store: directory.store().clone(),
-            campaign,
-        })
-    }
-
     /// The next people behind `after`, rendered.
-    async fn prepare(&self, job: &Arc<Job>, after: i64) -> Result<Batch, CampaignError> {
+    async fn prepare(&self, job: &Arc<Job>, id: CampaignId, after: i64) -> Result<Batch, CampaignError> {
         let limit = self.config.batch_max.clamp(1, 512);
-        let values = values![job.campaign.id, after, limit, job.campaign.organisation_id];
+        let values = values![id, after, limit, job.organisation_id];
         let rows = job.store.query("campaign.pending", &values).await?;
         let mut batch = Batch::default();
         let mut people = Vec::with_capacity(rows.len());
@@ -246,13 +239,12 @@ impl Dispatcher {
     }
 
     /// Stores a batch whole, or nothing of it; `false` when the campaign is not ours to send any more.
-    async fn store_batch(&self, job: &Arc<Job>, batch: Batch) -> Result<bool, CampaignError> {
-        let campaign_id = job.campaign.id;
+    async fn store_batch(&self, job: &Arc<Job>, id: CampaignId, batch: Batch) -> Result<bool, CampaignError> {
         let until = job.store.now().plus_ms(self.config.lease_ms);
-        let guard = Op::Guarded("campaign.hold_lease", values![until, campaign_id, &self.owner].to_vec());
+        let guard = Op::Guarded("campaign.hold_lease", values![until, id, &self.owner].to_vec());
         let bodies: Vec<Bytes> = batch.letters.iter().map(|letter| letter.body.clone()).collect();
         let shared = Arc::clone(job);
-        let ops = move |places: &[BodyRef]| shared.ops(&guard, &batch, places);
+        let ops = move |places: &[BodyRef]| shared.ops(id, &guard, &batch, places);
         let submission =
             if bodies.is_empty() { Submission::rows(ops(&[])) } else { Submission::with_bodies(bodies, ops) };
         match job.store.commit(submission).await {
@@ -260,8 +252,8 @@ impl Dispatcher {
             Err(error) if error.is_conflict() => return Ok(false),
             Err(error) => return Err(error.into()),
         }
-        job.store.bus().announce(Topic::Delivery, campaign_id);
-        job.store.bus().announce(Topic::Campaign, campaign_id);
+        job.store.bus().announce(Topic::Delivery, id);
+        job.store.bus().announce(Topic::Campaign, id);
         Ok(true)
     }
 
@@ -323,7 +315,56 @@ impl Batch {
     }
 }
 
+/// Sends `draft` to one person, as that person would get it but untracked, with `[Test]` before the subject. No campaign
+/// counts it.
+///
+/// # Errors
+/// As for a start: [`CampaignError::Invalid`] says what is missing.
+pub(crate) async fn send_test(
+    directory: &Directory,
+    draft: &Draft,
+    person_id: PersonId,
+    address: String,
+    fields: Fields,
+) -> Result<CopyId, CampaignError> {
+    let subject = format!("[Test] {}", draft.subject);
+    let draft = Draft { subject, tracking: Tracking::Off, ..draft.clone() };
+    let job = Job::load(directory, None, draft).await?;
+    if job.base_url.is_empty() {
+        return Err(CampaignError::invalid("tracking", NO_BASE_URL));
+    }
+    let store = directory.store();
+    let person = Pending { position: 0, person_id, address, fields };
+    let made = tokio::task::spawn_blocking(move || {
+        let letter = job.letters(vec![person])?.pop();
+        Ok::<_, CampaignError>((job, letter.ok_or_else(|| CampaignError::Internal("no message was made".into()))?))
+    });
+    let (job, letter) = made.await.map_err(|e| CampaignError::Internal(format!("rendering ended: {e}")))??;
+    let copy_id = letter.delivery.copy_id;
+    store.commit(Submission::with_body(letter.body.clone(), move |place| job.letter_ops(&letter, place))).await?;
+    store.bus().announce(Topic::Delivery, 0);
+    Ok(copy_id)
+}
+
 impl Job {
+    async fn load(directory: &Directory, campaign_id: Option<CampaignId>, draft: Draft) -> Result<Self, CampaignError> {
+        let template = draft.check()?;
+        let from = draft.from()?;
+        let mac = directory.mac().await?;
+        Ok(Job {
+            campaign_id,
+            organisation_id: directory.id(),
+            template,
+            signing: Signing::load(directory, from.domain()).await?,
+            tokens: Tokens::new(mac.clone()),
+            copy_tokens: CopyTokens::new(mac),
+            from,
+            base_url: directory.settings().await?.tracking.base_url,
+            store: directory.store().clone(),
+            draft,
+        })
+    }
+
     fn letters(&self, people: Vec<Pending>) -> Result<Vec<Letter>, CampaignError> {
         let renderer = self.template.renderer()?;
         let now = self.store.now();
@@ -337,10 +378,8 @@ impl Job {
         now: Timestamp,
     ) -> Result<Letter, CampaignError> {
         let invalid = |field, problem: String| CampaignError::invalid(field, format!("{}: {problem}", person.address));
-        let campaign_id = self.campaign.id;
         let copy_id: CopyId = self.store.next_id();
         let message_id: MessageId = self.store.next_id();
-        let delivery_id: DeliveryId = self.store.next_id();
         let to = Address::parse(&person.address).map_err(|e| invalid("list_id", e.to_string()))?;
         let unsubscribe = format!("{}/u/{}", self.base_url, self.tokens.unsubscribe(copy_id));
         let rendered = renderer
@@ -348,18 +387,20 @@ impl Job {
             .map_err(|problem| invalid(problem.field, problem.message))?;
         let domain = self.from.domain().as_str();
         let message_id_header = format!("<{}@{domain}>", HEXLOWER.encode(&random::<16>()?));
-        let own = OwnCopy { campaign_id, copy_id };
-        let extra = [
+        let mut extra = vec![
             ("List-Unsubscribe", format!("<{unsubscribe}>")),
             ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click".to_owned()),
-            // campaign:customer:mail type:sender; the last is the same in all mail of this sender.
-            ("Feedback-ID", format!("{campaign_id}:{}:campaign:landfall", self.campaign.organisation_id)),
-            (CopyTokens::HEADER, self.copy_tokens.sign(own, &person.address)),
         ];
+        if let Some(campaign_id) = self.campaign_id {
+            // campaign:customer:mail type:sender; the last is the same in all mail of this sender.
+            extra.push(("Feedback-ID", format!("{campaign_id}:{}:campaign:landfall", self.organisation_id)));
+            let own = OwnCopy { campaign_id, copy_id };
+            extra.push((CopyTokens::HEADER, self.copy_tokens.sign(own, &person.address)));
+        }
         let extra: Vec<(&str, &str)> = extra.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let one_line = |text: &str| text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>();
         let raw = compose(&Parts {
-            from: Mailbox { name: &self.campaign.draft.from_name, address: &self.from },
+            from: Mailbox { name: &self.draft.from_name, address: &self.from },
             to: Mailbox { name: &one_line(&person.fields.name), address: &to },
             subject: &rendered.subject,
             message_id: &message_id_header,
@@ -375,10 +416,8 @@ impl Job {
             Address::parse(&format!("{}@{domain}", self.tokens.return_local(copy_id)))
                 .map_err(|e| CampaignError::Internal(format!("return path: {e}")))?,
         );
-        let mut delivery =
-            NewDelivery::now(&self.store, self.campaign.organisation_id, copy_id, message_id, reverse_path, to);
-        delivery.id = delivery_id;
-        delivery.campaign_id = Some(campaign_id);
+        let mut delivery = NewDelivery::now(&self.store, self.organisation_id, copy_id, message_id, reverse_path, to);
+        delivery.campaign_id = self.campaign_id;
         Ok(Letter {
             position: person.position,
             person_id: person.person_id,
@@ -391,30 +430,28 @@ impl Job {
 
     /// The addresses of one person's links. Anonymous: under a nonce that is kept nowhere.
     fn slots(&self, copy_id: CopyId, unsubscribe: &str) -> Result<Slots, CampaignError> {
-        let subject = match self.campaign.draft.tracking {
+        let untracked = Slots { unsubscribe: unsubscribe.to_owned(), ..Slots::default() };
+        let Some(campaign_id) = self.campaign_id else { return Ok(untracked) };
+        let subject = match self.draft.tracking {
             Tracking::Anonymous => Subject::Nonce(nonce()?),
             Tracking::Individual => Subject::Copy(copy_id),
-            Tracking::Off => return Ok(Slots { unsubscribe: unsubscribe.to_owned(), ..Slots::default() }),
+            Tracking::Off => return Ok(untracked),
         };
-        let campaign_id = self.campaign.id;
         let count = u16::try_from(self.template.links().len()).unwrap_or(u16::MAX);
         Ok(Slots {
             links: (0..count)
                 .map(|position| format!("{}/t/{}", self.base_url, self.tokens.click(campaign_id, position, subject)))
                 .collect(),
             pixel: format!("{}/o/{}.gif", self.base_url, self.tokens.open(campaign_id, subject)),
-            unsubscribe: unsubscribe.to_owned(),
+            ..untracked
         })
     }
 
     /// The rows of a batch, guard first among the statements.
-    fn ops(&self, guard: &Op, batch: &Batch, places: &[BodyRef]) -> Vec<Op> {
-        let campaign_id = self.campaign.id;
+    fn ops(&self, campaign_id: CampaignId, guard: &Op, batch: &Batch, places: &[BodyRef]) -> Vec<Op> {
         let mut ops = vec![guard.clone()];
         for (letter, place) in batch.letters.iter().zip(places) {
-            ops.push(Op::Insert("message.insert", self.message_row(letter, place)));
-            ops.extend(outbound::queued_copy_ops(&letter.delivery, Some(letter.person_id)));
-            ops.extend(outbound::delivery_ops(letter.delivery.clone()));
+            ops.extend(self.letter_ops(letter, place));
             let taken = values![campaign_id, letter.position, letter.delivery.copy_id];
             ops.push(Op::Guarded("campaign.enqueue_recipient", taken.to_vec()));
         }
@@ -428,12 +465,20 @@ impl Job {
         ops
     }
 
+    /// The rows of one message: itself, its copy with the `queued` event, its delivery.
+    fn letter_ops(&self, letter: &Letter, place: &BodyRef) -> Vec<Op> {
+        let mut ops = vec![Op::Insert("message.insert", self.message_row(letter, place))];
+        ops.extend(outbound::queued_copy_ops(&letter.delivery, Some(letter.person_id)));
+        ops.extend(outbound::delivery_ops(letter.delivery.clone()));
+        ops
+    }
+
     fn message_row(&self, letter: &Letter, place: &BodyRef) -> Vec<Value> {
         let subject = SqlText::new(&letter.subject);
         let size = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         values![
             letter.delivery.message_id,
-            self.campaign.organisation_id,
+            self.organisation_id,
             "outbound",
             place.pack_id,
             size(place.offset),
@@ -442,13 +487,13 @@ impl Job {
             &letter.message_id_header,
             letter.delivery.reverse_path.to_string(),
             self.from.key(),
-            &self.campaign.draft.from_name,
+            &self.draft.from_name,
             &subject,
             subject.to_lower(),
             "",
             "",
             letter.delivery.created_at,
-            self.campaign.id,
+            self.campaign_id,
             None::<&str>,
             None::<&str>,
             None::<&str>,

@@ -20,7 +20,9 @@ mod template;
 mod token;
 mod tracker;
 
-pub use campaigns::{Campaigns, PAGE_MAX, Preview, Progress, SUPPRESSIONS_PAGE_MAX, Suppression};
+pub use campaigns::{
+    AUDIENCE_PAGE_MAX, AudienceMember, Campaigns, PAGE_MAX, Preview, Progress, SUPPRESSIONS_PAGE_MAX, Suppression,
+};
 pub use classify::{
     ALL_AT_ONCE_MS, BURST_GAP_MS, BURST_LINKS, Class, Hit, HitKind, PAIR_GAP_MS, PIXEL_GAP_MS, REPEATS, SETTLE_MS,
     SWEEP_GAP_MS, Scored, classify,
@@ -35,4 +37,4 @@ pub use state::{Action, State};
 pub use stats::{GroupStats, LinkStats, Reach, Stats};
 pub use template::{Fields, LINKS_MAX, PERSON_FIELDS, Rendered, Renderer, Slots, Template, UNSUBSCRIBE_FIELD};
 pub use token::{Subject, Tokens, Tracked};
-pub use tracker::{Fetch, Target, Tracker};
+pub use tracker::{Fetch, PIXEL_GIF, Target, Tracker};

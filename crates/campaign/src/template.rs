@@ -134,10 +134,11 @@ impl Template {
             ContentType::Mjml => mjml_to_html(&draft.content).map_err(|p| vec![p])?,
         };
         let tracks = draft.tracking != Tracking::Off;
-        let (slotted, links, personal_links) =
-            if tracks && draft.click_tracking { slot_links(&page)? } else { (page.clone(), Vec::new(), 0) };
-        let text = message::html_to_text(&slotted);
-        let html = if tracks { with_pixel(&slotted) } else { slotted };
+        let slotted = slot_links(&page, tracks && draft.click_tracking)?;
+        let text = fill_slots(&message::html_to_text(&slotted.page), slotted.links.len());
+        let html = fill_slots(&slotted.page, slotted.links.len());
+        let html = if tracks { with_pixel(&html) } else { html };
+        let (links, personal_links) = (slotted.links, slotted.personal_count);
         let subject = draft.subject.clone();
         let template = Template { subject, page, html, text, links, tracks_opens: tracks, personal_links };
         match template.environment() {
@@ -313,9 +314,21 @@ fn environment<'t>() -> Environment<'t> {
 /// What is wrong with the merge fields of a text, with its line.
 fn syntax(field: &'static str, source: &str) -> Option<Problem> {
     let environment = environment();
-    let error = environment.template_from_str(source).err();
-    if let Some(error) = error {
-        return Some(Problem::at(field, error.line(), format!("a merge field cannot be read: {}", detail(&error))));
+    let template = match environment.template_from_str(source) {
+        Ok(template) => template,
+        Err(error) => {
+            return Some(Problem::at(field, error.line(), format!("a merge field cannot be read: {}", detail(&error))));
+        }
+    };
+    // Names of filters and functions are looked up only when they run. Their values are not judged here: they are the
+    // people's, and every one of them is tried before a start.
+    let context: BTreeMap<String, &str> =
+        template.undeclared_variables(false).into_iter().map(|name| (name, "x")).collect();
+    if let Err(error) = template.render(context) {
+        use minijinja::ErrorKind::{UnknownFilter, UnknownFunction, UnknownMethod, UnknownTest};
+        if matches!(error.kind(), UnknownFilter | UnknownFunction | UnknownMethod | UnknownTest) {
+            return Some(Problem::at(field, error.line(), format!("a merge field cannot be read: {}", detail(&error))));
+        }
     }
     let reserved = expressions(source).find(|(_, e)| identifiers(e).any(|name| name.starts_with(SLOT)));
     reserved.map(|(at, _)| {
@@ -327,8 +340,99 @@ fn detail(error: &minijinja::Error) -> String {
     error.detail().map_or_else(|| error.kind().to_string(), |detail| format!("{} ({detail})", error.kind()))
 }
 
+/// The elements of MJML; the parser would send an unknown one as it stands.
+const ELEMENTS: &[&str] = &[
+    "mjml",
+    "mj-accordion",
+    "mj-accordion-element",
+    "mj-accordion-text",
+    "mj-accordion-title",
+    "mj-all",
+    "mj-attributes",
+    "mj-body",
+    "mj-breakpoint",
+    "mj-button",
+    "mj-carousel",
+    "mj-carousel-image",
+    "mj-class",
+    "mj-column",
+    "mj-divider",
+    "mj-font",
+    "mj-group",
+    "mj-head",
+    "mj-hero",
+    "mj-image",
+    "mj-include",
+    "mj-navbar",
+    "mj-navbar-link",
+    "mj-preview",
+    "mj-raw",
+    "mj-section",
+    "mj-social",
+    "mj-social-element",
+    "mj-spacer",
+    "mj-style",
+    "mj-table",
+    "mj-text",
+    "mj-title",
+    "mj-wrapper",
+];
+
+/// The elements of MJML must close in order. The parser takes any end tag for any element, which would send a page that
+/// the author did not mean, and names the end of the text where something was left open.
+fn balanced(source: &str) -> Result<(), Problem> {
+    let mut open: Vec<(&str, usize)> = Vec::new();
+    let mut at = 0;
+    while let Some(start) = source[at..].find('<').map(|i| at + i) {
+        let rest = &source[start..];
+        let comment = rest.starts_with("<!--");
+        let end = if comment { rest.find("-->").map(|i| i + 3) } else { rest.find('>').map(|i| i + 1) };
+        let Some(end) = end else { break };
+        at = start + end;
+        let tag = &rest[1..end - 1];
+        let (closing, name) = tag.strip_prefix('/').map_or((false, tag), |name| (true, name));
+        let name = name.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-')).next().unwrap_or_default();
+        if comment || !(name == "mjml" || name.starts_with("mj-")) {
+            continue;
+        }
+        if !closing && !ELEMENTS.contains(&name) {
+            let message = format!("the MJML cannot be read: there is no element <{name}>");
+            return Err(Problem::at("content", Some(line_at(source, start)), message));
+        }
+        if tag.ends_with('/') {
+            continue;
+        }
+        if !closing {
+            open.push((name, line_at(source, start)));
+            continue;
+        }
+        let here = Some(line_at(source, start));
+        match open.pop() {
+            Some((opened, _)) if opened == name => {}
+            Some((opened, line)) => {
+                let message = format!(
+                    "the MJML cannot be read: </{name}> stands here, but <{opened}> of line {line} is still open"
+                );
+                return Err(Problem::at("content", here, message));
+            }
+            None => {
+                let message = format!("the MJML cannot be read: </{name}> closes nothing");
+                return Err(Problem::at("content", here, message));
+            }
+        }
+    }
+    match open.pop() {
+        None => Ok(()),
+        Some((opened, line)) => {
+            let message = format!("the MJML cannot be read: <{opened}> is never closed");
+            Err(Problem::at("content", Some(line), message))
+        }
+    }
+}
+
 fn mjml_to_html(source: &str) -> Result<String, Problem> {
     use mrml::prelude::parser::Error;
+    balanced(source)?;
     let parsed = mrml::parse(source).map_err(|error| {
         let line = match &error {
             Error::UnexpectedElement { position, .. }
@@ -373,18 +477,32 @@ fn said(error: &mrml::prelude::parser::Error, source: &str) -> String {
     }
 }
 
-/// Puts a slot in place of each web link. The same address is one link.
-fn slot_links(page: &str) -> Result<(String, Vec<String>, usize), Vec<Problem>> {
+/// A page whose links are stand-ins.
+struct Slotted {
+    page: String,
+    links: Vec<String>,
+    personal_count: usize,
+}
+
+/// Stand-ins look like addresses, so that the text made from the page shows them; no real host ends in `.invalid`.
+const STAND_IN: &str = "https://landfall.invalid";
+
+/// Puts a stand-in in place of each web link to be tracked (the same address is one link) and of the unsubscribe address.
+fn slot_links(page: &str, tracks_clicks: bool) -> Result<Slotted, Vec<Problem>> {
     let mut links: Vec<String> = Vec::new();
-    let mut personal = 0;
+    let mut personal_count = 0;
     let rewritten = message::rewrite_links(page, |href| {
         if href.contains("{{") || href.contains("{%") {
-            personal += usize::from(!href.contains(UNSUBSCRIBE_FIELD));
+            let inside = href.trim().strip_prefix("{{").and_then(|h| h.strip_suffix("}}")).map(str::trim);
+            if inside == Some(UNSUBSCRIBE_FIELD) {
+                return Some(format!("{STAND_IN}/unsubscribe/"));
+            }
+            personal_count += usize::from(tracks_clicks);
             return None;
         }
         // Only what a browser may be sent to; anything else stays as written.
         let parsed = url::Url::parse(href).ok()?;
-        if !matches!(parsed.scheme(), "http" | "https") {
+        if !tracks_clicks || !matches!(parsed.scheme(), "http" | "https") {
             return None;
         }
         let position = links.iter().position(|link| link == href).or_else(|| {
@@ -393,12 +511,21 @@ fn slot_links(page: &str) -> Result<(String, Vec<String>, usize), Vec<Problem>> 
                 links.len() - 1
             })
         })?;
-        Some(format!("{{{{ {} }}}}", slot_name(position)))
+        Some(format!("{STAND_IN}/link/{position}/"))
     });
     match rewritten {
-        Ok(page) => Ok((page, links, personal)),
+        Ok(page) => Ok(Slotted { page, links, personal_count }),
         Err(error) => Err(vec![Problem::new("content", error.to_string())]),
     }
+}
+
+/// Stand-ins become slots.
+fn fill_slots(text: &str, link_count: usize) -> String {
+    let mut out = text.replace(&format!("{STAND_IN}/unsubscribe/"), &format!("{{{{ {UNSUBSCRIBE_FIELD} }}}}"));
+    for position in 0..link_count {
+        out = out.replace(&format!("{STAND_IN}/link/{position}/"), &format!("{{{{ {} }}}}", slot_name(position)));
+    }
+    out
 }
 
 fn slot_name(position: usize) -> String {
@@ -458,4 +585,106 @@ fn line_of_field(source: &str, name: &str) -> Option<usize> {
 
 fn line_at(source: &str, offset: usize) -> usize {
     source.as_bytes().iter().take(offset).filter(|b| **b == b'\n').count() + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn draft(content_type: ContentType, content: &str) -> Draft {
+        Draft {
+            name: "n".into(),
+            subject: "s".into(),
+            from_name: String::new(),
+            from_address: "a@x.example".into(),
+            content_type,
+            content: content.into(),
+            list_id: None,
+            tracking: Tracking::Anonymous,
+            click_tracking: true,
+        }
+    }
+
+    fn render(template: &Template, person: &Fields) -> Result<Rendered, Problem> {
+        let links = (0..template.links().len()).map(|i| format!("https://t.example/t/{i}")).collect();
+        let slots = Slots { links, pixel: "https://t.example/o.gif".into(), unsubscribe: "https://t.example/u".into() };
+        template.renderer().unwrap().render(person, &slots)
+    }
+
+    #[test]
+    fn broken_content_is_named_with_its_line() {
+        let check = |content: &str, line: Option<usize>, says: &str| {
+            let found = Template::compile(&draft(ContentType::Mjml, content)).unwrap_err();
+            assert_eq!(found[0].line, line, "{content}: {found:?}");
+            assert!(found[0].message.contains(says), "{content}: {found:?}");
+        };
+        check("<mjml>\n<mj-body>\n</mjml>", Some(3), "</mjml> stands here, but <mj-body> of line 2 is still open");
+        check("<mjml>\n<mj-body>", Some(2), "<mj-body> is never closed");
+        check("</mjml>", Some(1), "</mjml> closes nothing");
+        check(
+            "<mjml><mj-body>\n<mj-section><mj-column><mj-text>a</mj-button></mj-column></mj-section></mj-body></mjml>",
+            Some(2),
+            "<mj-text> of line 2",
+        );
+        check("<mjml>\n<mj-body>\n<mj-include path=\"x\" /></mj-body></mjml>", Some(3), "mj-include is not possible");
+        check("<p>plain</p>", Some(1), "MJML");
+        check("", None, "one <mjml> element");
+        check("<mjml><mj-body>\n\n{{ a | nofilter }}</mj-body></mjml>", Some(3), "merge field");
+        check("<mjml><mj-body>\n{% if a %}</mj-body></mjml>", Some(2), "merge field");
+    }
+
+    #[test]
+    fn a_page_is_filled_escaped_and_slotted() {
+        let page = "<html><body style='x'><p>{{ name }} of {{ team | default('all') }}</p>\
+                    <a href='https://a.example/?b=1&amp;c=2'>A</a> <a href='mailto:x@y.example'>M</a> \
+                    <a href='https://b.example/{{ name }}'>B</a> <a href=\"{{ unsubscribe_url }}\">U</a></body></html>";
+        let template = Template::compile(&draft(ContentType::Html, page)).unwrap();
+        assert_eq!(template.links(), ["https://a.example/?b=1&c=2"]);
+        assert_eq!(template.personal_link_count(), 1);
+        let person = Fields { name: "A & <B>".into(), ..Fields::default() };
+        let rendered = render(&template, &person).unwrap();
+        assert!(rendered.html.contains("<p>A &amp; &lt;B&gt; of all</p>"), "{}", rendered.html);
+        assert!(rendered.html.contains("href=\"https://t.example/t/0\""), "{}", rendered.html);
+        assert!(rendered.html.contains("href=\"https://t.example/u\""), "{}", rendered.html);
+        assert!(rendered.html.contains("mailto:x@y.example") && !rendered.html.contains("a.example"));
+        let pixel = rendered.html.find("https://t.example/o.gif").unwrap();
+        assert!(pixel < rendered.html.find("<p>").unwrap());
+        assert!(
+            rendered.text.contains("A & <B> of all") && rendered.text.contains("A <https://t.example/t/0>"),
+            "{}",
+            rendered.text
+        );
+    }
+
+    #[test]
+    fn a_value_cannot_become_a_header_field_or_markup_of_a_template() {
+        let mut hostile = draft(ContentType::Html, "<p>{{ name }}</p>");
+        hostile.subject = "For {{ name }}".into();
+        let template = Template::compile(&hostile).unwrap();
+        let person = Fields { name: "Eve\r\nBcc: all@x.example {{ address }}".into(), ..Fields::default() };
+        let rendered = render(&template, &person).unwrap();
+        assert_eq!(rendered.subject, "For Eve  Bcc: all@x.example {{ address }}");
+    }
+
+    #[test]
+    fn a_value_that_is_missing_is_said_and_a_default_takes_its_place() {
+        let template =
+            Template::compile(&draft(ContentType::Html, "{{ city | upper }} {{ team | default('-') }}")).unwrap();
+        let missing = render(&template, &Fields::default()).unwrap_err();
+        assert_eq!(missing.message, "no value for city and no default: write for example {{ city | default(\"…\") }}");
+        let attributes = BTreeMap::from([("team".to_owned(), serde_json::Value::from(7))]);
+        let person = Fields { city: "Bonn".into(), attributes, ..Fields::default() };
+        assert!(render(&template, &person).unwrap().html.ends_with("BONN 7"));
+        let guarded =
+            Template::compile(&draft(ContentType::Html, "{% if city %}in {{ city }}{% else %}away{% endif %}"))
+                .unwrap();
+        assert!(render(&guarded, &Fields::default()).unwrap().html.ends_with("away"));
+    }
+
+    #[test]
+    fn a_template_that_runs_on_is_stopped() {
+        let endless = "{% for a in range(9999) %}{% for b in range(9999) %}x{% endfor %}{% endfor %}";
+        let template = Template::compile(&draft(ContentType::Html, endless)).unwrap();
+        assert!(render(&template, &Fields::default()).unwrap_err().message.contains("fuel"));
+    }
 }

@@ -18,16 +18,17 @@ use store::{Op, Row, Store, Submission, Topic, values};
 use tokio_util::sync::CancellationToken;
 
 use crate::CampaignError;
-use crate::classify::{Class, Hit, HitKind, classify};
+use crate::classify::{Class, Hit, HitKind, Scored, classify};
 use crate::token::{Subject, Tokens, Tracked, random};
 
 /// Campaigns whose links are kept in memory; past it the memory is emptied.
 const CAMPAIGNS_KEPT_MAX: usize = 512;
 /// Bytes of a User-Agent that are kept.
 const USER_AGENT_BYTES_MAX: usize = 512;
-/// Hits of one copy that are looked at together; later ones of the same copy stay unsettled and uncounted.
+/// Hits of one copy that are looked at together; whatever comes after them is a machine's.
 const HITS_PER_COPY_MAX: i64 = 2_000;
-/// Copies scored in one go.
+const EXCESS: &str = "far too many fetches of one copy";
+/// Copies scored in one transaction.
 const SETTLE_BATCH: i64 = 200;
 /// How often the worker looks.
 const LOOK_MS: u64 = 500;
@@ -201,40 +202,58 @@ impl Tracker {
     /// The store's.
     pub async fn settle(&self, campaign: Option<CampaignId>) -> Result<usize, CampaignError> {
         let store = self.directory.store();
-        let rows = match campaign {
-            Some(id) => store.query("hit.unsettled_of", &values![id, SETTLE_BATCH * 50]).await?,
-            None => store.query("hit.unsettled", &values![SETTLE_BATCH]).await?,
-        };
-        let mut changed = 0;
-        for row in &rows {
-            changed += self.score(row.id("campaign_id")?, row.text("nonce")?).await?;
+        let mut total = 0;
+        loop {
+            let rows = match campaign {
+                Some(id) => store.query("hit.unsettled_of", &values![id, SETTLE_BATCH]).await?,
+                None => store.query("hit.unsettled", &values![SETTLE_BATCH]).await?,
+            };
+            let mut ready = Vec::new();
+            for row in &rows {
+                let (campaign_id, nonce) = (row.id::<CampaignId>("campaign_id")?, row.text("nonce")?.to_owned());
+                let link_count = self.links(campaign_id).await?.0.len();
+                // Most of them wait for the silence: only those that change take a write transaction.
+                let found = store.query("hit.of_copy", &values![campaign_id, &nonce, HITS_PER_COPY_MAX]).await?;
+                if !changes(&found, link_count, store.now())?.is_empty() || is_excess(&found) {
+                    ready.push((campaign_id, nonce, link_count));
+                }
+            }
+            let changed = self.score(&ready).await?;
+            total += changed;
+            if changed == 0 || (rows.len() as i64) < SETTLE_BATCH {
+                return Ok(total);
+            }
         }
-        Ok(changed)
     }
 
-    /// Reads all hits of a copy again and writes what became of them, in one transaction.
-    async fn score(&self, campaign_id: CampaignId, nonce: &str) -> Result<usize, CampaignError> {
-        let link_count = self.links(campaign_id).await?.0.len();
-        let store = self.directory.store();
-        let now = store.now();
-        let mut tx = store.begin().await?;
-        let rows = tx.query("hit.of_copy", &values![campaign_id, nonce, HITS_PER_COPY_MAX]).await?;
-        let hits: Vec<Hit> = rows.iter().map(hit).collect::<Result<_, _>>()?;
-        let mut changed = 0;
-        for scored in classify(&hits, link_count, now) {
-            let row = rows.iter().find(|row| row.int("id").is_ok_and(|id| id == scored.id.0));
-            let Some(row) = row else { continue };
-            if row.text("class")? == scored.class.as_str() && row.text("class_reason")? == scored.reason {
-                continue;
-            }
-            tx.execute("hit.score", &values![scored.id, scored.class.as_str(), scored.reason]).await?;
-            changed += 1;
-        }
-        if changed == 0 {
+    /// Reads all hits of each copy again and writes what became of them, in one transaction.
+    async fn score(&self, copies: &[(CampaignId, String, usize)]) -> Result<usize, CampaignError> {
+        if copies.is_empty() {
             return Ok(0);
         }
+        let store = self.directory.store();
+        let now = store.now();
+        let mut changed = 0;
+        let mut tx = store.begin().await?;
+        for (campaign_id, nonce, link_count) in copies {
+            let rows = tx.query("hit.of_copy", &values![*campaign_id, nonce, HITS_PER_COPY_MAX]).await?;
+            for scored in changes(&rows, *link_count, now)? {
+                tx.execute("hit.score", &values![scored.id, scored.class.as_str(), scored.reason]).await?;
+                changed += 1;
+            }
+            if is_excess(&rows) {
+                let last = rows.last().map(|row| row.int("at")).transpose()?;
+                let values = values![*campaign_id, nonce, last, Class::Machine.as_str(), EXCESS];
+                changed += usize::try_from(tx.execute("hit.score_excess", &values).await?).unwrap_or(0);
+            }
+        }
         tx.commit().await?;
-        store.bus().announce(Topic::Campaign, campaign_id);
+        let mut campaigns: Vec<CampaignId> = copies.iter().map(|(id, ..)| *id).collect();
+        campaigns.sort_unstable();
+        campaigns.dedup();
+        for id in campaigns {
+            store.bus().announce(Topic::Campaign, id);
+        }
         Ok(changed)
     }
 
@@ -263,6 +282,29 @@ impl Tracker {
     pub(crate) fn directory(&self) -> &Directory {
         &self.directory
     }
+}
+
+/// The pixel: a GIF89a of one transparent point.
+pub const PIXEL_GIF: &[u8] =
+    b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xFF\xFF\xFF!\xF9\x04\x01\0\0\0\0,\0\0\0\0\x01\0\x01\0\0\x02\x01D\0;";
+
+/// The hits of a copy whose score is another one now.
+fn changes(rows: &[Row], link_count: usize, now: Timestamp) -> Result<Vec<Scored>, CampaignError> {
+    let hits: Vec<Hit> = rows.iter().map(hit).collect::<Result<_, _>>()?;
+    let mut changed = Vec::new();
+    for scored in classify(&hits, link_count, now) {
+        let row = rows.iter().find(|row| row.int("id").is_ok_and(|id| id == scored.id.0));
+        if let Some(row) = row
+            && (row.text("class")? != scored.class.as_str() || row.text("class_reason")? != scored.reason)
+        {
+            changed.push(scored);
+        }
+    }
+    Ok(changed)
+}
+
+fn is_excess(rows: &[Row]) -> bool {
+    i64::try_from(rows.len()).is_ok_and(|count| count >= HITS_PER_COPY_MAX)
 }
 
 fn cut(text: &str, bytes_max: usize) -> SqlText {

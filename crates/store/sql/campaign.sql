@@ -84,6 +84,11 @@ INSERT INTO link (id, campaign_id, position, url) VALUES ($1, $2, $3, $4)
 -- name: links
 SELECT id, position, url FROM link WHERE campaign_id = $1 ORDER BY position
 
+-- name: claimable
+-- Whether a claim may find something: read first, so that an idle dispatcher takes no write transaction.
+SELECT c.id FROM campaign c WHERE c.organisation_id = $1 AND c.state = 'sending'
+  AND EXISTS (SELECT 1 FROM campaign_recipient r WHERE r.campaign_id = c.id AND r.state = 'pending') LIMIT 1
+
 -- name: claim @postgres
 -- One sending campaign with people still to come, whose lease is free. $1 owner, $2 lease_until, $3 now, $4 organisation.
 UPDATE campaign SET dispatch_owner = $1, dispatch_lease_until = $2
@@ -163,3 +168,8 @@ DELETE FROM suppression WHERE organisation_id = $1 AND address = $2
 
 -- name: suppressions
 SELECT address, reason, created_at FROM suppression WHERE organisation_id = $1 AND address > $2 ORDER BY address LIMIT $3
+
+-- name: recipients
+-- The frozen audience, with who was left out.
+SELECT position, person_id, address, state, copy_id FROM campaign_recipient
+WHERE campaign_id = $1 AND position > $2 ORDER BY position LIMIT $3

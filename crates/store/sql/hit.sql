@@ -26,6 +26,11 @@ WHERE campaign_id = $1 AND nonce = $2 ORDER BY at, id LIMIT $3
 -- name: score
 UPDATE hit SET class = $2, class_reason = $3 WHERE id = $1
 
+-- name: score_excess
+-- Past what is looked at together: only what came after the last hit that was.
+UPDATE hit SET class = $4, class_reason = $5
+WHERE campaign_id = $1 AND nonce = $2 AND class = 'unknown' AND class_reason = '' AND at >= $3
+
 -- name: people
 -- Copies that a person opened (a followed link is proof of that) and copies whose links a person followed.
 SELECT COUNT(DISTINCT nonce) AS opened, COUNT(DISTINCT CASE WHEN kind = 'click' THEN nonce END) AS clicked
