@@ -13,7 +13,7 @@ def expect(what, got, want):
         problems.append(f"{what}: {got!r}, expected {want!r}")
 
 
-names = ["landed", "the_change", "accepted_not_landed", "found", "brought_back"]
+names = ["Landed", "The change", "Accepted, not landed", "Found", "Brought back"]
 expect("acts", [act["name"] for act in report["acts"]], names)
 mailbox = lambda act: sum(act["places"].get(p, 0) for p in ("inbox", "other_folder"))
 if not problems:

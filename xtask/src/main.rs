@@ -45,7 +45,7 @@ const ALL: [&str; 16] = [
 const OWNERS: &[(&str, &[&str])] = &[
     ("sqlx", &["store"]),
     ("object_store", &["store"]),
-    ("axum", &["api", "landfall"]),
+    ("axum", &["api"]),
     ("hickory-resolver", &["dns"]),
     ("hickory-proto", &["dns"]),
     ("mail-auth", &["message"]),

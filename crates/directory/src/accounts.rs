@@ -179,6 +179,12 @@ impl Directory {
         row.as_ref().map(account).transpose()
     }
 
+    /// One account.
+    pub async fn account(&self, id: AccountId) -> Result<Option<Account>, DirectoryError> {
+        let row = self.store.query_one("account.by_id", &values![id]).await?;
+        row.as_ref().map(account).transpose()
+    }
+
     /// The account of a person.
     pub async fn account_of_person(&self, person: PersonId) -> Result<Option<Account>, DirectoryError> {
         let row = self.store.query_one("account.by_person", &values![person]).await?;
@@ -225,6 +231,24 @@ impl Directory {
         let row = values![token_hash(&token), id, account.id, now, expires_at, &csrf];
         self.store.execute("account.insert_session", &row).await?;
         Ok(SignedIn { token, csrf, account, expires_at })
+    }
+
+    /// Gives an account a new password.
+    ///
+    /// # Errors
+    /// [`DirectoryError::Invalid`] for a short one.
+    pub async fn set_password(&self, account: AccountId, password: &str) -> Result<(), DirectoryError> {
+        let hash = hash_password(password.to_owned()).await?;
+        match self.store.execute("account.set_password", &values![account, hash]).await? {
+            0 => Err(DirectoryError::NotFound("account")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether an account has ever been signed in by link, or has a password.
+    pub async fn has_signed_in(&self, account: AccountId) -> Result<bool, DirectoryError> {
+        let row = self.store.query_one("account.has_signed_in", &values![account]).await?;
+        Ok(row.map_or(Ok(false), |row| row.flag("yes"))?)
     }
 
     /// Makes a one-time sign-in link for an account.

@@ -3,9 +3,12 @@
 use model::{ListId, PersonId, Timestamp};
 use store::values;
 
-use crate::{Directory, DirectoryError};
+use crate::people::person;
+use crate::{Directory, DirectoryError, Person};
 
 const NAME_CHARS_MAX: usize = 200;
+/// People per page, at most.
+const PAGE_MAX: i64 = 200;
 
 /// A list of people.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +54,18 @@ impl Directory {
                 })
             })
             .collect()
+    }
+
+    /// The people on a list in the order of their ids, after `after`.
+    pub async fn list_members(
+        &self,
+        list: ListId,
+        after: Option<PersonId>,
+        limit: i64,
+    ) -> Result<Vec<Person>, DirectoryError> {
+        let after = after.map_or(0, |id| id.0);
+        let values = values![self.id(), list, after, limit.clamp(1, PAGE_MAX)];
+        self.store.query("list.members_page", &values).await?.iter().map(person).collect()
     }
 
     /// Puts people on a list; those on it already stay.

@@ -225,7 +225,7 @@ impl Directory {
     }
 }
 
-fn person(row: &Row) -> Result<Person, DirectoryError> {
+pub(crate) fn person(row: &Row) -> Result<Person, DirectoryError> {
     Ok(Person {
         id: row.id("id")?,
         address: row.text("address")?.to_owned(),

@@ -44,7 +44,9 @@ struct ManifestFile {
 /// Writes a backup of a data directory, whether a server runs on it or not, into `target` (which must not exist).
 pub async fn backup(config: &Config, target: &Path) -> Result<(), CliError> {
     let Database::Sqlite { path: database } = &config.database else {
-        return Err(CliError::Input("backup is for SQLite; for PostgreSQL use pg_dump and copy the objects afterwards".into()));
+        return Err(CliError::Input(
+            "backup is for SQLite; for PostgreSQL use pg_dump and copy the objects afterwards".into(),
+        ));
     };
     if !database.exists() {
         return Err(CliError::Input(format!("{} holds no data: nothing to back up", config.data_dir.display())));
@@ -74,7 +76,10 @@ pub async fn restore(config: &Config, source: &Path) -> Result<(), CliError> {
         return Err(CliError::Input("restore is for SQLite and the local object store".into()));
     };
     if database.exists() {
-        return Err(CliError::Input(format!("{} holds data already: restore into a new folder", config.data_dir.display())));
+        return Err(CliError::Input(format!(
+            "{} holds data already: restore into a new folder",
+            config.data_dir.display()
+        )));
     }
     check_manifest(source)?;
     copy_tree(&source.join(OBJECTS), &config.objects_dir).map_err(|e| CliError::failed("copy the objects", &e))?;
@@ -184,7 +189,8 @@ fn write_manifest(dir: &Path) -> Result<(), CliError> {
         files.push(ManifestFile { path, size_bytes, sha256 });
     }
     files.sort_by(|a, b| a.path.cmp(&b.path));
-    let manifest = Manifest { format: 1, schema_version: SCHEMA_VERSION, made_at: SystemClock.now().to_rfc3339(), files };
+    let manifest =
+        Manifest { format: 1, schema_version: SCHEMA_VERSION, made_at: SystemClock.now().to_rfc3339(), files };
     let text = serde_json::to_vec_pretty(&manifest).map_err(|e| cannot(&e))?;
     fs::write(dir.join(MANIFEST), text).map_err(|e| cannot(&e))
 }
@@ -192,7 +198,8 @@ fn write_manifest(dir: &Path) -> Result<(), CliError> {
 fn check_manifest(dir: &Path) -> Result<(), CliError> {
     let file = dir.join(MANIFEST);
     let raw = fs::read(&file).map_err(|e| CliError::Input(format!("{} is not a backup: {e}", dir.display())))?;
-    let manifest: Manifest = serde_json::from_slice(&raw).map_err(|e| CliError::Input(format!("{}: {e}", file.display())))?;
+    let manifest: Manifest =
+        serde_json::from_slice(&raw).map_err(|e| CliError::Input(format!("{}: {e}", file.display())))?;
     if manifest.format != 1 || manifest.schema_version > SCHEMA_VERSION {
         return Err(CliError::Input(format!(
             "{} was made by a newer Landfall (schema {}): use that one",
@@ -268,7 +275,12 @@ impl Lock {
     fn take(dir: &Path) -> Result<Lock, CliError> {
         let path = dir.join(LOCK);
         let made = fs::OpenOptions::new().write(true).create_new(true).open(&path);
-        made.map_err(|e| CliError::Failed(format!("{}: {e}; another backup is running, or one was cut off: remove the file", path.display())))?;
+        made.map_err(|e| {
+            CliError::Failed(format!(
+                "{}: {e}; another backup is running, or one was cut off: remove the file",
+                path.display()
+            ))
+        })?;
         Ok(Lock(path))
     }
 }

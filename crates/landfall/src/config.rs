@@ -24,17 +24,47 @@ pub struct Key {
     pub help: &'static str,
 }
 
-const fn key(name: &'static str, default: &'static str, unit: &'static str, limit: &'static str, help: &'static str) -> Key {
+const fn key(
+    name: &'static str,
+    default: &'static str,
+    unit: &'static str,
+    limit: &'static str,
+    help: &'static str,
+) -> Key {
     Key { name, default, unit, limit, help }
 }
 
 /// Every key. `doctor` prints this table; nothing else is accepted.
 pub const KEYS: &[Key] = &[
-    key("server.hostname", "localhost", "host name", "1-255 characters", "the name in greetings, Received and Message-ID"),
+    key(
+        "server.hostname",
+        "localhost",
+        "host name",
+        "1-255 characters",
+        "the name in greetings, Received and Message-ID",
+    ),
     key("server.node", "1", "number", "0-1023", "this process among those that share the database; makes ids unique"),
-    key("organisation.name", "My organisation", "text", "1-200 characters", "used once, when the data directory is new"),
-    key("organisation.domains", "localhost", "host names, comma between", "at least 1", "domains that mail is received for; used once"),
-    key("smtp.listen", "127.0.0.1:2525", "address:port, comma between", "at most 16", "where mail comes in; a port in use is replaced by a free one and said"),
+    key(
+        "organisation.name",
+        "My organisation",
+        "text",
+        "1-200 characters",
+        "used once, when the data directory is new",
+    ),
+    key(
+        "organisation.domains",
+        "localhost",
+        "host names, comma between",
+        "at least 1",
+        "domains that mail is received for; used once",
+    ),
+    key(
+        "smtp.listen",
+        "127.0.0.1:2525",
+        "address:port, comma between",
+        "at most 16",
+        "where mail comes in; a port in use is replaced by a free one and said",
+    ),
     key("smtp.size_bytes_max", "26214400", "bytes", "65536-268435456", "the largest message taken (SIZE, RFC 1870)"),
     key("smtp.connections_max", "1000", "connections", "1-100000", "open sessions; past it 421"),
     key("smtp.connections_per_ip_max", "200", "connections", "1-100000", "open sessions of one address; past it 421"),
@@ -42,14 +72,32 @@ pub const KEYS: &[Key] = &[
     key("smtp.tls_key", "", "file (PEM)", "readable", "its private key"),
     key("http.listen", "127.0.0.1:8080", "address:port", "1", "console, API, tracking links"),
     key("http.public_url", "", "URL", "http or https", "how browsers reach the console; empty: from http.listen"),
-    key("store.database", "sqlite", "sqlite or postgres://…", "PostgreSQL 13 or newer", "where rows are; sqlite is DIR/landfall.db"),
+    key(
+        "store.database",
+        "sqlite",
+        "sqlite or postgres://…",
+        "PostgreSQL 13 or newer",
+        "where rows are; sqlite is DIR/landfall.db",
+    ),
     key("store.objects_dir", "", "directory", "writable", "where bodies are; empty: DIR/objects"),
     key("dns.server", "system", "system, none or address:port", "1", "who is asked for names"),
-    key("dns.deadline_ms", "3000", "milliseconds", "100-30000", "the most that authentication of one message waits for names"),
+    key(
+        "dns.deadline_ms",
+        "3000",
+        "milliseconds",
+        "100-30000",
+        "the most that authentication of one message waits for names",
+    ),
     key("outbound.relay", "", "address:port", "0 or 1", "smarthost for everything that no static route takes"),
     key("outbound.routes", "", "domain=address:port, comma between", "at most 1000", "static routes"),
     key("outbound.connections_max", "20", "connections", "1-1000", "open connections of the delivery agent"),
-    key("log.level", "info", "error, warn, info, debug or trace", "tracing filter", "what is logged; addresses appear at debug only"),
+    key(
+        "log.level",
+        "info",
+        "error, warn, info, debug or trace",
+        "tracing filter",
+        "what is logged; addresses appear at debug only",
+    ),
     key("log.format", "text", "text or json", "1", "how it is logged"),
 ];
 
@@ -161,7 +209,9 @@ fn typed(data_dir: &Path, values: BTreeMap<&'static str, (String, Origin)>) -> R
     };
     let database = match read.text("store.database") {
         "sqlite" => Database::Sqlite { path: data_dir.join("landfall.db") },
-        url if url.starts_with("postgres://") || url.starts_with("postgresql://") => Database::Postgres { url: url.into() },
+        url if url.starts_with("postgres://") || url.starts_with("postgresql://") => {
+            Database::Postgres { url: url.into() }
+        }
         _ => return Err(read.wrong("store.database", "sqlite, or a URL that starts with postgres://")),
     };
     let dns = match read.text("dns.server") {
@@ -182,7 +232,9 @@ fn typed(data_dir: &Path, values: BTreeMap<&'static str, (String, Origin)>) -> R
         smtp_connections_per_ip_max: read.number("smtp.connections_per_ip_max", 1, 100_000)? as usize,
         smtp_tls,
         http_listen: read.one("http.listen")?,
-        public_url: optional("http.public_url").is_none().then(|| read.text("http.public_url").trim_end_matches('/').to_owned()),
+        public_url: optional("http.public_url")
+            .is_none()
+            .then(|| read.text("http.public_url").trim_end_matches('/').to_owned()),
         database,
         objects_dir: match read.text("store.objects_dir") {
             "" => data_dir.join("objects"),
@@ -224,7 +276,9 @@ impl Reader<'_> {
     }
 
     fn one<T: std::str::FromStr>(&self, name: &'static str) -> Result<T, CliError> {
-        self.text(name).parse().map_err(|_| self.wrong(name, KEYS.iter().find(|k| k.name == name).map_or("", |k| k.unit)))
+        self.text(name)
+            .parse()
+            .map_err(|_| self.wrong(name, KEYS.iter().find(|k| k.name == name).map_or("", |k| k.unit)))
     }
 
     fn many<T: std::str::FromStr>(&self, name: &'static str, max: usize) -> Result<Vec<T>, CliError> {
@@ -252,7 +306,9 @@ impl Reader<'_> {
 }
 
 fn read_file(file: &Path) -> Result<Vec<(String, String)>, CliError> {
-    let cannot = |e: &dyn std::fmt::Display| CliError::Input(format!("the configuration {} cannot be read: {e}", file.display()));
+    let cannot = |e: &dyn std::fmt::Display| {
+        CliError::Input(format!("the configuration {} cannot be read: {e}", file.display()))
+    };
     let size = std::fs::metadata(file).map_err(|e| cannot(&e))?.len();
     if size > FILE_BYTES_MAX {
         return Err(cannot(&"it is larger than 1 MiB"));
@@ -262,10 +318,14 @@ fn read_file(file: &Path) -> Result<Vec<(String, String)>, CliError> {
     let mut flat = Vec::new();
     for (section, content) in table {
         let toml::Value::Table(content) = content else {
-            return Err(unknown(&section, &format!("at the top of {}: keys stand in tables such as [smtp]", file.display())));
+            return Err(unknown(
+                &section,
+                &format!("at the top of {}: keys stand in tables such as [smtp]", file.display()),
+            ));
         };
         for (name, value) in content {
-            let value = as_text(&value).ok_or_else(|| cannot(&format!("{section}.{name}: a text, a number or a list of texts")))?;
+            let value = as_text(&value)
+                .ok_or_else(|| cannot(&format!("{section}.{name}: a text, a number or a list of texts")))?;
             flat.push((format!("{section}.{name}"), value));
         }
     }

@@ -13,10 +13,20 @@ pub async fn run(config: &Config) -> Result<(), CliError> {
     println!("\nChecks");
     for addr in config.smtp_listen.iter().chain([&config.http_listen]) {
         let free = TcpListener::bind(addr);
-        report(&mut failed, &format!("listen on {addr}"), free.map(|_| "free".into()).map_err(|e| format!("{e}; another is taken at start")));
+        report(
+            &mut failed,
+            &format!("listen on {addr}"),
+            free.map(|_| "free".into()).map_err(|e| format!("{e}; another is taken at start")),
+        );
     }
     report(&mut failed, "data directory", writable(config));
-    report(&mut failed, "TLS", server::tls(config).map(|t| if t.is_some() { "ready".into() } else { "not configured: STARTTLS is not offered".into() }).map_err(|e| e.to_string()));
+    report(
+        &mut failed,
+        "TLS",
+        server::tls(config)
+            .map(|t| if t.is_some() { "ready".into() } else { "not configured: STARTTLS is not offered".into() })
+            .map_err(|e| e.to_string()),
+    );
     report(&mut failed, "database and objects", database(config).await);
     if failed > 0 {
         return Err(CliError::Failed(format!("{failed} checks failed")));
@@ -35,7 +45,12 @@ fn print_keys(config: &Config) {
         };
         println!(
             "{:<30} {:<26} {:<11} {:<24} {:<28} {}",
-            key.name, hide_password(value), from, key.default, key.unit, key.limit
+            key.name,
+            hide_password(value),
+            from,
+            key.default,
+            key.unit,
+            key.limit
         );
         println!("{:<30}   {}", "", key.help);
     }

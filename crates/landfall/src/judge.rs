@@ -195,7 +195,8 @@ async fn stored_source(args: &JudgeArgs, id: &str) -> Result<RuleSetSource, CliE
     let store = crate::server::open_store(&config).await?;
     let id: i64 = id.parse().map_err(|_| CliError::Input(format!("--rules {id}: not an id")))?;
     let row = store.query_one("rule_set.by_id", &store::values![id]).await?;
-    let row = row.ok_or_else(|| CliError::Input(format!("--rules {id}: there is no such version in {}", data.display())))?;
+    let row =
+        row.ok_or_else(|| CliError::Input(format!("--rules {id}: there is no such version in {}", data.display())))?;
     Ok(row.json("source")?)
 }
 
@@ -206,7 +207,9 @@ async fn resolver(dns: &str) -> Result<(Option<dns::ZoneServer>, dns::Resolver),
         file => {
             let zone = std::fs::read_to_string(file).map_err(|e| CliError::Input(format!("--dns {file}: {e}")))?;
             let loopback = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
-            let server = dns::ZoneServer::start(&zone, loopback).await.map_err(|e| CliError::Input(format!("--dns {file}: {e}")))?;
+            let server = dns::ZoneServer::start(&zone, loopback)
+                .await
+                .map_err(|e| CliError::Input(format!("--dns {file}: {e}")))?;
             let resolver = dns::Resolver::at(server.addr()).map_err(|e| CliError::failed("--dns", &e))?;
             Ok((Some(server), resolver))
         }

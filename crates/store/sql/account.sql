@@ -61,3 +61,11 @@ WHERE t.token_hash = $1 AND t.revoked_at IS NULL AND (t.expires_at IS NULL OR t.
 
 -- name: touch_token
 UPDATE api_token SET last_used_at = $2 WHERE id = $1
+
+-- name: has_signed_in
+-- Whether an account has ever had a session, or has a password of its own.
+SELECT CAST(CASE WHEN EXISTS (SELECT 1 FROM sign_in_link WHERE account_id = $1 AND used_at IS NOT NULL)
+  OR EXISTS (SELECT 1 FROM account WHERE id = $1 AND password_hash IS NOT NULL) THEN 1 ELSE 0 END AS BIGINT) AS yes
+
+-- name: set_password
+UPDATE account SET password_hash = $2 WHERE id = $1

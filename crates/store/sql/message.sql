@@ -14,3 +14,7 @@ FROM message WHERE id = $1
 -- name: insert_term
 INSERT INTO message_term (kind, value, message_id) VALUES ($1, $2, $3)
 ON CONFLICT (kind, value, message_id) DO NOTHING
+
+-- name: bodies
+-- Every stored body once, for verify. A message refused by policy keeps no body (pack_id 0).
+SELECT id, pack_id, body_offset, body_bytes, body_sha256 FROM message WHERE id > $1 AND pack_id > 0 ORDER BY id LIMIT $2

@@ -1,0 +1,328 @@
+//! The composition root: everything a running Landfall is made of, started in order and stopped in reverse. No statics:
+//! two complete servers run in one process.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use campaign::{DispatchConfig, Dispatcher, Tracker};
+use changes::Changes;
+use directory::{Directory, NewAccount, NewOrganisation, NewPerson, ProtectionCache};
+use gateway::{Gateway, GatewayConfig, Listening};
+use message::Authenticator;
+use message::dkim::DkimKey;
+use model::{Address, Clock, Domain, Role, SystemClock};
+use outbound::{Agent, AgentConfig, Routes};
+use quarantine::{Quarantine, Worker};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use store::{Database, Store, StoreConfig};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use whereabouts::{Detector, DetectorConfig};
+
+use crate::cli::print_listener;
+use crate::config::{Config, Dns};
+use crate::error::CliError;
+
+/// The selector of the first DKIM key.
+pub const SELECTOR: &str = "landfall1";
+/// The login of the first account.
+pub const OWNER: &str = "owner";
+
+/// A running server.
+pub struct Server {
+    /// What it was started with.
+    pub config: Config,
+    /// The store.
+    pub store: Store,
+    /// The organisation.
+    pub directory: Directory,
+    /// Where SMTP listens.
+    pub smtp: Vec<SocketAddr>,
+    /// Where HTTP listens.
+    pub http: SocketAddr,
+    /// The rule set in force.
+    pub protection: ProtectionCache,
+    stop: Stop,
+    gateways: Vec<Listening>,
+    agent: Agent,
+    detector: Detector,
+    tasks: Vec<JoinHandle<()>>,
+    api: JoinHandle<std::io::Result<()>>,
+}
+
+/// Ends come in order: first nothing new comes in, then what is in flight is finished.
+struct Stop {
+    intake: CancellationToken,
+    work: CancellationToken,
+}
+
+/// Opens the store that a configuration names.
+pub async fn open_store(config: &Config) -> Result<Store, CliError> {
+    std::fs::create_dir_all(&config.data_dir)
+        .map_err(|e| CliError::failed(&format!("make the data directory {}", config.data_dir.display()), &e))?;
+    let store =
+        StoreConfig { database: config.database.clone(), objects_dir: config.objects_dir.clone(), node: config.node };
+    Ok(Store::open(store, Arc::new(SystemClock)).await?)
+}
+
+/// The organisation of this data directory; made, with keys, rules, policies and an owner, when the directory is new.
+pub async fn open_directory(store: &Store, config: &Config) -> Result<Directory, CliError> {
+    if let Some(directory) = Directory::open(store).await? {
+        return Ok(directory);
+    }
+    let new = NewOrganisation { name: config.organisation_name.clone(), domains: config.organisation_domains.clone() };
+    let directory = Directory::create(store, new).await?;
+    first_run(&directory).await?;
+    Ok(directory)
+}
+
+/// Everything that a new organisation has from its first minute on. Repeating it after a crash completes what is missing.
+async fn first_run(directory: &Directory) -> Result<(), CliError> {
+    for domain in &directory.organisation().domains {
+        add_dkim_key(directory, domain).await?;
+    }
+    let mut tx = directory.store().begin().await?;
+    changes::first_version(&mut tx, directory.id(), &directory.organisation().domains, "first run")
+        .await
+        .map_err(|e| CliError::failed("make the first rule set", &e))?;
+    tx.commit().await?;
+    let main = &directory.organisation().domains[0];
+    let address = Address::parse(&format!("postmaster@{main}")).map_err(|e| CliError::failed("the postmaster", &e))?;
+    let postmaster = NewPerson {
+        address,
+        name: "Postmaster".into(),
+        department: String::new(),
+        city: String::new(),
+        language: "en".into(),
+        attributes: Default::default(),
+    };
+    directory.put_people(&[postmaster]).await?;
+    let person = directory.person_by_address(&format!("postmaster@{main}")).await?;
+    let owner = NewAccount {
+        login: OWNER.into(),
+        name: "Owner".into(),
+        role: Role::Owner,
+        person_id: person.map(|p| p.id),
+        password: None,
+    };
+    directory.create_account(owner).await?;
+    Ok(())
+}
+
+async fn add_dkim_key(directory: &Directory, domain: &Domain) -> Result<(), CliError> {
+    let made = tokio::task::spawn_blocking(DkimKey::generate).await;
+    let key = made
+        .map_err(|e| CliError::failed("make a DKIM key", &e))?
+        .map_err(|e| CliError::failed("make a DKIM key", &e))?;
+    directory.put_secret("dkim", &format!("{SELECTOR}._domainkey.{domain}"), &key.to_pem()).await?;
+    Ok(())
+}
+
+/// The TXT record of the organisation's newest DKIM key: (name, text).
+pub async fn dkim_record(directory: &Directory) -> Result<Option<(String, String)>, CliError> {
+    let Some((name, pem)) = directory.secret("dkim").await? else { return Ok(None) };
+    let key = DkimKey::from_pem(&pem).map_err(|e| CliError::failed("the DKIM key", &e))?;
+    Ok(Some((name, key.txt_record())))
+}
+
+/// The TLS configuration for STARTTLS; `None` when none is configured.
+pub fn tls(config: &Config) -> Result<Option<Arc<rustls::ServerConfig>>, CliError> {
+    let Some((certificate, key)) = &config.smtp_tls else { return Ok(None) };
+    let cannot = |file: &Path, e: &dyn std::fmt::Display| CliError::Input(format!("{}: {e}", file.display()));
+    let chain = CertificateDer::pem_file_iter(certificate)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|e| cannot(certificate, &e))?;
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|e| cannot(key, &e))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let built = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map(|b| b.with_no_client_auth().with_single_cert(chain, private));
+    match built {
+        Ok(Ok(config)) => Ok(Some(Arc::new(config))),
+        Ok(Err(e)) | Err(e) => Err(cannot(certificate, &e)),
+    }
+}
+
+/// Binds `wanted`, or a free port of the same address when it is in use.
+async fn bind(wanted: SocketAddr) -> Result<TcpListener, CliError> {
+    match TcpListener::bind(wanted).await {
+        Ok(listener) => Ok(listener),
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+            let free = SocketAddr::new(wanted.ip(), 0);
+            TcpListener::bind(free).await.map_err(|e| CliError::failed(&format!("listen on {}", wanted.ip()), &e))
+        }
+        Err(error) => Err(CliError::failed(&format!("listen on {wanted}"), &error)),
+    }
+}
+
+impl Server {
+    /// Starts everything. Listeners are bound before anything is served, so that the addresses are known.
+    ///
+    /// # Errors
+    /// What the operator has to mend.
+    pub async fn start(config: Config) -> Result<Server, CliError> {
+        let store = open_store(&config).await?;
+        let directory = open_directory(&store, &config).await?;
+        let resolver = match config.dns {
+            Dns::System => dns::Resolver::system(),
+            Dns::None => Ok(dns::Resolver::none()),
+            Dns::At(addr) => dns::Resolver::at(addr),
+        };
+        let resolver = resolver.map_err(|e| CliError::failed("dns.server", &e))?;
+        let protection = ProtectionCache::start(&directory).await?;
+        let stop = Stop { intake: CancellationToken::new(), work: CancellationToken::new() };
+
+        let http = bind(config.http_listen).await?;
+        let http_addr = http.local_addr().map_err(|e| CliError::failed("http.listen", &e))?;
+        let gateways = start_gateway(&config, &directory, &protection, &resolver, &stop).await?;
+        let smtp: Vec<SocketAddr> = gateways.iter().map(|g| g.addr).collect();
+        let agent = start_agent(&config, &store, &directory, resolver, &smtp, &stop).await?;
+
+        let tracker = Tracker::new(directory.clone()).await.map_err(|e| CliError::failed("tracking", &e))?;
+        let quarantine = Quarantine::new(directory.clone(), protection.clone());
+        let changes = Changes::new(&directory);
+        changes.recover().await.map_err(|e| CliError::failed("backtests left behind", &e))?;
+        let dispatcher = Dispatcher::start(tracker.clone(), DispatchConfig::default(), stop.work.clone());
+        let tasks = vec![
+            dispatcher.map_err(|e| CliError::failed("the dispatcher", &e))?,
+            tracker.start(stop.work.clone()),
+            Worker::start(quarantine, stop.work.clone()),
+        ];
+        let detector = Detector::start(&directory, DetectorConfig::default(), stop.work.clone());
+        let api = start_api(&config, http, &directory, &protection, tracker, &stop).await?;
+        Ok(Server {
+            config,
+            store,
+            directory,
+            smtp,
+            http: http_addr,
+            protection,
+            stop,
+            gateways,
+            agent,
+            detector,
+            tasks,
+            api,
+        })
+    }
+
+    /// One line per listener.
+    pub fn print_listeners(&self) {
+        for (wanted, got) in self.config.smtp_listen.iter().zip(&self.smtp) {
+            print_listener("SMTP", *wanted, *got, &got.to_string());
+        }
+        print_listener("Console", self.config.http_listen, self.http, &self.url());
+    }
+
+    /// How browsers reach the console.
+    pub fn url(&self) -> String {
+        self.config.public_url.clone().unwrap_or_else(|| format!("http://{}", self.http))
+    }
+
+    /// A sign-in link for the owner, as long as nobody has signed in as the owner.
+    pub async fn first_run_link(&self) -> Result<Option<String>, CliError> {
+        let Some(owner) = self.directory.account_by_login(OWNER).await? else { return Ok(None) };
+        if self.directory.has_signed_in(owner.id).await? {
+            return Ok(None);
+        }
+        let link = self.directory.sign_in_link(owner.id).await?;
+        Ok(Some(format!("{}/sign-in/link/{}", self.url(), link.token)))
+    }
+
+    /// Stops: nothing new comes in, then what is in flight is finished, then the rest ends.
+    pub async fn stop(self) {
+        self.stop.intake.cancel();
+        for gateway in self.gateways {
+            gateway.stopped().await;
+        }
+        self.stop.work.cancel();
+        self.agent.stopped().await;
+        for task in self.tasks {
+            ended("a worker", task.await);
+        }
+        self.detector.stopped().await;
+        match self.api.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!("the API ended badly: {error}"),
+            Err(error) => tracing::error!("the API ended badly: {error}"),
+        }
+    }
+}
+
+fn ended(what: &str, outcome: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = outcome {
+        tracing::error!("{what} ended badly: {error}");
+    }
+}
+
+async fn start_api(
+    config: &Config,
+    listener: TcpListener,
+    directory: &Directory,
+    protection: &ProtectionCache,
+    tracker: Tracker,
+    stop: &Stop,
+) -> Result<JoinHandle<std::io::Result<()>>, CliError> {
+    let https = config.public_url.as_deref().is_some_and(|url| url.starts_with("https:"));
+    let about = api::ApiConfig { https, version: env!("CARGO_PKG_VERSION").into() };
+    let state = api::AppState::new(directory.clone(), protection.clone(), tracker, stop.intake.clone(), about);
+    Ok(tokio::spawn(api::serve(listener, api::router(state), stop.intake.clone())))
+}
+
+async fn start_gateway(
+    config: &Config,
+    directory: &Directory,
+    protection: &ProtectionCache,
+    resolver: &dns::Resolver,
+    stop: &Stop,
+) -> Result<Vec<Listening>, CliError> {
+    let mut gateway = GatewayConfig::new(config.hostname.clone());
+    gateway.server.size_bytes_max = config.smtp_size_bytes_max;
+    gateway.server.connections_max = config.smtp_connections_max;
+    gateway.server.connections_per_ip_max = config.smtp_connections_per_ip_max;
+    gateway.authentication_deadline_ms = config.dns_deadline_ms;
+    let authenticator = Authenticator::new(resolver, config.hostname.clone());
+    let gateway = Gateway::new(directory.clone(), protection.clone(), authenticator, gateway).await?;
+    let tls = tls(config)?;
+    let mut listening = Vec::with_capacity(config.smtp_listen.len());
+    for wanted in &config.smtp_listen {
+        let served = gateway.serve(bind(*wanted).await?, tls.clone(), stop.intake.clone());
+        listening.push(served.map_err(|e| CliError::failed("smtp.listen", &e))?);
+    }
+    Ok(listening)
+}
+
+async fn start_agent(
+    config: &Config,
+    store: &Store,
+    directory: &Directory,
+    resolver: dns::Resolver,
+    smtp: &[SocketAddr],
+    stop: &Stop,
+) -> Result<Agent, CliError> {
+    let mut routes = Routes::new(resolver).with_own_name(&config.hostname);
+    // Our own domains are behind our own gateway: judged like any mail, never handed over by a back door.
+    for domain in &directory.organisation().domains {
+        routes = routes.with_own(domain.as_str(), smtp[0]);
+    }
+    for (domain, addr) in &config.routes {
+        routes = routes.with_static(domain.as_str(), *addr);
+    }
+    if let Some(relay) = config.relay {
+        routes = routes.with_relay(relay);
+    }
+    let mut agent = AgentConfig::new(config.hostname.clone());
+    agent.connections_max = config.outbound_connections_max;
+    agent.route_connections_max = agent.route_connections_max.min(config.outbound_connections_max);
+    // One process owns a SQLite file, so that leases of a dead one can be taken back at once.
+    agent.sole_owner = matches!(config.database, Database::Sqlite { .. });
+    Ok(Agent::start(store.clone(), agent, routes, stop.work.clone()).await?)
+}
+
+/// The clock of a running server.
+pub fn now() -> model::Timestamp {
+    SystemClock.now()
+}

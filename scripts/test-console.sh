@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Playwright journeys in Debian's Chromium: by role on the running demo, on a fresh server, and on one with 10,000 rows.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+[ -f web/console/package.json ] || { echo "there is no console yet" >&2; exit 1; }
+bin="${CARGO_TARGET_DIR:-$HOME/.cache/landfall-target}/demo/landfall"
+work=$(mktemp -d "${TMPDIR:-/tmp}/landfall-journeys.XXXXXX")
+pids=()
+end() { for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done; wait 2>/dev/null || true; rm -rf "$work"; }
+trap end EXIT
+export LANDFALL_SMTP_LISTEN=127.0.0.1:0 LANDFALL_HTTP_LISTEN=127.0.0.1:0
+
+# Waits for a line in a log, at most so many seconds.
+await() { for _ in $(seq 1 $(($3 * 10))); do grep -q "$1" "$2" && return 0; sleep 0.1; done; echo "no «$1» in $2:"; cat "$2"; return 1; }
+url_in() { sed -n 's/^Console \(http[^ ]*\).*/\1/p' "$1" | head -n 1; }
+
+people="${JOURNEY_PEOPLE:-120}"
+"$bin" demo --exit --acts 4 --people "$people" --data "$work/demo" > "$work/story.log" 2>&1 || { cat "$work/story.log"; exit 1; }
+"$bin" serve --data "$work/empty" > "$work/empty.log" 2>&1 & pids+=($!)
+"$bin" seed --data "$work/seeded" --rows 10000 > "$work/seed.log" 2>&1 || { cat "$work/seed.log"; exit 1; }
+"$bin" serve --data "$work/seeded" > "$work/seeded.log" 2>&1 & pids+=($!)
+"$bin" demo --people "$people" --data "$work/demo" > "$work/demo.log" 2>&1 & pids+=($!)
+await "^First run" "$work/empty.log" 60
+await "^Console" "$work/seeded.log" 60
+await "Your turn" "$work/demo.log" 60
+
+password=$(sed -n 's/.*password \(.*\)$/\1/p' "$work/demo.log" | head -n 1)
+login() { awk -v role="$1" '$1 == role { print $2; exit }' "$work/demo.log"; }
+entry() { printf '"%s":{"login":"%s","password":"%s"}' "$1" "$(login "$1")" "$password"; }
+export LANDFALL_LOGINS="{$(entry communicator),$(entry administrator),$(entry analyst),$(entry recipient)}"
+LANDFALL_URL=$(url_in "$work/demo.log"); LANDFALL_EMPTY_URL=$(url_in "$work/empty.log"); LANDFALL_SEEDED_URL=$(url_in "$work/seeded.log")
+LANDFALL_EMPTY_LINK=$(sed -n 's/^First run.*: \(http.*\)$/\1/p' "$work/empty.log")
+export LANDFALL_URL LANDFALL_EMPTY_URL LANDFALL_SEEDED_URL LANDFALL_EMPTY_LINK
+export SHOTS="${SHOTS:-$work/shots}"
+( cd web/console && npm run --silent e2e )
