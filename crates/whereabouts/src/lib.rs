@@ -16,8 +16,6 @@ mod ledger;
 mod reasons;
 mod search;
 mod series;
-#[cfg(test)]
-mod tests;
 mod timeline;
 mod words;
 

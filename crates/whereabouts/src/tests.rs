@@ -1,1 +1,0 @@
-//! On both databases, with real rows and events.
