@@ -1,0 +1,65 @@
+// The pages: one line each. A page is a file in pages/, loaded when it is first visited.
+import { FluentProvider, Toaster } from "@fluentui/react-components";
+import { type ComponentType, lazy, Suspense } from "react";
+import { Route, Routes, useLocation } from "react-router";
+import { TOASTER } from "./components/actions";
+import { Loading } from "./components/states";
+import type { Permission } from "./lib/session";
+import { NotFound } from "./pages/NotFound";
+import { PageBoundary } from "./shell/PageBoundary";
+import { Shell } from "./shell/Shell";
+import { Allowed } from "./shell/Allowed";
+import { useTheme } from "./theme";
+
+const page = (load: () => Promise<{ Page: ComponentType }>) => lazy(async () => ({ default: (await load()).Page }));
+
+const SignIn = page(() => import("./pages/SignIn"));
+
+const PAGES: { path: string; needs: Permission; Page: ComponentType }[] = [
+  { path: "/", needs: "own", Page: page(() => import("./pages/Home")) },
+  { path: "/campaigns", needs: "campaign.read", Page: page(() => import("./pages/Campaigns")) },
+  { path: "/campaigns/new", needs: "campaign.write", Page: page(() => import("./pages/CampaignEdit")) },
+  { path: "/campaigns/:id", needs: "campaign.read", Page: page(() => import("./pages/Campaign")) },
+  { path: "/campaigns/:id/edit", needs: "campaign.write", Page: page(() => import("./pages/CampaignEdit")) },
+  { path: "/copies/:id", needs: "campaign.read", Page: page(() => import("./pages/Copy")) },
+];
+
+export function App() {
+  const { theme, choice, choose } = useTheme();
+  const { pathname } = useLocation();
+  return (
+    <FluentProvider theme={theme} className="app">
+      <Routes>
+        <Route path="/sign-in" element={<Alone Page={SignIn} />} />
+        <Route path="/sign-in/link/:token" element={<Alone Page={SignIn} />} />
+        <Route element={<Shell theme={choice} onTheme={choose} />}>
+          {PAGES.map(({ path, needs, Page }) => (
+            <Route
+              key={path}
+              path={path}
+              element={
+                <PageBoundary key={pathname}>
+                  <Allowed needs={needs}>
+                    <Suspense fallback={<Loading lines={8} />}>
+                      <Page />
+                    </Suspense>
+                  </Allowed>
+                </PageBoundary>
+              }
+            />
+          ))}
+          <Route path="*" element={<NotFound />} />
+        </Route>
+      </Routes>
+      <Toaster toasterId={TOASTER} position="bottom-end" timeout={6000} pauseOnHover />
+    </FluentProvider>
+  );
+}
+
+function Alone({ Page }: { Page: ComponentType }) {
+  return (
+    <Suspense fallback={<Loading />}>
+      <Page />
+    </Suspense>
+  );
+}

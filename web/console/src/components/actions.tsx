@@ -1,0 +1,113 @@
+// Actions: every one says what happened, destructive ones name the number and ask once, failures stay where they were caused.
+import {
+  Button,
+  Dialog,
+  DialogActions,
+  DialogBody,
+  DialogContent,
+  DialogSurface,
+  DialogTitle,
+  Field,
+  Textarea,
+  Toast,
+  ToastTitle,
+  Tooltip,
+  useToastController,
+} from "@fluentui/react-components";
+import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { type ReactElement, type ReactNode, useState } from "react";
+import { S } from "../strings";
+import { ErrorLine } from "./states";
+
+export const TOASTER = "news";
+
+export function useSay() {
+  const { dispatchToast } = useToastController(TOASTER);
+  return (sentence: string, intent: "success" | "info" | "error" = "success") =>
+    dispatchToast(
+      <Toast>
+        <ToastTitle>{sentence}</ToastTitle>
+      </Toast>,
+      { intent },
+    );
+}
+
+/** Runs something on the server; afterwards everything shown is asked again, and the sentence it returns is said. */
+export function useAction<A = void>(run: (argument: A) => Promise<string | void>, after?: () => void) {
+  const queries = useQueryClient();
+  const say = useSay();
+  return useMutation({
+    mutationFn: run,
+    onSuccess: async (sentence) => {
+      if (sentence) say(sentence);
+      await queries.invalidateQueries();
+      after?.();
+    },
+  });
+}
+
+interface ConfirmProps {
+  /** Named as a question with the number. */
+  title: string;
+  text?: ReactNode;
+  go: string;
+  no?: string;
+  danger?: boolean;
+  /** Asks for a reason; `true` when it may not be left out. */
+  reason?: { label: string; required?: boolean };
+  run: (reason: string) => Promise<string | void>;
+  trigger: (open: () => void) => ReactElement;
+  /** Checked each time the dialog opens: whether the button is usable at all. */
+  blocked?: string;
+}
+
+export function ConfirmDialog({ title, text, go, no = S.cancel, danger, reason, run, trigger }: ConfirmProps) {
+  const [open, setOpen] = useState(false);
+  const [why, setWhy] = useState("");
+  const action = useAction((r: string) => run(r), () => setOpen(false));
+  const show = () => {
+    action.reset();
+    setWhy("");
+    setOpen(true);
+  };
+  const missing = Boolean(reason?.required && !why.trim());
+  return (
+    <>
+      {trigger(show)}
+      <Dialog open={open} onOpenChange={(_, data) => setOpen(data.open)} modalType="alert">
+        <DialogSurface>
+          <DialogBody>
+            <DialogTitle>{title}</DialogTitle>
+            <DialogContent className="dialog-content">
+              {text}
+              {reason && (
+                <Field label={reason.label} required={reason.required}>
+                  <Textarea value={why} onChange={(_, data) => setWhy(data.value)} rows={3} />
+                </Field>
+              )}
+              {action.error ? <ErrorLine error={action.error} /> : null}
+            </DialogContent>
+            <DialogActions>
+              <Button onClick={() => setOpen(false)}>{no}</Button>
+              <Button appearance="primary" className={danger ? "danger" : undefined} disabled={missing || action.isPending} onClick={() => action.mutate(why.trim())}>
+                {action.isPending ? S.confirm.busy : go}
+              </Button>
+            </DialogActions>
+          </DialogBody>
+        </DialogSurface>
+      </Dialog>
+    </>
+  );
+}
+
+/** A button that says why it cannot be used. */
+export function GuardedButton({ blocked, children, ...props }: { blocked?: string; children: ReactNode; onClick: () => void; appearance?: "primary" | "secondary"; className?: string }) {
+  if (!blocked) return <Button {...props}>{children}</Button>;
+  return (
+    <Tooltip content={blocked} relationship="description">
+      <Button {...props} disabledFocusable>
+        {children}
+      </Button>
+    </Tooltip>
+  );
+}

@@ -1,0 +1,45 @@
+// Live news: the server says what changed, the queries that show it are asked again. Nothing is computed here.
+import { type Query, useQueryClient } from "@tanstack/react-query";
+import { useEffect } from "react";
+
+/** What a topic's news makes stale: the first word of query keys. */
+const STALE: Record<string, string[]> = {
+  campaigns: ["campaigns", "copies", "home", "quarantine", "queue", "trace"],
+  jobs: ["jobs", "changes", "home", "quarantine"],
+  changes: ["changes", "protection", "home"],
+  incidents: ["incidents", "campaigns", "home"],
+  mailbox: ["mailbox", "my-quarantine", "home"],
+};
+/** News of this long are taken together, so that a send of thousands asks a few times and not thousands of times. */
+const GATHER_MS = 700;
+/** A list with more loaded pages than this is not loaded again behind the reader's back. */
+const PAGES_RELOADED_MAX = 3;
+
+const pagesLoaded = (query: Query) => (query.state.data as { pages?: unknown[] } | undefined)?.pages?.length ?? 0;
+
+export function useLiveNews() {
+  const queries = useQueryClient();
+  useEffect(() => {
+    const source = new EventSource("/api/v1/events");
+    const waiting = new Set<string>();
+    let timer: number | undefined;
+    const tell = () => {
+      timer = undefined;
+      const words = new Set([...waiting].flatMap((topic) => STALE[topic] ?? []));
+      waiting.clear();
+      void queries.invalidateQueries({
+        predicate: (query) => words.has(String(query.queryKey[0])) && pagesLoaded(query) <= PAGES_RELOADED_MAX,
+      });
+    };
+    for (const topic of Object.keys(STALE)) {
+      source.addEventListener(topic, () => {
+        waiting.add(topic);
+        timer ??= window.setTimeout(tell, GATHER_MS);
+      });
+    }
+    return () => {
+      window.clearTimeout(timer);
+      source.close();
+    };
+  }, [queries]);
+}

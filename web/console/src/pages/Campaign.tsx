@@ -1,0 +1,359 @@
+// A campaign: the state in plain words, where every copy is, what can be done, who did not get it and why.
+import { useQuery } from "@tanstack/react-query";
+import { Fragment } from "react";
+import { Link, useNavigate, useParams } from "react-router";
+import { Seen, When } from "../components/Age";
+import { ConfirmDialog, GuardedButton } from "../components/actions";
+import { type Column, DataTable } from "../components/DataTable";
+import { OverTime } from "../components/OverTime";
+import { Facts, Page as Frame, Section } from "../components/Page";
+import { PlaceBadge } from "../components/PlaceBadge";
+import { PlaceBar } from "../components/PlaceBar";
+import { type Place, PLACES, placeWord } from "../components/places";
+import { Progress } from "../components/Progress";
+import { EmptyState, Loaded, Loading } from "../components/states";
+import { api, call, type PageOf, type Schemas, usePages } from "../lib/api";
+import { count } from "../lib/format";
+import { useUrlState } from "../lib/hooks";
+import { useMay } from "../lib/session";
+import { copies, S } from "../strings";
+import { CampaignButtons } from "./CampaignButtons";
+import { StateBadge } from "./Campaigns";
+import { IncidentBanner } from "./Home";
+
+type Campaign = Schemas["Campaign"];
+type Copy = Schemas["Copy"];
+type LastEvent = Schemas["LastEvent"];
+type Whereabouts = Schemas["CampaignWhereabouts"];
+
+const at = (id: string) => ({ params: { path: { id } } });
+const loadCampaign = (id: string) => call(api.GET("/api/v1/campaigns/{id}", at(id)));
+const loadWhereabouts = (id: string) => call(api.GET("/api/v1/campaigns/{id}/whereabouts", at(id)));
+const loadOverTime = (id: string) => call(api.GET("/api/v1/campaigns/{id}/whereabouts/over-time", at(id)));
+const loadNotReceived = (id: string) => call(api.GET("/api/v1/campaigns/{id}/not-received", at(id)));
+const loadStats = (id: string) => call(api.GET("/api/v1/campaigns/{id}/stats", at(id)));
+const loadCopies = (id: string, place: string, lastEvent: string) => (page: PageOf) =>
+  call(
+    api.GET("/api/v1/campaigns/{id}/copies", {
+      params: { path: { id }, query: { ...page, place: (place || undefined) as Place | undefined, last_event: (lastEvent || undefined) as LastEvent | undefined } },
+    }),
+  );
+
+/** While it is being sent, the numbers are asked again this often, should no news come. */
+const SENDING_POLL_MS = 2_000;
+
+const COLUMNS: Column<Copy>[] = [
+  { id: "name", header: S.name, width: "minmax(9rem, 1.4fr)", on: "main", cell: (c) => c.person_name || c.recipient },
+  { id: "recipient", header: S.recipient, width: "minmax(12rem, 2fr)", on: "wide", cell: (c) => c.recipient },
+  { id: "place", header: S.campaign.place, width: "minmax(11rem, 1.4fr)", cell: (c) => <PlaceBadge place={c.place} folder={c.place_detail} /> },
+  { id: "event", header: S.campaign.lastEvent, width: "minmax(11rem, 1.6fr)", cell: (c) => <span className="quiet">{S.event[c.last_event]}</span> },
+  { id: "at", header: S.campaign.since, width: "7.5rem", on: "wide", cell: (c) => <When at={c.last_event_at} /> },
+];
+
+export function Page() {
+  const { id = "" } = useParams();
+  const campaign = useQuery({
+    queryKey: ["campaigns", id],
+    queryFn: () => loadCampaign(id),
+    refetchInterval: (query) => (query.state.data?.state === "sending" ? SENDING_POLL_MS : false),
+  });
+  if (!campaign.data) {
+    return (
+      <Frame title={S.campaigns.title} back={{ to: "/campaigns", word: S.campaigns.title }}>
+        <Loaded query={campaign}>{() => null}</Loaded>
+      </Frame>
+    );
+  }
+  return <View campaign={campaign.data} />;
+}
+
+function View({ campaign }: { campaign: Campaign }) {
+  const draft = campaign.state === "draft";
+  return (
+    <Frame
+      title={campaign.name}
+      aside={<StateBadge state={campaign.state} />}
+      lead={
+        <>
+          {campaign.subject} · {campaign.from_name} &lt;{campaign.from_address}&gt;
+          {campaign.suppressed_count > 0 && <> · {S.campaign.suppressed(campaign.suppressed_count)}</>}
+        </>
+      }
+      back={{ to: "/campaigns", word: S.campaigns.title }}
+      actions={<CampaignButtons campaign={campaign} />}
+    >
+      {draft ? <EmptyState title={S.campaign.draftHeadline} detail={S.campaign.draftDetail} /> : <Sent campaign={campaign} />}
+    </Frame>
+  );
+}
+
+function Sent({ campaign }: { campaign: Campaign }) {
+  const { id } = campaign;
+  const sending = campaign.state === "sending";
+  const whereabouts = useQuery({ queryKey: ["campaigns", id, "whereabouts"], queryFn: () => loadWhereabouts(id), refetchInterval: sending ? SENDING_POLL_MS : false });
+  return (
+    <>
+      <Loaded query={whereabouts} loading={<Loading lines={4} tall />}>
+        {(now) => <Now campaign={campaign} now={now} />}
+      </Loaded>
+      <div className="columns columns-stretch">
+        <NotReceived id={id} />
+        <Reading id={id} />
+      </div>
+      <Recipients id={id} />
+    </>
+  );
+}
+
+function Now({ campaign, now }: { campaign: Campaign; now: Whereabouts }) {
+  const overTime = useQuery({ queryKey: ["campaigns", campaign.id, "over-time"], queryFn: () => loadOverTime(campaign.id) });
+  const waiting = now.places.find((p) => p.place === "on_its_way")?.count ?? 0;
+  const open = now.incidents.filter((incident) => incident.status !== "resolved");
+  return (
+    <>
+      {open.map((incident) => (
+        <IncidentBanner key={incident.id} incident={incident} />
+      ))}
+      <section className="card" aria-label={S.campaign.whereNow}>
+        <div className={`answer tone-${now.tone}`}>
+          <p className="headline">{now.headline}</p>
+          {now.as_of && <Seen at={now.as_of} />}
+        </div>
+        {campaign.state !== "sent" && campaign.state !== "cancelled" && (
+          <Progress label={S.campaigns.sending} done={campaign.enqueued_count - waiting} total={campaign.audience_count} startedAt={campaign.send_started_at} />
+        )}
+        <PlaceBar places={now.places} label={S.campaign.whereNow} to={(place) => `?place=${place}#recipients`} />
+      </section>
+      <div className="columns columns-stretch">
+        <Section title={S.campaign.overTime}>
+          <Loaded query={overTime} part loading={<Loading lines={4} />}>
+            {(course) => <OverTime points={course.points} stepMs={course.step_ms} label={S.campaign.overTime} />}
+          </Loaded>
+        </Section>
+        <Section title={S.campaign.actions}>
+          <Actions campaign={campaign} actions={now.actions} />
+        </Section>
+      </div>
+    </>
+  );
+}
+
+function Actions({ campaign, actions }: { campaign: Campaign; actions: Schemas["CampaignAction"][] }) {
+  if (actions.length === 0) return <p className="quiet">{S.campaign.noActions}</p>;
+  return (
+    <ul className="list">
+      {actions.map((action) => (
+        <li key={`${action.kind}-${action.target_id}`}>
+          <p>{action.sentence}</p>
+          <div>
+            <ConfirmDialog
+              title={S.campaign.actionTitle[action.kind](action.count)}
+              text={<p>{action.sentence}</p>}
+              go={S.campaign.actionCount(S.campaign.actionWords[action.kind], action.count)}
+              reason={action.kind === "release" ? undefined : { label: action.kind === "undo_change" ? S.campaign.reasonForUndo : S.campaign.reasonForRequest }}
+              run={(reason) => runAction(campaign.id, action, reason)}
+              trigger={(open) => (
+                <GuardedButton appearance={action.allowed ? "primary" : "secondary"} onClick={open} blocked={action.allowed ? undefined : S.campaign.actionNo(action.permission)}>
+                  {S.campaign.actionCount(S.campaign.actionWords[action.kind], action.count)}
+                </GuardedButton>
+              )}
+            />
+          </div>
+        </li>
+      ))}
+    </ul>
+  );
+}
+
+async function runAction(campaignId: string, action: Schemas["CampaignAction"], reason: string): Promise<string> {
+  switch (action.kind) {
+    case "request_release":
+      return (await call(api.POST("/api/v1/campaigns/{id}/release-request", { ...at(campaignId), body: { reason } }))).sentence;
+    case "release":
+      return (await call(api.POST("/api/v1/quarantine/release", { body: { campaign_id: campaignId } }))).sentence;
+    case "undo_change":
+      return (await call(api.POST("/api/v1/changes/{id}/undo", { ...at(action.target_id), body: { reason } }))).sentence;
+  }
+}
+
+function NotReceived({ id }: { id: string }) {
+  const query = useQuery({ queryKey: ["campaigns", id, "not-received"], queryFn: () => loadNotReceived(id) });
+  const may = useMay();
+  return (
+    <Section title={S.campaign.notReceived} aside={query.data ? <span className="quiet">{copies(query.data.total_count)}</span> : null}>
+      <Loaded query={query} part loading={<Loading lines={4} />}>
+        {({ groups }) =>
+          groups.length === 0 ? (
+            <p className="quiet">{S.campaign.notReceivedNone}</p>
+          ) : (
+            <ul className="list">
+              {groups.map((g) => (
+                <li key={`${g.place}-${g.last_event}-${g.example_copy_id}`}>
+                  <div className="row between">
+                    <PlaceBadge place={g.place} event={g.last_event} />
+                    <Link to={`?place=${g.place}&last_event=${g.last_event}#recipients`} preventScrollReset>
+                      {S.campaign.showThem(g.count)}
+                    </Link>
+                  </div>
+                  <p>{g.sentence}</p>
+                  <Facts
+                    of={[
+                      [S.campaign.group.evidence, g.evidence && <code>{g.evidence}</code>],
+                      [S.campaign.group.rule, g.rule && <code>{g.rule}</code>],
+                      [S.campaign.group.origin, g.origin],
+                      [S.campaign.group.policy, g.policy],
+                      [S.campaign.group.since, <When key="since" at={g.since} />],
+                    ]}
+                  />
+                  <div className="row">
+                    <Link to={`/copies/${g.example_copy_id}`}>{S.campaign.example}</Link>
+                    {g.change_id && may("protection.read") && <Link to={`/changes/${g.change_id}`}>{S.campaign.theChange}</Link>}
+                  </div>
+                </li>
+              ))}
+            </ul>
+          )
+        }
+      </Loaded>
+    </Section>
+  );
+}
+
+function Reading({ id }: { id: string }) {
+  const query = useQuery({ queryKey: ["campaigns", id, "stats"], queryFn: () => loadStats(id) });
+  return (
+    <Section title={S.campaign.readBy}>
+      <Loaded query={query} part loading={<Loading lines={5} />}>
+        {(stats) => (
+          <>
+            <ReadTable stats={stats} />
+            <p className="quiet">{stats.note || S.campaign.machinesNote}</p>
+            <h3>{S.campaign.links}</h3>
+            {stats.links.length === 0 ? <p className="quiet">{S.campaign.noLinks}</p> : <LinkTable stats={stats} />}
+          </>
+        )}
+      </Loaded>
+    </Section>
+  );
+}
+
+function Hits({ n, floor }: { n?: number | null; floor: number }) {
+  if (typeof n === "number") return <>{count(n)}</>;
+  return <span className="quiet">{S.campaign.hidden(floor)}</span>;
+}
+
+function ReadTable({ stats }: { stats: Schemas["CampaignStats"] }) {
+  const rows = [
+    [S.campaign.peopleCount, stats.people],
+    [S.campaign.machinesCount, stats.machines],
+    [S.campaign.unclearCount, stats.unclear],
+  ] as const;
+  return (
+    <table className="number-table">
+      <thead>
+        <tr>
+          <td />
+          <th scope="col" className="end">
+            {S.campaign.opened}
+          </th>
+          <th scope="col" className="end">
+            {S.campaign.clicked}
+          </th>
+        </tr>
+      </thead>
+      <tbody>
+        {rows.map(([word, hits]) => (
+          <tr key={word}>
+            <th scope="row">{word}</th>
+            <td className="end">
+              <Hits n={hits.opened_count} floor={stats.floor} />
+            </td>
+            <td className="end">
+              <Hits n={hits.clicked_count} floor={stats.floor} />
+            </td>
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  );
+}
+
+function LinkTable({ stats }: { stats: Schemas["CampaignStats"] }) {
+  return (
+    <table className="number-table">
+      <thead>
+        <tr>
+          <th scope="col">{S.campaign.link}</th>
+          <th scope="col" className="end">
+            {S.campaign.peopleCount}
+          </th>
+          <th scope="col" className="end">
+            {S.campaign.machinesCount}
+          </th>
+        </tr>
+      </thead>
+      <tbody>
+        {stats.links.map((link) => (
+          <tr key={link.id}>
+            <th scope="row">{link.url}</th>
+            <td className="end">
+              <Hits n={link.people_count} floor={stats.floor} />
+            </td>
+            <td className="end">
+              <Hits n={link.machine_count} floor={stats.floor} />
+            </td>
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  );
+}
+
+function Recipients({ id }: { id: string }) {
+  const [url, setUrl] = useUrlState();
+  const navigate = useNavigate();
+  const place = url("place");
+  const lastEvent = url("last_event");
+  const pages = usePages<Copy>(["copies", id, place, lastEvent], loadCopies(id, place, lastEvent));
+  const choices: (Place | "")[] = ["", ...PLACES];
+  return (
+    <Section
+      id="recipients"
+      title={S.campaign.recipientsTitle}
+      aside={
+        <label className="row quiet">
+          {S.campaign.place}
+          <select className="select" value={place} onChange={(event) => setUrl({ place: event.target.value, last_event: undefined })}>
+            {choices.map((choice) => (
+              <option key={choice} value={choice}>
+                {choice ? placeWord(choice) : S.campaign.filterAll}
+              </option>
+            ))}
+          </select>
+        </label>
+      }
+    >
+      {lastEvent && (
+        <Fragment>
+          <p className="quiet row">
+            {S.campaign.lastEvent}: {S.event[lastEvent as LastEvent]}
+            <button type="button" className="text-button" onClick={() => setUrl({ last_event: undefined })}>
+              {S.campaign.clearFilter}
+            </button>
+          </p>
+        </Fragment>
+      )}
+      <DataTable
+        label={S.campaign.recipientsTitle}
+        pages={pages}
+        columns={COLUMNS}
+        rowId={(c) => c.id}
+        rowName={(c) => c.recipient}
+        onOpen={(c) => void navigate(`/copies/${c.id}`)}
+        height="520px"
+        empty={<p className="quiet">{S.campaign.emptyCopies}</p>}
+      />
+    </Section>
+  );
+}
+

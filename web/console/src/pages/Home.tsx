@@ -1,0 +1,127 @@
+// The first page: for communicators their last campaigns, for administrators what waits for them, for everybody their own mail.
+import { Button, MessageBar, MessageBarBody, MessageBarTitle } from "@fluentui/react-components";
+import { useQuery } from "@tanstack/react-query";
+import { Link, useNavigate } from "react-router";
+import { Age } from "../components/Age";
+import { Page as Frame, Section } from "../components/Page";
+import { PlaceBar } from "../components/PlaceBar";
+import { EmptyState, Loaded } from "../components/states";
+import { api, call, type Schemas } from "../lib/api";
+import { count } from "../lib/format";
+import { useMay, useMe } from "../lib/session";
+import { copies, S } from "../strings";
+
+type Home = Schemas["Home"];
+const load = () => call(api.GET("/api/v1/home"));
+
+export function Page() {
+  const me = useMe();
+  const home = useQuery({ queryKey: ["home"], queryFn: load });
+  return (
+    <Frame title={S.home.title} lead={S.home.hello(me.name)}>
+      <Loaded query={home}>{(data) => <View home={data} />}</Loaded>
+    </Frame>
+  );
+}
+
+function View({ home }: { home: Home }) {
+  return (
+    <>
+      {home.incidents?.map((incident) => <IncidentBanner key={incident.id} incident={incident} />)}
+      <Tiles home={home} />
+      {home.campaigns && <LastCampaigns campaigns={home.campaigns} />}
+    </>
+  );
+}
+
+export function IncidentBanner({ incident }: { incident: Schemas["IncidentSummary"] }) {
+  return (
+    <MessageBar intent={incident.status === "resolved" ? "success" : "error"} layout="multiline">
+      <MessageBarBody>
+        <MessageBarTitle>
+          <Link to={`/incidents/${incident.id}`}>{incident.title}</Link>
+        </MessageBarTitle>
+        {copies(incident.impact_count)} {S.incidents.lostNow}. {incident.cause}{" "}
+        <span className="nowrap">
+          <Age at={incident.updated_at} />
+        </span>
+      </MessageBarBody>
+    </MessageBar>
+  );
+}
+
+interface TileOf {
+  n: number;
+  word: string;
+  to: string;
+}
+
+function tilesOf({ waiting, queue, unseen_count, own_held_count }: Home): TileOf[] {
+  const tiles: TileOf[] = [];
+  if (waiting) {
+    tiles.push({ n: waiting.release_requests_count, word: S.home.releaseRequests, to: "/quarantine?status=requested" });
+    tiles.push({ n: waiting.needs_review_count, word: S.home.needsReview, to: "/quarantine?status=needs_review" });
+    tiles.push({ n: waiting.changes_count, word: S.home.changesWaiting, to: "/changes" });
+  }
+  if (queue) {
+    tiles.push({ n: queue.due_count, word: S.home.queueDue, to: "/queue?state=due" });
+    tiles.push({ n: queue.failed_count, word: S.home.queueFailed, to: "/queue?state=failed" });
+  }
+  if (typeof unseen_count === "number") tiles.push({ n: unseen_count, word: S.home.ownUnseen, to: "/mail" });
+  if (typeof own_held_count === "number") tiles.push({ n: own_held_count, word: S.home.ownHeld, to: "/my-quarantine" });
+  return tiles;
+}
+
+function Tiles({ home }: { home: Home }) {
+  const tiles = tilesOf(home);
+  if (tiles.length === 0) return null;
+  const quiet = home.waiting && Object.values(home.waiting).every((n) => n === 0);
+  return (
+    <Section title={S.home.waits} aside={quiet ? <span className="quiet">{S.home.nothingWaits}</span> : null}>
+      <div className="tiles">
+        {tiles.map((tile) => (
+          <Link key={tile.word} to={tile.to} className="tile">
+            <b>{count(tile.n)}</b>
+            <span>{tile.word}</span>
+          </Link>
+        ))}
+      </div>
+    </Section>
+  );
+}
+
+function LastCampaigns({ campaigns }: { campaigns: Schemas["CampaignSummary"][] }) {
+  const may = useMay();
+  const navigate = useNavigate();
+  const create = may("campaign.write") ? (
+    <Button appearance="primary" onClick={() => void navigate("/campaigns/new")}>
+      {S.campaigns.create}
+    </Button>
+  ) : undefined;
+  return (
+    <Section title={S.home.lastCampaigns} aside={<Link to="/campaigns">{S.home.allCampaigns}</Link>}>
+      {campaigns.length === 0 && <EmptyState title={S.home.noCampaignsTitle} detail={S.home.noCampaigns} action={create} />}
+      <ul className="list">
+        {campaigns.map((c) => (
+          <li key={c.id}>
+            <div className="row between">
+              <Link to={`/campaigns/${c.id}`} className="strong">
+                {c.name}
+              </Link>
+              <span className="quiet">
+                {S.campaigns.state[c.state]}
+                {c.send_started_at && (
+                  <>
+                    {" · "}
+                    <Age at={c.send_started_at} />
+                  </>
+                )}
+              </span>
+            </div>
+            <PlaceBar places={c.places} small label={c.name} to={(place) => `/campaigns/${c.id}?place=${place}#recipients`} />
+          </li>
+        ))}
+      </ul>
+    </Section>
+  );
+}
