@@ -11,10 +11,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Logins. */
+        /** Logins, without recipients. */
         get: operations["list_accounts"];
         put?: never;
-        /** Creates a login. */
+        /** Creates a login. Only an owner makes another owner. */
         post: operations["create_account"];
         delete?: never;
         options?: never;
@@ -374,7 +374,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Judges the organisation's recent mail as if it were in force. */
+        /** Judges the organisation's recent mail as if it were in force. Its progress is in `change.backtest`. */
         post: operations["backtest_change"];
         delete?: never;
         options?: never;
@@ -389,7 +389,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Every copy that its last backtest says would move. */
+        /** Every copy that its last backtest says would be treated otherwise. */
         get: operations["change_copies"];
         put?: never;
         post?: never;
@@ -440,7 +440,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** One copy as a timeline of evidence. */
+        /** One copy as a timeline of evidence. Who may not trace mail sees copies of campaigns only. */
         get: operations["get_copy"];
         put?: never;
         post?: never;
@@ -457,7 +457,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Server-sent events: what changed, as it changes. A comment every 15 s keeps the line open. */
+        /**
+         * Server-sent events: what changed, as it changes. A comment every 15 s keeps the line open; `event: reset` says that
+         *     some news was lost and everything shown should be read again.
+         */
         get: operations["events"];
         put?: never;
         post?: never;
@@ -491,7 +494,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Entries of a feed. */
+        /** Entries of a feed, in the order it has them. */
         get: operations["feed_entries"];
         put?: never;
         post?: never;
@@ -610,7 +613,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The allow/block list. */
+        /** The allow/block list, by id. */
         get: operations["list_entries"];
         put?: never;
         post?: never;
@@ -627,10 +630,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Lists. */
+        /** Lists, by name. */
         get: operations["list_lists"];
         put?: never;
-        /** Creates a list. */
+        /** Creates a list, or adds people to the one of that name. */
         post: operations["create_list"];
         delete?: never;
         options?: never;
@@ -718,12 +721,29 @@ export interface paths {
         get: operations["get_mail"];
         put?: never;
         post?: never;
-        /** Deletes it. */
+        /** Deletes it: first into Trash, from there for good. */
         delete: operations["delete_mail"];
         options?: never;
         head?: never;
         /** Sets flags. */
         patch: operations["flag_mail"];
+        trace?: never;
+    };
+    "/api/v1/mailbox/items/{id}/html": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The message as a page for a sandboxed frame: nothing runs, links open in a new window, pictures load when asked. */
+        get: operations["get_mail_html"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
     "/api/v1/mailbox/items/{id}/move": {
@@ -845,6 +865,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/openapi.json": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** This document. */
+        get: operations["openapi_document"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/people": {
         parameters: {
             query?: never;
@@ -852,7 +889,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** People, by name or address. */
+        /** People, by the beginning of name or address. */
         get: operations["list_people"];
         put?: never;
         post?: never;
@@ -871,7 +908,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Imports people from CSV (first line: column names; `address` is required). Good rows are taken, bad ones reported. */
+        /** Imports people from CSV (first line: column names; `address` and `name` are required). A bad row is named with its line. */
         post: operations["import_people"];
         delete?: never;
         options?: never;
@@ -1090,7 +1127,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Deliveries. */
+        /** Deliveries, oldest first. */
         get: operations["list_queue"];
         put?: never;
         post?: never;
@@ -1212,7 +1249,7 @@ export interface paths {
         };
         /** The settings. */
         get: operations["get_settings"];
-        /** Replaces the settings. */
+        /** Replaces the settings. Individual tracking is switched by the owner alone. */
         put: operations["put_settings"];
         post?: never;
         delete?: never;
@@ -1228,10 +1265,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** API tokens. */
+        /** The caller's own API tokens. */
         get: operations["list_tokens"];
         put?: never;
-        /** Creates an API token for the caller's own account. */
+        /** Creates an API token for the caller's own account; it may what the account may. */
         post: operations["create_token"];
         delete?: never;
         options?: never;
@@ -1249,7 +1286,7 @@ export interface paths {
         get?: never;
         put?: never;
         post?: never;
-        /** Revokes an API token. */
+        /** Revokes one of the caller's API tokens. */
         delete: operations["revoke_token"];
         options?: never;
         head?: never;
@@ -1307,6 +1344,109 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/healthz": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Whether the process lives. */
+        get: operations["healthz"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/metrics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Metrics in the Prometheus text format: counts without any address or name. */
+        get: operations["metrics"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/o/{token}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The tracking pixel. */
+        get: operations["pixel"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/readyz": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Whether the database answers. */
+        get: operations["readyz"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/t/{token}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Follows a tracked link: 302 to where its author pointed it. */
+        get: operations["follow_link"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/u/{token}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Asks before unsubscribing: a GET never does it, since scanners fetch links. */
+        get: operations["ask_unsubscribe"];
+        put?: never;
+        /** Unsubscribes in one click (RFC 8058). Repeating it changes nothing. */
+        post: operations["unsubscribe"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -1315,7 +1455,6 @@ export interface components {
         Account: {
             created_at: components["schemas"]["At"];
             disabled: boolean;
-            has_password: boolean;
             id: components["schemas"]["Id"];
             login: string;
             name: string;
@@ -1373,8 +1512,9 @@ export interface components {
         };
         /** @description An entry of the audit log. */
         AuditEntry: {
-            account_id?: components["schemas"]["Id"] | null;
             action: string;
+            /** @description The login, or `Landfall`. */
+            actor: string;
             at: components["schemas"]["At"];
             detail: Record<string, never>;
             id: components["schemas"]["Id"];
@@ -1396,15 +1536,58 @@ export interface components {
         };
         /** @description What a change would do to the organisation's own recent mail. */
         BacktestReport: {
-            /** @description Copies that would move, by campaign. */
+            /** @description Own campaigns that are hit, most copies first. */
             by_campaign: components["schemas"]["CampaignHit"][];
-            /** @description Copies that would move, by class before and after. */
+            /** @description By class before and after. */
             by_class: components["schemas"]["ClassMove"][];
-            /** @description Some of them. */
-            examples: components["schemas"]["PredictedCopy"][];
-            /** @description In one sentence. */
-            sentence: string;
-            summary: components["schemas"]["BacktestSummary"];
+            /** @description By where copies are and what would be done with them. */
+            by_move: components["schemas"]["PlaceMove"][];
+            /**
+             * Format: int64
+             * @description Copies of the judged messages.
+             */
+            copies_count: number;
+            /** @description Some of them, one per message. */
+            examples: components["schemas"]["Example"][];
+            /**
+             * Format: int64
+             * @description Copies that would be treated otherwise.
+             */
+            moved_count: number;
+            /**
+             * Format: int64
+             * @description Copies of own campaigns taken away.
+             */
+            own_count: number;
+            /**
+             * Format: int64
+             * @description Landed copies that activating pulls back at once.
+             */
+            purge_count: number;
+            /**
+             * Format: int64
+             * @description Copies taken away that their owner has read.
+             */
+            read_count: number;
+            /**
+             * Format: int64
+             * @description Copies in quarantine that would get through.
+             */
+            redelivery_count: number;
+            /** @description Whether only the newest messages were judged, since there are more than the bound. */
+            sampled: boolean;
+            /** @description Mail received from then on was in question. */
+            since_at: components["schemas"]["At"];
+            /**
+             * Format: int64
+             * @description Of them, those that have less of it afterwards.
+             */
+            taken_count: number;
+            /**
+             * Format: int64
+             * @description Messages left out because their stored facts could not be read.
+             */
+            unreadable_count: number;
         };
         /** @description A backtest in numbers. */
         BacktestSummary: {
@@ -1437,16 +1620,12 @@ export interface components {
             content_type: components["schemas"]["ContentType"];
             created_at: components["schemas"]["At"];
             created_by?: components["schemas"]["Id"] | null;
-            /**
-             * Format: int64
-             * @description Copies put in the queue so far.
-             */
-            enqueued_count: number;
             from_address: string;
             from_name: string;
             id: components["schemas"]["Id"];
             list_id?: components["schemas"]["Id"] | null;
             name: string;
+            progress: components["schemas"]["CampaignProgress"];
             send_started_at?: components["schemas"]["At"] | null;
             sent_at?: components["schemas"]["At"] | null;
             state: components["schemas"]["CampaignState"];
@@ -1494,21 +1673,55 @@ export interface components {
             subject: string;
             tracking?: components["schemas"]["TrackingMode"];
         };
-        /** @description Copies of one campaign that would move. */
+        /** @description How a campaign is hit. */
         CampaignHit: {
-            campaign_id?: components["schemas"]["Id"] | null;
+            campaign_id: components["schemas"]["Id"];
             /** Format: int64 */
-            copies_count: number;
+            moved_count: number;
             name: string;
+            /** Format: int64 */
+            purge_count: number;
+            /** Format: int64 */
+            read_count: number;
+            /** Format: int64 */
+            taken_count: number;
         };
         /** @description The mail as one recipient would see it; links are not tracked here. */
         CampaignPreview: {
+            /** @description What the author should look at. */
+            findings: components["schemas"]["LintFinding"][];
             /** @description Show it in a sandboxed frame. */
             html: string;
-            /** Format: int64 */
-            size_bytes: number;
             subject: string;
             text: string;
+        };
+        /** @description How far sending is. */
+        CampaignProgress: {
+            /**
+             * Format: int64
+             * @description Copies that a host took.
+             */
+            accepted_count: number;
+            /**
+             * Format: int64
+             * @description Copies made so far.
+             */
+            enqueued_count: number;
+            /**
+             * Format: int64
+             * @description Copies given up.
+             */
+            failed_count: number;
+            /**
+             * Format: int64
+             * @description People who get it.
+             */
+            total_count: number;
+            /**
+             * Format: int64
+             * @description Copies that wait for a try, or for the campaign to go on.
+             */
+            waiting_count: number;
         };
         /**
          * @description The life of a campaign.
@@ -1524,14 +1737,19 @@ export interface components {
              * @description Numbers of fewer people than this are not shown.
              */
             floor: number;
+            /** @description Departments; in individual mode only, none smaller than the floor. */
+            groups: components["schemas"]["GroupCounts"][];
             links: components["schemas"]["LinkCounts"][];
             machines: components["schemas"]["HitCounts"];
             /** @description Why a number is missing, or empty. */
             note: string;
             people: components["schemas"]["HitCounts"];
             tracking: components["schemas"]["TrackingMode"];
-            /** @description Fetches that could be either. */
-            unclear: components["schemas"]["HitCounts"];
+            /**
+             * Format: int64
+             * @description Fetches not yet known to be people or machines: they are for some seconds after each fetch.
+             */
+            unsettled_count: number;
         };
         /** @description A campaign in a list. */
         CampaignSummary: {
@@ -1558,21 +1776,57 @@ export interface components {
         };
         /** @description Where a campaign's copies are now. */
         CampaignWhereabouts: {
+            /**
+             * Format: int64
+             * @description Copies that a host has answered 250 for, whatever became of them.
+             */
+            accepted_count: number;
             /** @description What can be done about it now. */
             actions: components["schemas"]["CampaignAction"][];
-            as_of?: components["schemas"]["At"] | null;
+            /**
+             * Format: int64
+             * @description People in the frozen audience, and those of them who were left out.
+             */
+            audience_count: number;
             events: components["schemas"]["EventCount"][];
             /** @description The state in plain words: how many are where, since when, why. */
             headline: string;
             /** @description The incidents that it is in the scope of, open ones first. */
             incidents: components["schemas"]["IncidentSummary"][];
+            newest_evidence_at?: components["schemas"]["At"] | null;
+            oldest_evidence_at?: components["schemas"]["At"] | null;
             places: components["schemas"]["PlaceCount"][];
+            /** Format: int64 */
+            suppressed_count: number;
             tone: components["schemas"]["Tone"];
             /**
              * Format: int64
-             * @description All copies of the campaign.
+             * @description All copies of the campaign; fewer than the audience while sending goes on.
              */
             total_count: number;
+        };
+        /** @description The probable cause. */
+        Cause: {
+            activated_at?: components["schemas"]["At"] | null;
+            activated_by: string;
+            change_id?: components["schemas"]["Id"] | null;
+            /** @description `feed`, `list`, `weight`, or empty. */
+            change_kind: string;
+            change_title: string;
+            /** @description Entries that the change added. */
+            entries: string[];
+            /** @description What was seen. */
+            evidence: string;
+            /** @description The feed, or empty. */
+            feed: string;
+            /** @description The feed or list entry behind it. */
+            origin: string;
+            /** @description Why it was activated although its backtest warned, or empty. */
+            override_reason: string;
+            policy: string;
+            rule: string;
+            /** @description Why, for people. */
+            sentence: string;
         };
         /** @description A change. */
         Change: {
@@ -1598,17 +1852,21 @@ export interface components {
         ChangeDetail: {
             change: components["schemas"]["Change"];
             diff: components["schemas"]["Diff"];
-            incident_id?: components["schemas"]["Id"] | null;
             /** @description The jobs that it started: pull back, put back. */
             jobs: components["schemas"]["Job"][];
             report?: components["schemas"]["BacktestReport"] | null;
         };
         /** @description What an action on a change did. */
         ChangeOutcome: {
-            change: components["schemas"]["Change"];
+            change?: components["schemas"]["Change"] | null;
             /** @description Whether anything changed. */
             changed: boolean;
             job_id?: components["schemas"]["Id"] | null;
+            /**
+             * Format: int64
+             * @description Held copies that would get through now; nobody has released them.
+             */
+            redelivery_count: number;
             /** @description What happened; says so when nothing had to change. */
             sentence: string;
         };
@@ -1620,7 +1878,7 @@ export interface components {
         /** @description Copies whose class would change. */
         ClassMove: {
             /** Format: int64 */
-            copies_count: number;
+            count: number;
             from: components["schemas"]["VerdictClass"];
             to: components["schemas"]["VerdictClass"];
         };
@@ -1631,9 +1889,22 @@ export interface components {
          * @enum {string}
          */
         ContentType: "mjml" | "html";
+        /** @description What lost copies share and landed ones do not. */
+        Contrast: {
+            /**
+             * Format: int64
+             * @description with so many landed ones.
+             */
+            landed_count: number;
+            /**
+             * Format: int64
+             * @description Lost copies that were compared,
+             */
+            lost_count: number;
+            rows: components["schemas"]["ContrastRow"][];
+        };
         /** @description One trait and how often it occurs among lost and landed copies. */
         ContrastRow: {
-            /** @description What is compared: `rule`, `feed entry`, `link host`. */
             attribute: string;
             /** Format: int64 */
             landed_count: number;
@@ -1643,6 +1914,8 @@ export interface components {
         };
         /** @description A copy in a list. */
         Copy: {
+            campaign_id?: components["schemas"]["Id"] | null;
+            disposition?: string | null;
             id: components["schemas"]["Id"];
             last_event: components["schemas"]["LastEvent"];
             last_event_at: components["schemas"]["At"];
@@ -1652,23 +1925,31 @@ export interface components {
             place_at: components["schemas"]["At"];
             /** @description The folder's name, or empty. */
             place_detail: string;
+            policy?: string | null;
             recipient: string;
         };
-        /** @description One copy with everything known about it. */
-        CopyDetail: components["schemas"]["Copy"] & {
+        /** @description One copy of a campaign with everything seen of it. */
+        CopyDetail: {
             /** @description The answer first: where it is, since when, what anybody did about it. */
             answer: string;
             campaign_id?: components["schemas"]["Id"] | null;
             campaign_name?: string | null;
+            /** @description What the policy decided and why. */
+            decision?: Record<string, never> | null;
             disposition?: string | null;
             from_address: string;
+            id: components["schemas"]["Id"];
+            last_event: components["schemas"]["LastEvent"];
+            last_event_at: components["schemas"]["At"];
             message_id_header: string;
+            place: components["schemas"]["Place"];
+            place_detail: string;
             policy?: string | null;
             quarantine_item_id?: components["schemas"]["Id"] | null;
+            recipient: string;
             subject: string;
             /** @description Evidence, oldest first. */
             timeline: components["schemas"]["Evidence"][];
-            verdict?: components["schemas"]["Verdict"] | null;
         };
         /** @description A new API token with its secret, shown once. */
         CreatedToken: components["schemas"]["Token"] & {
@@ -1682,40 +1963,41 @@ export interface components {
             campaign_id?: components["schemas"]["Id"] | null;
             copy_id: components["schemas"]["Id"];
             created_at: components["schemas"]["At"];
+            domain: string;
             give_up_at: components["schemas"]["At"];
             id: components["schemas"]["Id"];
             /** @description The last reply of the other side. */
             last_reply: string;
             next_try_at: components["schemas"]["At"];
             recipient: string;
-            state: string;
+            state: components["schemas"]["DeliveryState"];
         };
-        /** @description What would change. */
+        /**
+         * @description Where a delivery is.
+         * @enum {string}
+         */
+        DeliveryState: "due" | "leased" | "held" | "done" | "failed";
+        /** @description What a change changes. */
         Diff: {
-            add?: components["schemas"]["FeedEntry"][];
-            /** @description The feed's name; created when missing. */
+            add: components["schemas"]["FeedEntry"][];
             feed: string;
             feed_kind: components["schemas"]["FeedKind"];
             /** @enum {string} */
             kind: "feed";
-            /** @description Values to take out. */
-            remove?: string[];
+            remove: components["schemas"]["FeedEntry"][];
         } | {
-            add?: components["schemas"]["NewListEntry"][];
+            add: components["schemas"]["ListEntry"][];
             /** @enum {string} */
             kind: "list";
-            /** @description Ids of entries to take out. */
-            remove?: components["schemas"]["Id"][];
+            remove: components["schemas"]["ListEntry"][];
         } | {
+            /** Format: float */
+            before: number;
             /** @enum {string} */
             kind: "weight";
-            /** @description The rule's id. */
             rule: string;
-            /**
-             * Format: float
-             * @description Points, 0 (off) to 100; `null` puts its own weight back.
-             */
-            weight?: number | null;
+            /** Format: float */
+            weight: number;
         };
         /** @description One signature. */
         DkimSeen: {
@@ -1750,14 +2032,28 @@ export interface components {
             kind: components["schemas"]["EventKind"];
             /** @description When our source saw it. */
             observed_at: components["schemas"]["At"];
-            place?: components["schemas"]["Place"] | null;
-            /** @description The folder's name, or empty. */
-            place_detail: string;
             /** @description What it means, in one sentence. */
             sentence: string;
             /** @description Who saw it: `gateway`, `smtp`, `quarantine`, `purge`, `mailbox`. */
             source: string;
         };
+        /** @description One moved copy, to look at. */
+        Example: {
+            /** @description The campaign's name, or empty. */
+            campaign: string;
+            copy_id: components["schemas"]["Id"];
+            from_place: components["schemas"]["Place"];
+            message_id: components["schemas"]["Id"];
+            /** @description Why, for people. */
+            sentence: string;
+            subject: string;
+            to_disposition: string;
+        };
+        /**
+         * @description What happens when judging itself fails.
+         * @enum {string}
+         */
+        FailureMode: "defer" | "deliver_unjudged";
         /** @description A feed. */
         Feed: {
             /** Format: int64 */
@@ -1767,8 +2063,9 @@ export interface components {
         };
         /** @description One entry of a feed. */
         FeedEntry: {
+            change_id?: components["schemas"]["Id"] | null;
             class: components["schemas"]["VerdictClass"];
-            note?: string;
+            note: string;
             value: string;
         };
         /**
@@ -1776,6 +2073,18 @@ export interface components {
          * @enum {string}
          */
         FeedKind: "url_host" | "url" | "domain" | "file_hash";
+        /** @description One of several problems. */
+        FieldError: {
+            /** @description What is wrong and what to do. */
+            detail: string;
+            /** @description The field, with the line or entry where known: `content`, `line 3`. */
+            field: string;
+            /**
+             * Format: int64
+             * @description The line in the field, where known.
+             */
+            line?: number | null;
+        };
         /** @description A folder. */
         Folder: {
             id: components["schemas"]["Id"];
@@ -1786,6 +2095,13 @@ export interface components {
             total_count: number;
             /** Format: int64 */
             unseen_count: number;
+        };
+        /** @description A department. */
+        GroupCounts: {
+            /** Format: int64 */
+            copies_count: number;
+            department: string;
+            people: components["schemas"]["HitCounts"];
         };
         /** @description The header section as received. */
         HeaderSection: {
@@ -1823,48 +2139,87 @@ export interface components {
             waiting?: components["schemas"]["Waiting"] | null;
         };
         Id: string;
-        /** @description What an import did. Good rows are in, rejected rows are kept aside with their line. */
+        /** @description What an import did. A rejected row is named with its line; nothing is half applied. */
         ImportReport: {
-            /** Format: int64 */
+            /** @description Whether anything was applied. */
+            applied: boolean;
+            /**
+             * Format: int64
+             * @description People made.
+             */
             created_count: number;
-            list_id?: components["schemas"]["Id"] | null;
+            /**
+             * Format: int64
+             * @description Rows that can be (or were) taken.
+             */
+            good_count: number;
             /** @description The first rejected rows. */
             rejected: components["schemas"]["RejectedRow"][];
             /** Format: int64 */
             rejected_count: number;
-            /** Format: int64 */
-            unchanged_count: number;
-            /** Format: int64 */
+            /**
+             * Format: int64
+             * @description People brought up to date.
+             */
             updated_count: number;
         };
         /** @description An incident. */
         Incident: components["schemas"]["IncidentSummary"] & {
             /** @description Campaigns with copies in its scope. */
             campaigns: components["schemas"]["IncidentCampaign"][];
-            change_id?: components["schemas"]["Id"] | null;
-            change_title?: string | null;
-            /** @description What lost copies share and landed ones do not. */
-            contrast: components["schemas"]["ContrastRow"][];
-            /** @description Where the copies in its scope are now. */
-            places: components["schemas"]["PlaceCount"][];
+            cause_detail: components["schemas"]["Cause"];
+            contrast: components["schemas"]["Contrast"];
             remedies: components["schemas"]["Remedy"][];
             /** @description Newest first. */
             updates: components["schemas"]["IncidentUpdate"][];
         };
         /** @description A campaign in the scope of an incident. */
         IncidentCampaign: {
-            campaign_id?: components["schemas"]["Id"] | null;
             /**
              * Format: int64
-             * @description Its copies in the scope.
+             * @description Those that are back.
              */
-            copies_count: number;
+            back_count: number;
+            campaign_id: components["schemas"]["Id"];
             /**
              * Format: int64
-             * @description Of them, lost now.
+             * @description Those that a person, or the end of retention, has decided to keep away.
+             */
+            decided_count: number;
+            /**
+             * Format: int64
+             * @description Those that are not in a mailbox now.
              */
             lost_count: number;
             name: string;
+            /**
+             * Format: int64
+             * @description Of those back: freed from where they were held on arrival.
+             */
+            released_count: number;
+            /**
+             * Format: int64
+             * @description Of those back: put back after they had been pulled back.
+             */
+            restored_count: number;
+            /**
+             * Format: int64
+             * @description Its copies in scope.
+             */
+            scope_count: number;
+        };
+        /** @description When an incident opens. */
+        IncidentSettings: {
+            /**
+             * Format: int64
+             * @description for so long.
+             */
+            delay_ms: number;
+            /**
+             * Format: int64
+             * @description So many copies not in a mailbox,
+             */
+            threshold_count: number;
         };
         /**
          * @description The life of an incident.
@@ -1900,6 +2255,13 @@ export interface components {
             status: components["schemas"]["IncidentStatus"];
             text: string;
         };
+        /** @description Why single people's reading is tracked. */
+        IndividualTracking: {
+            /** @description Who switched it on; set by the server. */
+            by?: string;
+            legal_basis: string;
+            purpose: string;
+        };
         /** @description A job. */
         Job: {
             /** @description Who started it. */
@@ -1929,6 +2291,14 @@ export interface components {
         JobState: "waiting" | "running" | "done" | "failed";
         /** @enum {string} */
         LastEvent: "queued" | "deferred" | "rejected" | "accepted" | "held" | "purged" | "release_requested" | "denied" | "released" | "restored" | "redelivered" | "expired" | "dropped" | "bounced" | "complained" | "deleted_by_owner";
+        /** @description Bounds. */
+        LimitSettings: {
+            /**
+             * Format: int64
+             * @description Actions on more copies than this need a second person.
+             */
+            mass_action_max: number;
+        };
         /** @description One tracked link. */
         LinkCounts: {
             id: components["schemas"]["Id"];
@@ -1942,6 +2312,8 @@ export interface components {
         };
         /** @description One finding. */
         LintFinding: {
+            /** @description A stable word: `no_alt`, `link_text_host`; empty for errors. */
+            code: string;
             /** @description The field of the draft: `content`, `subject`, `list_id`. */
             field: string;
             /**
@@ -1972,13 +2344,17 @@ export interface components {
         /** @description An entry of the allow/block list. */
         ListEntry: {
             action: components["schemas"]["ListAction"];
+            change_id?: components["schemas"]["Id"] | null;
             expires_at?: components["schemas"]["At"] | null;
             id: components["schemas"]["Id"];
-            /** @description Whether it counts now. */
-            in_force: boolean;
             kind: components["schemas"]["ListKind"];
             note: string;
             value: string;
+        };
+        /** @description An entry of the allow/block list, and whether it counts now. */
+        ListEntryNow: components["schemas"]["ListEntry"] & {
+            /** @description `false` once it has expired. */
+            in_force: boolean;
         };
         /**
          * @description What the value of a list entry is.
@@ -2037,7 +2413,6 @@ export interface components {
             account_id: components["schemas"]["Id"];
             /** @description Send this in `X-CSRF-Token` with every unsafe request; `null` with an API token. */
             csrf?: string | null;
-            expires_at?: components["schemas"]["At"] | null;
             login: string;
             name: string;
             organisation: components["schemas"]["Organisation"];
@@ -2060,6 +2435,12 @@ export interface components {
             password?: string | null;
             person_id?: components["schemas"]["Id"] | null;
             role: components["schemas"]["Role"];
+        };
+        /** @description What is proposed, and why. */
+        NewChange: {
+            proposal: components["schemas"]["Proposal"];
+            /** @description Why. */
+            reason?: string;
         };
         /** @description A new folder. */
         NewFolder: {
@@ -2087,7 +2468,6 @@ export interface components {
         };
         /** @description A new API token for the caller's own account. */
         NewToken: {
-            expires_at?: components["schemas"]["At"] | null;
             /** @description What it is for. */
             name: string;
         };
@@ -2096,37 +2476,41 @@ export interface components {
             id: components["schemas"]["Id"];
             topic: string;
         };
-        /** @description Copies that did not land, by why. */
+        /** @description Who did not get it, by why. */
         NotReceived: {
             groups: components["schemas"]["NotReceivedGroup"][];
             /**
              * Format: int64
-             * @description Copies that are not in a mailbox (and not on their way).
+             * @description Copies that are not in an inbox, and people who were left out.
              */
             total_count: number;
         };
         /** @description Copies that share a reason. */
         NotReceivedGroup: {
-            change_id?: components["schemas"]["Id"] | null;
+            cause_id?: components["schemas"]["Id"] | null;
             /** Format: int64 */
             count: number;
-            /** @description What was seen: the URL or host. */
-            evidence?: string | null;
-            /** @description A copy to look at. */
-            example_copy_id: components["schemas"]["Id"];
-            last_event: components["schemas"]["LastEvent"];
-            /** @description The feed or list entry it comes from. */
-            origin?: string | null;
-            place: components["schemas"]["Place"];
-            /** @description The policy that decided. */
-            policy?: string | null;
-            /** @description The rule that decided, if a rule did. */
-            rule?: string | null;
+            /** @description One example of what was seen: a URL, a hash; or empty. */
+            evidence: string;
+            group: components["schemas"]["NotReceivedKind"];
+            /** @description The feed or list entry it comes from, or empty. */
+            origin: string;
+            place?: components["schemas"]["Place"] | null;
+            /** @description The policy that decided, or empty. */
+            policy: string;
+            /** @description What the other host said, or empty. */
+            reply: string;
+            /** @description The rule that decided, or empty. */
+            rule: string;
             /** @description The reason, for people. */
             sentence: string;
-            /** @description When the first of them came to this. */
-            since: components["schemas"]["At"];
+            since?: components["schemas"]["At"] | null;
         };
+        /**
+         * @description What kind of reason.
+         * @enum {string}
+         */
+        NotReceivedKind: "held" | "pulled_back" | "junk" | "not_received" | "waiting" | "unknown" | "suppressed";
         /** @description The organisation. */
         Organisation: {
             /** @description Its own mail domains. */
@@ -2149,27 +2533,12 @@ export interface components {
             places: components["schemas"]["PlaceCount"][];
         };
         /** @description A page of a list. `next` is the cursor for `?after=`; `null` on the last page. */
-        Page_Account: {
-            /** @description The items. */
-            items: {
-                created_at: components["schemas"]["At"];
-                disabled: boolean;
-                has_password: boolean;
-                id: components["schemas"]["Id"];
-                login: string;
-                name: string;
-                person_id?: components["schemas"]["Id"] | null;
-                role: components["schemas"]["Role"];
-            }[];
-            /** @description What to give as `after` for the next page. */
-            next?: string | null;
-        };
-        /** @description A page of a list. `next` is the cursor for `?after=`; `null` on the last page. */
         Page_AuditEntry: {
             /** @description The items. */
             items: {
-                account_id?: components["schemas"]["Id"] | null;
                 action: string;
+                /** @description The login, or `Landfall`. */
+                actor: string;
                 at: components["schemas"]["At"];
                 detail: Record<string, never>;
                 id: components["schemas"]["Id"];
@@ -2236,6 +2605,8 @@ export interface components {
         Page_Copy: {
             /** @description The items. */
             items: {
+                campaign_id?: components["schemas"]["Id"] | null;
+                disposition?: string | null;
                 id: components["schemas"]["Id"];
                 last_event: components["schemas"]["LastEvent"];
                 last_event_at: components["schemas"]["At"];
@@ -2245,6 +2616,7 @@ export interface components {
                 place_at: components["schemas"]["At"];
                 /** @description The folder's name, or empty. */
                 place_detail: string;
+                policy?: string | null;
                 recipient: string;
             }[];
             /** @description What to give as `after` for the next page. */
@@ -2259,13 +2631,14 @@ export interface components {
                 campaign_id?: components["schemas"]["Id"] | null;
                 copy_id: components["schemas"]["Id"];
                 created_at: components["schemas"]["At"];
+                domain: string;
                 give_up_at: components["schemas"]["At"];
                 id: components["schemas"]["Id"];
                 /** @description The last reply of the other side. */
                 last_reply: string;
                 next_try_at: components["schemas"]["At"];
                 recipient: string;
-                state: string;
+                state: components["schemas"]["DeliveryState"];
             }[];
             /** @description What to give as `after` for the next page. */
             next?: string | null;
@@ -2274,8 +2647,9 @@ export interface components {
         Page_FeedEntry: {
             /** @description The items. */
             items: {
+                change_id?: components["schemas"]["Id"] | null;
                 class: components["schemas"]["VerdictClass"];
-                note?: string;
+                note: string;
                 value: string;
             }[];
             /** @description What to give as `after` for the next page. */
@@ -2335,18 +2709,12 @@ export interface components {
             next?: string | null;
         };
         /** @description A page of a list. `next` is the cursor for `?after=`; `null` on the last page. */
-        Page_ListEntry: {
+        Page_ListEntryNow: {
             /** @description The items. */
-            items: {
-                action: components["schemas"]["ListAction"];
-                expires_at?: components["schemas"]["At"] | null;
-                id: components["schemas"]["Id"];
-                /** @description Whether it counts now. */
+            items: (components["schemas"]["ListEntry"] & {
+                /** @description `false` once it has expired. */
                 in_force: boolean;
-                kind: components["schemas"]["ListKind"];
-                note: string;
-                value: string;
-            }[];
+            })[];
             /** @description What to give as `after` for the next page. */
             next?: string | null;
         };
@@ -2376,19 +2744,6 @@ export interface components {
             next?: string | null;
         };
         /** @description A page of a list. `next` is the cursor for `?after=`; `null` on the last page. */
-        Page_PeopleList: {
-            /** @description The items. */
-            items: {
-                created_at: components["schemas"]["At"];
-                id: components["schemas"]["Id"];
-                /** Format: int64 */
-                member_count: number;
-                name: string;
-            }[];
-            /** @description What to give as `after` for the next page. */
-            next?: string | null;
-        };
-        /** @description A page of a list. `next` is the cursor for `?after=`; `null` on the last page. */
         Page_Person: {
             /** @description The items. */
             items: {
@@ -2405,7 +2760,6 @@ export interface components {
                 name: string;
                 /** @description Outsiders must not use this name. */
                 protected: boolean;
-                updated_at: components["schemas"]["At"];
             }[];
             /** @description What to give as `after` for the next page. */
             next?: string | null;
@@ -2415,16 +2769,17 @@ export interface components {
             /** @description The items. */
             items: {
                 campaign_id?: components["schemas"]["Id"] | null;
-                class_after: components["schemas"]["VerdictClass"];
-                class_before: components["schemas"]["VerdictClass"];
+                class_after: string;
+                class_before: string;
                 copy_id: components["schemas"]["Id"];
                 from_place: components["schemas"]["Place"];
                 message_id: components["schemas"]["Id"];
+                /** @description Where activating pulls it (`quarantine`, `junk`), or empty. */
+                purge: string;
                 recipient: string;
                 /** @description Why, for people. */
                 sentence: string;
                 subject: string;
-                /** @description `quarantine`, `junk`, `deliver`. */
                 to_disposition: string;
             }[];
             /** @description What to give as `after` for the next page. */
@@ -2452,6 +2807,8 @@ export interface components {
                 policy_name: string;
                 reason: components["schemas"]["QuarantineReason"];
                 recipient: string;
+                /** @description Whether the recipient may look at it. */
+                recipient_may_preview: boolean;
                 /** @description Whether the recipient may release it. */
                 recipient_may_release: boolean;
                 /** @description Whether the recipient may ask for its release. */
@@ -2484,21 +2841,6 @@ export interface components {
             next?: string | null;
         };
         /** @description A page of a list. `next` is the cursor for `?after=`; `null` on the last page. */
-        Page_Token: {
-            /** @description The items. */
-            items: {
-                account_id: components["schemas"]["Id"];
-                created_at: components["schemas"]["At"];
-                expires_at?: components["schemas"]["At"] | null;
-                id: components["schemas"]["Id"];
-                last_used_at?: components["schemas"]["At"] | null;
-                name: string;
-                revoked_at?: components["schemas"]["At"] | null;
-            }[];
-            /** @description What to give as `after` for the next page. */
-            next?: string | null;
-        };
-        /** @description A page of a list. `next` is the cursor for `?after=`; `null` on the last page. */
         Page_TraceItem: {
             /** @description The items. */
             items: {
@@ -2521,8 +2863,6 @@ export interface components {
                 received_at: components["schemas"]["At"];
                 recipient: string;
                 reverse_path: string;
-                /** Format: int64 */
-                size_bytes: number;
                 subject: string;
             }[];
             /** @description What to give as `after` for the next page. */
@@ -2553,7 +2893,6 @@ export interface components {
             name: string;
             /** @description Outsiders must not use this name. */
             protected: boolean;
-            updated_at: components["schemas"]["At"];
         };
         /** @enum {string} */
         Place: "on_its_way" | "accepted" | "inbox" | "other_folder" | "junk" | "quarantine" | "deleted" | "not_received" | "unknown";
@@ -2566,6 +2905,19 @@ export interface components {
             count: number;
             /** @description Where. */
             place: components["schemas"]["Place"];
+        };
+        /** @description Copies from one place to one disposition. */
+        PlaceMove: {
+            /** Format: int64 */
+            count: number;
+            from_place: components["schemas"]["Place"];
+            /**
+             * Format: int64
+             * @description How many of them activating pulls back.
+             */
+            purge_count: number;
+            /** @description `quarantine`, `junk`, `deliver`. */
+            to_disposition: string;
         };
         /** @description A policy: what the organisation wants done with each class, for whom. */
         Policy: {
@@ -2582,17 +2934,29 @@ export interface components {
         /** @description One copy that would move. */
         PredictedCopy: {
             campaign_id?: components["schemas"]["Id"] | null;
-            class_after: components["schemas"]["VerdictClass"];
-            class_before: components["schemas"]["VerdictClass"];
+            class_after: string;
+            class_before: string;
             copy_id: components["schemas"]["Id"];
             from_place: components["schemas"]["Place"];
             message_id: components["schemas"]["Id"];
+            /** @description Where activating pulls it (`quarantine`, `junk`), or empty. */
+            purge: string;
             recipient: string;
             /** @description Why, for people. */
             sentence: string;
             subject: string;
-            /** @description `quarantine`, `junk`, `deliver`. */
             to_disposition: string;
+        };
+        /** @description An attachment, or a file in an attached archive. */
+        PreviewFile: {
+            declared_type: string;
+            inside?: string | null;
+            /** @description What the bytes say it is. */
+            kind: string;
+            name: string;
+            sha256: string;
+            /** Format: int64 */
+            size_bytes: number;
         };
         /** @description For whom to render. */
         PreviewRequest: {
@@ -2602,6 +2966,8 @@ export interface components {
         Problem: {
             /** @description What is wrong here and what to do. */
             detail: string;
+            /** @description Every problem, when there is more than one. */
+            errors?: components["schemas"]["FieldError"][];
             /** @description The field that is wrong, as a path: `diff.add[0].value`. */
             field?: string | null;
             /** @description Quote this to the operator: the log has the cause under it. */
@@ -2620,12 +2986,42 @@ export interface components {
         Proof: {
             /**
              * Format: int64
-             * @description Copies with a release.
+             * @description Copies that were held on arrival.
+             */
+            held_count: number;
+            /**
+             * Format: int64
+             * @description Copies whose hand-over to a foreign host ended unclearly.
+             */
+            may_be_double_count: number;
+            /**
+             * Format: int64
+             * @description Copies that were pulled back after arrival.
+             */
+            purged_count: number;
+            /**
+             * Format: int64
+             * @description Copies that were put back because their verdict changed.
+             */
+            redelivered_count: number;
+            /**
+             * Format: int64
+             * @description Copies that were held on arrival and freed.
              */
             released_count: number;
             /**
              * Format: int64
-             * @description Copies with a restore.
+             * @description Releases and restores beyond one per copy.
+             */
+            repeated_count: number;
+            /**
+             * Format: int64
+             * @description Second offers of a copy that the gateway answered without storing anything.
+             */
+            resends_suppressed_count: number;
+            /**
+             * Format: int64
+             * @description Copies that were pulled back and put back.
              */
             restored_count: number;
             /**
@@ -2636,19 +3032,44 @@ export interface components {
         };
         /** @description What is proposed. */
         Proposal: {
-            diff: components["schemas"]["Diff"];
-            /** @description Why. */
-            reason?: string;
-            /** @description One line for the list of changes. */
-            title: string;
+            /** @description A feed file: one entry a line, or CSV. */
+            add?: string;
+            /** @description What entries speak for that name no class themselves. */
+            class: components["schemas"]["VerdictClass"];
+            /** @description The feed's name; it comes into being when missing. */
+            feed: string;
+            feed_kind: components["schemas"]["FeedKind"];
+            /** @enum {string} */
+            kind: "feed";
+            /** @description Values to take out. */
+            remove?: string[];
+        } | {
+            add?: components["schemas"]["NewListEntry"][];
+            /** @enum {string} */
+            kind: "list";
+            /** @description Ids of entries to take out. */
+            remove?: components["schemas"]["Id"][];
+        } | {
+            /** @enum {string} */
+            kind: "weight";
+            /** @description The rule's id. */
+            rule: string;
+            /**
+             * Format: float
+             * @description Points, 0 (off) to 100.
+             */
+            weight: number;
         };
         /** @description A held copy with why and what happened. */
         QuarantineDetail: {
+            client_ip: string;
+            from_name: string;
             item: components["schemas"]["QuarantineItem"];
+            message_id_header: string;
+            received_at: components["schemas"]["At"];
             /** @description The folder it was pulled from and would go back to. */
             returns_to: string;
-            /** @description The findings that decided. */
-            signals: components["schemas"]["Signal"][];
+            reverse_path: string;
             timeline: components["schemas"]["Evidence"][];
             verdict?: components["schemas"]["Verdict"] | null;
         };
@@ -2681,6 +3102,8 @@ export interface components {
             policy_name: string;
             reason: components["schemas"]["QuarantineReason"];
             recipient: string;
+            /** @description Whether the recipient may look at it. */
+            recipient_may_preview: boolean;
             /** @description Whether the recipient may release it. */
             recipient_may_release: boolean;
             /** @description Whether the recipient may ask for its release. */
@@ -2694,20 +3117,27 @@ export interface components {
         };
         /** @enum {string} */
         QuarantineReason: "malware" | "high_confidence_phish" | "phish" | "spam" | "bulk" | "file_type_block" | "block_list";
-        /** @description The queue in numbers. */
-        QueueSummary: {
+        /** @description One domain and state. */
+        QueueLine: {
             /** Format: int64 */
-            done_count: number;
+            count: number;
+            domain: string;
+            /** @description What the host said last, or empty. */
+            last_reply: string;
+            next_try_at: components["schemas"]["At"];
+            oldest_at: components["schemas"]["At"];
+            state: components["schemas"]["DeliveryState"];
+        };
+        /** @description The queue in numbers; what is done or failed has left it. */
+        QueueSummary: {
             /**
              * Format: int64
              * @description Waiting for their time.
              */
             due_count: number;
-            /** Format: int64 */
-            failed_count: number;
             /**
              * Format: int64
-             * @description Paused with their campaign.
+             * @description Paused.
              */
             held_count: number;
             /**
@@ -2715,7 +3145,8 @@ export interface components {
              * @description Being handed over now.
              */
             leased_count: number;
-            oldest_due_at?: components["schemas"]["At"] | null;
+            lines: components["schemas"]["QueueLine"][];
+            oldest_at?: components["schemas"]["At"] | null;
         };
         /** @description Why. */
         Reason: {
@@ -2730,7 +3161,7 @@ export interface components {
         };
         /** @description A row that was not taken. */
         RejectedRow: {
-            /** @description The column. */
+            /** @description The column, or empty when it is the whole line. */
             field: string;
             /**
              * Format: int64
@@ -2739,8 +3170,6 @@ export interface components {
             line: number;
             /** @description What is wrong and what to do. */
             problem: string;
-            /** @description The value as it stands there, bounded. */
-            value: string;
         };
         /** @description What a release would do. */
         ReleasePreview: {
@@ -2764,6 +3193,11 @@ export interface components {
              * @description Of them, pulled back: they return to the folders they came from.
              */
             purge_count: number;
+            /**
+             * Format: int64
+             * @description Somebody asked for their release.
+             */
+            requested_count: number;
             /** @description What would happen, in one sentence. */
             sentence: string;
             /**
@@ -2785,22 +3219,23 @@ export interface components {
             allowed: boolean;
             /**
              * Format: int64
-             * @description How many copies it would bring back.
+             * @description How many copies it would bring back; 0 for an allow entry, which keeps further mail from being held.
              */
             count: number;
             kind: components["schemas"]["RemedyKind"];
+            /** @description For an allow entry: what its value is (`url`, `domain` …) and the value. */
+            list_kind?: string | null;
             permission: components["schemas"]["Permission"];
             /** @description What would happen, in one sentence. */
             sentence: string;
             target_id?: components["schemas"]["Id"] | null;
-            /** @description The value for an allow entry. */
             value?: string | null;
         };
         /**
          * @description What kind of remedy.
          * @enum {string}
          */
-        RemedyKind: "undo_change" | "release_campaign" | "allow_entry";
+        RemedyKind: "undo" | "release" | "allow";
         /** @enum {string} */
         Role: "owner" | "communicator" | "administrator" | "analyst" | "recipient";
         /** @description A rule. */
@@ -2843,8 +3278,7 @@ export interface components {
         };
         /** @description The message, made safe to look at: no scripts, no pictures from outside, no clickable links. */
         SafePreview: {
-            /** @description Names of attachments. */
-            attachments: string[];
+            attachments: components["schemas"]["PreviewFile"][];
             date?: string | null;
             from: string;
             /** @description Show it in a sandboxed frame. */
@@ -2859,7 +3293,7 @@ export interface components {
         SearchHit: {
             /** @description A second line. */
             detail: string;
-            id: components["schemas"]["Id"];
+            id?: components["schemas"]["Id"] | null;
             kind: components["schemas"]["SearchKind"];
             /** @description The page of the console. */
             path: string;
@@ -2869,43 +3303,20 @@ export interface components {
          * @description What was found.
          * @enum {string}
          */
-        SearchKind: "person" | "campaign" | "message" | "url_host" | "incident";
-        /** @description Which held copies: name items, or a campaign, or a cause. */
+        SearchKind: "person" | "campaign" | "copy" | "url_host" | "incident";
+        /** @description Which held copies: name items, or a campaign, or a cause; exactly one of them. */
         Selection: {
             campaign_id?: components["schemas"]["Id"] | null;
+            cause_id?: components["schemas"]["Id"] | null;
             /** @description These items, at most 1,000. */
             item_ids?: components["schemas"]["Id"][];
-            /** @description For the record and for whoever asked. */
-            reason?: string;
         };
         /** @description What an organisation sets. */
         Settings: {
-            /**
-             * Format: int64
-             * @description An incident opens when so many copies are lost,
-             */
-            incident_copies_min: number;
-            /**
-             * Format: int64
-             * @description and stay lost for so long.
-             */
-            incident_delay_ms: number;
-            /** @description Whether campaigns may track individual people. */
-            individual_tracking: boolean;
-            /** @description Why, and on which legal basis; needed when individual tracking is on. */
-            individual_tracking_purpose: string;
-            /**
-             * Format: int64
-             * @description Actions on more copies than this need a second person.
-             */
-            mass_action_copies_max: number;
-            /** @description Where tracked links lead: `https://t.example.org`. */
-            tracking_base_url: string;
-            /**
-             * Format: int64
-             * @description Numbers of fewer people than this are not shown.
-             */
-            tracking_floor_count: number;
+            failure_mode: components["schemas"]["FailureMode"];
+            incident: components["schemas"]["IncidentSettings"];
+            limits: components["schemas"]["LimitSettings"];
+            tracking: components["schemas"]["TrackingSettings"];
         };
         /** @description Login and password. */
         SignIn: {
@@ -2954,7 +3365,6 @@ export interface components {
         Token: {
             account_id: components["schemas"]["Id"];
             created_at: components["schemas"]["At"];
-            expires_at?: components["schemas"]["At"] | null;
             id: components["schemas"]["Id"];
             last_used_at?: components["schemas"]["At"] | null;
             name: string;
@@ -2989,13 +3399,18 @@ export interface components {
             attachments: components["schemas"]["AttachmentSeen"][];
             authentication?: components["schemas"]["Authentication"] | null;
             client_ip: string;
-            /** @description Why this disposition, in one sentence. */
-            decision: string;
+            /** @description Why this disposition: policy, reason, retention. */
+            decision?: Record<string, never> | null;
             /** @description What was malformed. */
             defects: string[];
             helo: string;
             item: components["schemas"]["TraceItem"];
             quarantine_item_id?: components["schemas"]["Id"] | null;
+            /**
+             * Format: int64
+             * @description Size of the stored message; 0 when none was kept.
+             */
+            size_bytes: number;
             timeline: components["schemas"]["Evidence"][];
             urls: components["schemas"]["UrlSeen"][];
             verdict?: components["schemas"]["Verdict"] | null;
@@ -3021,15 +3436,24 @@ export interface components {
             received_at: components["schemas"]["At"];
             recipient: string;
             reverse_path: string;
-            /** Format: int64 */
-            size_bytes: number;
             subject: string;
         };
         /**
          * @description How opens and clicks are counted.
          * @enum {string}
          */
-        TrackingMode: "anonymous" | "individual" | "overall" | "off";
+        TrackingMode: "anonymous" | "individual" | "off";
+        /** @description Tracking. */
+        TrackingSettings: {
+            /** @description Where links and pixels point: `https://t.example.org`, without a slash at the end. */
+            base_url: string;
+            /**
+             * Format: int64
+             * @description Numbers of fewer people than this are not shown; at least 10.
+             */
+            group_floor_count: number;
+            individual?: components["schemas"]["IndividualTracking"] | null;
+        };
         /** @description One URL of the message. */
         UrlSeen: {
             host: string;
@@ -3100,12 +3524,7 @@ export type $defs = Record<string, never>;
 export interface operations {
     list_accounts: {
         parameters: {
-            query?: {
-                /** @description The cursor: `next` of the page before. */
-                after?: string;
-                /** @description Items of this page, 1 to 200. */
-                limit?: number;
-            };
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
@@ -3118,7 +3537,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Page_Account"];
+                    "application/json": components["schemas"]["Account"][];
                 };
             };
             /** @description What is wrong and what to do (RFC 9457). */
@@ -3438,6 +3857,8 @@ export interface operations {
                 place?: components["schemas"]["Place"];
                 /** @description Only copies that this last happened to. */
                 last_event?: components["schemas"]["LastEvent"];
+                /** @description Part of the recipient's address or name. */
+                query?: string;
             };
             header?: never;
             path: {
@@ -3792,6 +4213,8 @@ export interface operations {
                 after?: string;
                 /** @description Items of this page, 1 to 200. */
                 limit?: number;
+                /** @description Only changes in this state. */
+                state?: components["schemas"]["ChangeState"];
             };
             header?: never;
             path?: never;
@@ -3828,7 +4251,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["Proposal"];
+                "application/json": components["schemas"]["NewChange"];
             };
         };
         responses: {
@@ -3956,6 +4379,8 @@ export interface operations {
                 after?: string;
                 /** @description Items of this page, 1 to 200. */
                 limit?: number;
+                /** @description Only those that activating pulls back. */
+                purges_only?: boolean;
             };
             header?: never;
             path: {
@@ -4219,8 +4644,8 @@ export interface operations {
                 after?: string;
                 /** @description Items of this page, 1 to 200. */
                 limit?: number;
-                /** @description Only those that are not resolved. */
-                open?: boolean;
+                /** @description Only those in this status. */
+                status?: components["schemas"]["IncidentStatus"];
             };
             header?: never;
             path?: never;
@@ -4321,6 +4746,8 @@ export interface operations {
                 after?: string;
                 /** @description Items of this page, 1 to 200. */
                 limit?: number;
+                /** @description Only those that work for this change or campaign. */
+                cause_id?: string;
             };
             header?: never;
             path?: never;
@@ -4399,7 +4826,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Page_ListEntry"];
+                    "application/json": components["schemas"]["Page_ListEntryNow"];
                 };
             };
             /** @description What is wrong and what to do (RFC 9457). */
@@ -4415,12 +4842,7 @@ export interface operations {
     };
     list_lists: {
         parameters: {
-            query?: {
-                /** @description The cursor: `next` of the page before. */
-                after?: string;
-                /** @description Items of this page, 1 to 200. */
-                limit?: number;
-            };
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
@@ -4433,7 +4855,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Page_PeopleList"];
+                    "application/json": components["schemas"]["PeopleList"][];
                 };
             };
             /** @description What is wrong and what to do (RFC 9457). */
@@ -4740,6 +5162,40 @@ export interface operations {
             };
         };
     };
+    get_mail_html: {
+        parameters: {
+            query?: {
+                /** @description Whether pictures from outside are loaded: their senders learn that the mail was opened. */
+                pictures?: boolean;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/html": string;
+                };
+            };
+            /** @description What is wrong and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     move_mail: {
         parameters: {
             query?: never;
@@ -4792,7 +5248,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "message/rfc822": number[];
+                    "message/rfc822": string;
                 };
             };
             /** @description What is wrong and what to do (RFC 9457). */
@@ -4962,6 +5418,35 @@ export interface operations {
             };
         };
     };
+    openapi_document: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+            /** @description What is wrong and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_people: {
         parameters: {
             query?: {
@@ -4969,7 +5454,7 @@ export interface operations {
                 after?: string;
                 /** @description Items of this page, 1 to 200. */
                 limit?: number;
-                /** @description Part of a name or the beginning of an address. */
+                /** @description The beginning of a name or an address. */
                 query?: string;
             };
             header?: never;
@@ -5003,6 +5488,8 @@ export interface operations {
             query?: {
                 /** @description Put everybody in the file on the list of this name; it is created when missing. */
                 list?: string;
+                /** @description Take the good rows although others are rejected; without it one bad row means that nothing is taken. */
+                take_good?: boolean;
             };
             header?: never;
             path?: never;
@@ -5105,8 +5592,8 @@ export interface operations {
                 status?: components["schemas"]["ReleaseStatus"];
                 /** @description Why it is held. */
                 reason?: components["schemas"]["QuarantineReason"];
-                /** @description `arrival` or `purge`. */
-                held_by?: string;
+                /** @description On arrival or after. */
+                held_by?: components["schemas"]["HeldBy"];
                 /** @description Copies of this campaign. */
                 campaign_id?: string;
                 /** @description Copies that this change pulled back. */
@@ -5115,6 +5602,12 @@ export interface operations {
                 recipient?: string;
                 /** @description The sender's address. */
                 sender?: string;
+                /** @description Words of the subject. */
+                subject?: string;
+                /** @description Held at or after. */
+                from?: string;
+                /** @description Held before. */
+                to?: string;
             };
             header?: never;
             path?: never;
@@ -5186,8 +5679,8 @@ export interface operations {
                 status?: components["schemas"]["ReleaseStatus"];
                 /** @description Why it is held. */
                 reason?: components["schemas"]["QuarantineReason"];
-                /** @description `arrival` or `purge`. */
-                held_by?: string;
+                /** @description On arrival or after. */
+                held_by?: components["schemas"]["HeldBy"];
                 /** @description Copies of this campaign. */
                 campaign_id?: string;
                 /** @description Copies that this change pulled back. */
@@ -5196,6 +5689,12 @@ export interface operations {
                 recipient?: string;
                 /** @description The sender's address. */
                 sender?: string;
+                /** @description Words of the subject. */
+                subject?: string;
+                /** @description Held at or after. */
+                from?: string;
+                /** @description Held before. */
+                to?: string;
             };
             header?: never;
             path?: never;
@@ -5451,10 +5950,10 @@ export interface operations {
                 after?: string;
                 /** @description Items of this page, 1 to 200. */
                 limit?: number;
-                /** @description `due`, `leased`, `held`, `done` or `failed`. */
-                state?: string;
-                /** @description Of this campaign. */
-                campaign_id?: string;
+                /** @description Only in this state. */
+                state?: components["schemas"]["DeliveryState"];
+                /** @description Only to this domain. */
+                domain?: string;
             };
             header?: never;
             path?: never;
@@ -5765,12 +6264,7 @@ export interface operations {
     };
     list_tokens: {
         parameters: {
-            query?: {
-                /** @description The cursor: `next` of the page before. */
-                after?: string;
-                /** @description Items of this page, 1 to 200. */
-                limit?: number;
-            };
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
@@ -5783,7 +6277,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Page_Token"];
+                    "application/json": components["schemas"]["Token"][];
                 };
             };
             /** @description What is wrong and what to do (RFC 9457). */
@@ -5907,8 +6401,12 @@ export interface operations {
                 to?: string;
                 /** @description Where the copy is now. */
                 place?: components["schemas"]["Place"];
-                /** @description The verdict's class. */
-                class?: components["schemas"]["VerdictClass"];
+                /** @description What last happened to it. */
+                last_event?: components["schemas"]["LastEvent"];
+                /** @description Words of the subject, in this order. */
+                subject?: string;
+                /** @description Copies of this campaign. */
+                campaign_id?: string;
             };
             header?: never;
             path?: never;
@@ -5954,6 +6452,219 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["TraceDetail"];
+                };
+            };
+            /** @description What is wrong and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    healthz: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/plain": string;
+                };
+            };
+            /** @description What is wrong and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    metrics: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/plain": string;
+                };
+            };
+            /** @description What is wrong and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    pixel: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                token: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "image/gif": string;
+                };
+            };
+            /** @description What is wrong and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readyz: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/plain": string;
+                };
+            };
+            /** @description What is wrong and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    follow_link: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                token: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description To the link's target. */
+            302: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description What is wrong and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    ask_unsubscribe: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                token: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/html": string;
+                };
+            };
+            /** @description What is wrong and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    unsubscribe: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                token: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/x-www-form-urlencoded": string;
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/html": string;
                 };
             };
             /** @description What is wrong and what to do (RFC 9457). */

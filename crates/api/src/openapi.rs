@@ -24,7 +24,7 @@ pub(crate) fn described() -> OpenApiRouter<AppState> {
     ProblemDocument::schemas(&mut parts);
     components.schemas.extend(parts);
     let base = OpenApiBuilder::new().info(info).components(Some(components)).build();
-    OpenApiRouter::with_openapi(base).nest(API_PREFIX, resources::routes())
+    OpenApiRouter::with_openapi(base).nest(API_PREFIX, resources::routes()).merge(resources::public_routes())
 }
 
 /// The document.

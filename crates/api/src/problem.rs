@@ -69,6 +69,7 @@ pub struct Problem {
     kind: Kind,
     detail: String,
     field: Option<String>,
+    errors: Vec<FieldError>,
     /// What really happened; logged, never sent.
     cause: Option<String>,
     retry_after_s: Option<u64>,
@@ -90,14 +91,41 @@ pub struct ProblemDocument {
     /// The field that is wrong, as a path: `diff.add[0].value`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
+    /// Every problem, when there is more than one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<FieldError>,
     /// Quote this to the operator: the log has the cause under it.
     pub reference: String,
 }
 
+/// One of several problems.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct FieldError {
+    /// The field, with the line or entry where known: `content`, `line 3`.
+    pub field: String,
+    /// The line in the field, where known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<u64>,
+    /// What is wrong and what to do.
+    pub detail: String,
+}
+
 impl Problem {
+    /// Several problems at once; the first gives the document its field and text.
+    pub fn invalid_all(errors: Vec<FieldError>) -> Self {
+        let Some(first) = errors.first() else { return Problem::new(Kind::Invalid, "The request is not valid.") };
+        let more = match errors.len() {
+            1 => String::new(),
+            n => format!(" (and {} more: see `errors`)", n - 1),
+        };
+        let mut problem = Problem::invalid(first.field.clone(), format!("{}{more}", first.detail));
+        problem.errors = errors;
+        problem
+    }
+
     /// A problem with a text for the caller.
     pub fn new(kind: Kind, detail: impl Into<String>) -> Self {
-        Problem { kind, detail: detail.into(), field: None, cause: None, retry_after_s: None }
+        Problem { kind, detail: detail.into(), field: None, errors: Vec::new(), cause: None, retry_after_s: None }
     }
 
     /// A field is not acceptable.
@@ -113,11 +141,6 @@ impl Problem {
     /// The state does not allow it.
     pub fn conflict(detail: impl Into<String>) -> Self {
         Problem::new(Kind::Conflict, detail)
-    }
-
-    /// The operation is declared and not built yet.
-    pub fn not_wired() -> Self {
-        Problem::new(Kind::Unavailable, "This operation is not wired yet.")
     }
 
     /// Names the field.
@@ -155,11 +178,6 @@ impl Problem {
             .because(cause)
         }
     }
-
-    /// The status it is sent with.
-    pub fn status(&self) -> StatusCode {
-        self.kind.parts().0
-    }
 }
 
 /// The reference: short enough to read out, unique enough to find in a log.
@@ -187,6 +205,7 @@ impl IntoResponse for Problem {
             status: status.as_u16(),
             detail: self.detail,
             field: self.field,
+            errors: self.errors,
             reference,
         };
         let body = serde_json::to_vec(&document).unwrap_or_default();

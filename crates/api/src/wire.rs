@@ -73,6 +73,12 @@ impl PartialSchema for At {
 }
 impl ToSchema for At {}
 
+impl From<At> for Timestamp {
+    fn from(at: At) -> Self {
+        at.0
+    }
+}
+
 impl From<Timestamp> for At {
     fn from(at: Timestamp) -> Self {
         At(at)
@@ -172,6 +178,14 @@ pub struct PlaceCount {
     pub count: i64,
 }
 
+impl PlaceCount {
+    /// Every place that has copies, in the order of the ledger's words.
+    pub fn all(count_at: impl Fn(model::Place) -> i64) -> Vec<PlaceCount> {
+        let count = |place: &model::Place| PlaceCount { place: (*place).into(), count: count_at(*place) };
+        model::Place::ALL.iter().map(count).filter(|place| place.count != 0).collect()
+    }
+}
+
 /// Copies by last event.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct EventCount {
@@ -179,6 +193,14 @@ pub struct EventCount {
     pub last_event: LastEvent,
     /// How many copies.
     pub count: i64,
+}
+
+impl EventCount {
+    /// Every last event that has copies, in the order of the ledger's words.
+    pub fn all(count_of: impl Fn(model::LastEvent) -> i64) -> Vec<EventCount> {
+        let count = |event: &model::LastEvent| EventCount { last_event: (*event).into(), count: count_of(*event) };
+        model::LastEvent::ALL.iter().map(count).filter(|event| event.count != 0).collect()
+    }
 }
 
 /// One value of a facet or group and how often it occurs.
@@ -190,34 +212,6 @@ pub struct ValueCount {
     pub label: String,
     /// How many.
     pub count: i64,
-}
-
-/// One piece of evidence on a copy's timeline.
-#[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct Evidence {
-    /// The entry in the event log.
-    pub id: Id,
-    /// What happened.
-    pub kind: EventKind,
-    /// The place it proves, if it says one.
-    pub place: Option<Place>,
-    /// The folder's name, or empty.
-    pub place_detail: String,
-    /// When it happened.
-    pub effective_at: At,
-    /// When our source saw it.
-    pub observed_at: At,
-    /// Who saw it: `gateway`, `smtp`, `quarantine`, `purge`, `mailbox`.
-    pub source: String,
-    /// The change, job or incident that caused it.
-    pub cause_id: Option<Id>,
-    /// The login that did it, or empty.
-    pub actor: String,
-    /// What it means, in one sentence.
-    pub sentence: String,
-    /// The raw evidence: reply, rule, host.
-    #[schema(value_type = Object)]
-    pub detail: serde_json::Value,
 }
 
 /// One finding of a rule.
@@ -291,7 +285,7 @@ impl From<&model::Verdict> for Verdict {
         Verdict {
             class: v.class.into(),
             confidence: v.confidence.into(),
-            sentence: String::new(),
+            sentence: verdict::sentence(v),
             signals: v.signals.iter().map(Signal::from).collect(),
             bulk_level: v.bulk_level,
             allowed_by: v.allowed_by.clone(),

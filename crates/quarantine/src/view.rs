@@ -303,6 +303,12 @@ impl Quarantine {
         Ok(facets)
     }
 
+    /// The newest item of a copy, if it was ever held.
+    pub async fn of_copy(&self, copy_id: CopyId) -> Result<Option<QuarantineItemId>, QuarantineError> {
+        let row = self.store().query_one("quarantine.of_copy", &values![self.organisation_id(), copy_id]).await?;
+        Ok(row.map(|row| row.id("id")).transpose()?)
+    }
+
     /// One item in full.
     ///
     /// # Errors

@@ -24,3 +24,8 @@ ON CONFLICT (list_id, person_id) DO NOTHING
 INSERT INTO list_member (list_id, person_id)
 SELECT $1, id FROM person WHERE organisation_id = $2 AND address IN (SELECT value FROM json_each($3))
 ON CONFLICT (list_id, person_id) DO NOTHING
+
+-- name: members_page
+SELECT p.id, p.address, p.name, p.department, p.city, p.language, p.attributes, p.protected, p.created_at
+FROM list_member m JOIN person p ON p.id = m.person_id
+WHERE p.organisation_id = $1 AND m.list_id = $2 AND p.id > $3 ORDER BY p.id LIMIT $4

@@ -203,3 +203,6 @@ SELECT c.id AS copy_id, i.message_id, c.campaign_id, e.detail FROM event e JOIN 
 JOIN mail_item i ON i.copy_id = c.id
 WHERE e.cause_id = $1 AND e.kind = 'purged' AND e.place = 'junk' AND c.organisation_id = $2
   AND c.place = 'junk' AND c.last_event = 'purged' AND c.id > $3 ORDER BY c.id LIMIT $4
+
+-- name: of_copy
+SELECT id FROM quarantine_item WHERE organisation_id = $1 AND copy_id = $2 ORDER BY id DESC LIMIT 1

@@ -1,18 +1,24 @@
-//! Where a campaign's copies are, how they got there, who did not get it and why, and one copy's evidence.
+//! Where a campaign's copies are, how they got there, who did not get it and why.
 
-use model::{CampaignId, CopyId, Permission as P};
+use axum::extract::State;
+use campaign::Campaigns;
+use model::{CampaignId, ChangeId, CopyId, Permission as P};
+use quarantine::{Selection, Step};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use whereabouts::{BUCKETS_MAX, CopyFilter, Reason, ReasonGroup};
 
 use crate::AppState;
 use crate::access::{Caller, operation};
 use crate::extract::{Answer, Json, PathId, Query};
 use crate::problem::Problem;
+use crate::resources::copies::Copy;
 use crate::resources::incidents::IncidentSummary;
+use crate::resources::quarantine::{actor, outcome};
 use crate::wire::{
-    ActionOutcome, At, EventCount, Evidence, Id, LastEvent, Page, Permission, Place, PlaceCount, Verdict,
+    ActionOutcome, At, EventCount, Id, LastEvent, Page, Permission, Place, PlaceCount, after_id, id, limit_of,
 };
 
 /// The routes.
@@ -23,7 +29,6 @@ pub fn routes() -> OpenApiRouter<AppState> {
         .routes(operation(routes!(campaign_copies), P::CampaignRead))
         .routes(operation(routes!(campaign_not_received), P::CampaignRead))
         .routes(operation(routes!(request_campaign_release), P::ReleaseRequest))
-        .routes(operation(routes!(get_copy), P::CampaignRead))
 }
 
 /// Where a campaign's copies are now.
@@ -32,12 +37,18 @@ struct CampaignWhereabouts {
     /// The state in plain words: how many are where, since when, why.
     headline: String,
     tone: Tone,
-    /// All copies of the campaign.
+    /// All copies of the campaign; fewer than the audience while sending goes on.
     total_count: i64,
+    /// People in the frozen audience, and those of them who were left out.
+    audience_count: i64,
+    suppressed_count: i64,
+    /// Copies that a host has answered 250 for, whatever became of them.
+    accepted_count: i64,
     places: Vec<PlaceCount>,
     events: Vec<EventCount>,
-    /// When the newest evidence was seen.
-    as_of: Option<At>,
+    /// When the oldest and the newest evidence among the copies were seen.
+    oldest_evidence_at: Option<At>,
+    newest_evidence_at: Option<At>,
     /// The incidents that it is in the scope of, open ones first.
     incidents: Vec<IncidentSummary>,
     /// What can be done about it now.
@@ -111,27 +122,14 @@ struct CopiesQuery {
     place: Option<Place>,
     /// Only copies that this last happened to.
     last_event: Option<LastEvent>,
+    /// Part of the recipient's address or name.
+    query: Option<String>,
 }
 
-/// A copy in a list.
-#[derive(Debug, Serialize, ToSchema)]
-struct Copy {
-    id: Id,
-    recipient: String,
-    person_id: Option<Id>,
-    person_name: String,
-    place: Place,
-    /// The folder's name, or empty.
-    place_detail: String,
-    place_at: At,
-    last_event: LastEvent,
-    last_event_at: At,
-}
-
-/// Copies that did not land, by why.
+/// Who did not get it, by why.
 #[derive(Debug, Serialize, ToSchema)]
 struct NotReceived {
-    /// Copies that are not in a mailbox (and not on their way).
+    /// Copies that are not in an inbox, and people who were left out.
     total_count: i64,
     groups: Vec<NotReceivedGroup>,
 }
@@ -139,25 +137,45 @@ struct NotReceived {
 /// Copies that share a reason.
 #[derive(Debug, Serialize, ToSchema)]
 struct NotReceivedGroup {
-    place: Place,
-    last_event: LastEvent,
+    group: NotReceivedKind,
+    /// Where they are; `null` for people who were left out before sending.
+    place: Option<Place>,
     count: i64,
     /// The reason, for people.
     sentence: String,
-    /// The rule that decided, if a rule did.
-    rule: Option<String>,
-    /// The feed or list entry it comes from.
-    origin: Option<String>,
-    /// What was seen: the URL or host.
-    evidence: Option<String>,
-    /// The change that put it in force.
-    change_id: Option<Id>,
-    /// The policy that decided.
-    policy: Option<String>,
-    /// A copy to look at.
-    example_copy_id: Id,
-    /// When the first of them came to this.
-    since: At,
+    /// The rule that decided, or empty.
+    rule: String,
+    /// The feed or list entry it comes from, or empty.
+    origin: String,
+    /// One example of what was seen: a URL, a hash; or empty.
+    evidence: String,
+    /// The policy that decided, or empty.
+    policy: String,
+    /// What the other host said, or empty.
+    reply: String,
+    /// The change that caused it.
+    cause_id: Option<Id>,
+    /// Since when the first of them.
+    since: Option<At>,
+}
+
+/// What kind of reason.
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum NotReceivedKind {
+    /// Held in quarantine on arrival.
+    Held,
+    /// Pulled back into quarantine after arrival.
+    PulledBack,
+    Junk,
+    /// Refused, bounced, dropped, expired.
+    NotReceived,
+    /// Still on its way.
+    Waiting,
+    /// No source can say where it is.
+    Unknown,
+    /// Left out before sending: suppressed.
+    Suppressed,
 }
 
 /// Why the release is asked for.
@@ -169,70 +187,173 @@ struct ReleaseRequest {
     reason: String,
 }
 
-/// One copy with everything known about it.
-#[derive(Debug, Serialize, ToSchema)]
-struct CopyDetail {
-    #[serde(flatten)]
-    copy: Copy,
-    /// The answer first: where it is, since when, what anybody did about it.
-    answer: String,
-    campaign_id: Option<Id>,
-    campaign_name: Option<String>,
-    subject: String,
-    from_address: String,
-    message_id_header: String,
-    disposition: Option<String>,
-    policy: Option<String>,
-    verdict: Option<Verdict>,
-    /// The held copy, when it is in quarantine.
-    quarantine_item_id: Option<Id>,
-    /// Evidence, oldest first.
-    timeline: Vec<Evidence>,
+impl From<ReasonGroup> for NotReceivedKind {
+    fn from(group: ReasonGroup) -> Self {
+        match group {
+            ReasonGroup::Held => NotReceivedKind::Held,
+            ReasonGroup::PulledBack => NotReceivedKind::PulledBack,
+            ReasonGroup::Junk => NotReceivedKind::Junk,
+            ReasonGroup::NotReceived => NotReceivedKind::NotReceived,
+            ReasonGroup::Waiting => NotReceivedKind::Waiting,
+            ReasonGroup::Unknown => NotReceivedKind::Unknown,
+            ReasonGroup::Suppressed => NotReceivedKind::Suppressed,
+        }
+    }
+}
+
+impl From<Reason> for NotReceivedGroup {
+    fn from(r: Reason) -> Self {
+        NotReceivedGroup {
+            group: r.group.into(),
+            place: r.place.map(Place),
+            count: r.count,
+            sentence: r.sentence,
+            rule: r.rule,
+            origin: r.origin,
+            evidence: r.evidence,
+            policy: r.policy,
+            reply: r.reply,
+            cause_id: r.cause_id.map(Id),
+            since: r.since_at.map(At),
+        }
+    }
+}
+
+/// Half of the copies away is bad; any copy away, or none yet, is to be watched.
+fn tone(seen: &whereabouts::CampaignWhereabouts) -> Tone {
+    use model::Place as At;
+    let lost = seen.at(At::Quarantine) + seen.at(At::NotReceived) + seen.at(At::Junk) + seen.at(At::Unknown);
+    let open = seen.at(At::OnItsWay) + seen.at(At::Accepted);
+    match (seen.copy_count, lost, open) {
+        (n, lost, _) if n > 0 && lost * 2 >= n => Tone::Bad,
+        (0, ..) => Tone::Watch,
+        (_, 0, 0) => Tone::Good,
+        _ => Tone::Watch,
+    }
+}
+
+/// What can be done about a campaign's copies now, with how many each would touch.
+async fn actions(app: &AppState, caller: &Caller, campaign: CampaignId) -> Result<Vec<CampaignAction>, Problem> {
+    let effect = app.quarantine.effect(&Selection::Campaign(campaign)).await?;
+    let mut actions = Vec::new();
+    let mut add = |kind, count, permission: P, target_id, sentence: String| {
+        let allowed = caller.may(permission);
+        actions.push(CampaignAction { kind, count, permission: permission.into(), allowed, target_id, sentence });
+    };
+    if effect.count() > effect.requested_count {
+        let sentence = "Ask an administrator to release what is held.".to_owned();
+        let count = effect.count() - effect.requested_count;
+        add(CampaignActionKind::RequestRelease, count, P::ReleaseRequest, id(campaign), sentence);
+    }
+    if effect.count() > 0 {
+        add(CampaignActionKind::Release, effect.count(), P::QuarantineRelease, id(campaign), effect.sentence());
+    }
+    for reason in whereabouts::reasons(&app.store, caller.organisation_id, campaign).await? {
+        let Some(cause) = reason.cause_id.filter(|_| reason.group == ReasonGroup::PulledBack) else { continue };
+        let Ok(change) = app.changes.get(ChangeId(cause)).await else { continue };
+        if change.state == changes::ChangeState::Active {
+            let sentence = format!("Undo \u{201c}{}\u{201d} and put back what it pulled back.", change.title);
+            add(CampaignActionKind::UndoChange, reason.count, P::ChangeActivate, Id(cause), sentence);
+        }
+    }
+    Ok(actions)
 }
 
 /// Where a campaign's copies are now, in a sentence and in numbers.
 #[utoipa::path(get, path = "/campaigns/{id}/whereabouts", tag = "campaigns",
     responses((status = 200, body = CampaignWhereabouts)))]
-async fn campaign_whereabouts(_caller: Caller, PathId(_id): PathId<CampaignId>) -> Answer<CampaignWhereabouts> {
-    Err(Problem::not_wired())
+async fn campaign_whereabouts(
+    State(app): State<AppState>,
+    caller: Caller,
+    PathId(campaign): PathId<CampaignId>,
+) -> Answer<CampaignWhereabouts> {
+    let of = caller.organisation_id;
+    let seen = whereabouts::campaign_whereabouts(&app.store, of, campaign).await?;
+    let incidents = match caller.may(P::IncidentRead) {
+        true => whereabouts::incident::of_campaign(&app.store, of, campaign).await?,
+        false => Vec::new(),
+    };
+    let event = |event| seen.places.iter().filter(|p| p.last_event == event).map(|p| p.count).sum();
+    Ok(Json(CampaignWhereabouts {
+        headline: whereabouts::headline(&app.store, of, campaign).await?,
+        tone: tone(&seen),
+        total_count: seen.copy_count,
+        audience_count: seen.audience_count,
+        suppressed_count: seen.suppressed_count,
+        accepted_count: seen.accepted_count,
+        places: PlaceCount::all(|place| seen.at(place)),
+        events: EventCount::all(event),
+        oldest_evidence_at: seen.oldest_evidence_at.map(At),
+        newest_evidence_at: seen.newest_evidence_at.map(At),
+        incidents: incidents.into_iter().map(IncidentSummary::from).collect(),
+        actions: actions(&app, &caller, campaign).await?,
+    }))
 }
 
 /// Where they were over time.
 #[utoipa::path(get, path = "/campaigns/{id}/whereabouts/over-time", tag = "campaigns",
     responses((status = 200, body = OverTime)))]
-async fn campaign_over_time(_caller: Caller, PathId(_id): PathId<CampaignId>) -> Answer<OverTime> {
-    Err(Problem::not_wired())
+async fn campaign_over_time(
+    State(app): State<AppState>,
+    caller: Caller,
+    PathId(campaign): PathId<CampaignId>,
+) -> Answer<OverTime> {
+    Campaigns::new(app.directory.clone()).get(campaign).await?;
+    let series = whereabouts::series(&app.store, caller.organisation_id, campaign, BUCKETS_MAX).await?;
+    let point = |p: whereabouts::Point| OverTimePoint {
+        at: p.at.into(),
+        places: PlaceCount::all(|place| p.places.get(&place).copied().unwrap_or(0)),
+    };
+    Ok(Json(OverTime { step_ms: series.step_ms, points: series.points.into_iter().map(point).collect() }))
 }
 
 /// Its copies, by place or last event.
-#[utoipa::path(get, path = "/campaigns/{id}/copies", tag = "campaigns", params(CopiesQuery), responses((status = 200, body = Page<Copy>)))]
+#[utoipa::path(get, path = "/campaigns/{id}/copies", tag = "campaigns", params(CopiesQuery),
+    responses((status = 200, body = Page<Copy>)))]
 async fn campaign_copies(
-    _caller: Caller,
-    PathId(_id): PathId<CampaignId>,
-    Query(_q): Query<CopiesQuery>,
+    State(app): State<AppState>,
+    caller: Caller,
+    PathId(campaign): PathId<CampaignId>,
+    Query(q): Query<CopiesQuery>,
 ) -> Answer<Page<Copy>> {
-    Err(Problem::not_wired())
+    let limit = limit_of(q.limit)?;
+    let filter = CopyFilter {
+        place: q.place.map(|word| word.0),
+        last_event: q.last_event.map(|word| word.0),
+        text: q.query.unwrap_or_default(),
+        after: after_id(q.after.as_deref())?.map(CopyId),
+        limit: limit.into(),
+    };
+    Campaigns::new(app.directory.clone()).get(campaign).await?;
+    let found = whereabouts::copies(&app.store, caller.organisation_id, campaign, &filter).await?;
+    Ok(Json(Page::by_id(found.into_iter().map(Copy::from).collect(), limit, |c| c.id)))
 }
 
 /// Who did not get it, grouped by why.
-#[utoipa::path(get, path = "/campaigns/{id}/not-received", tag = "campaigns", responses((status = 200, body = NotReceived)))]
-async fn campaign_not_received(_caller: Caller, PathId(_id): PathId<CampaignId>) -> Answer<NotReceived> {
-    Err(Problem::not_wired())
+#[utoipa::path(get, path = "/campaigns/{id}/not-received", tag = "campaigns",
+    responses((status = 200, body = NotReceived)))]
+async fn campaign_not_received(
+    State(app): State<AppState>,
+    caller: Caller,
+    PathId(campaign): PathId<CampaignId>,
+) -> Answer<NotReceived> {
+    let reasons = whereabouts::reasons(&app.store, caller.organisation_id, campaign).await?;
+    let groups: Vec<NotReceivedGroup> = reasons.into_iter().map(NotReceivedGroup::from).collect();
+    Ok(Json(NotReceived { total_count: groups.iter().map(|g| g.count).sum(), groups }))
 }
 
 /// Asks administrators to release the campaign's held copies.
-#[utoipa::path(post, path = "/campaigns/{id}/release-request", tag = "campaigns",
+#[utoipa::path(post, path = "/campaigns/{id}/release-request", tag = "campaigns", request_body = ReleaseRequest,
     responses((status = 200, body = ActionOutcome)))]
 async fn request_campaign_release(
-    _caller: Caller,
-    PathId(_id): PathId<CampaignId>,
-    Json(_b): Json<ReleaseRequest>,
+    State(app): State<AppState>,
+    caller: Caller,
+    PathId(campaign): PathId<CampaignId>,
+    Json(body): Json<ReleaseRequest>,
 ) -> Answer<ActionOutcome> {
-    Err(Problem::not_wired())
-}
-
-/// One copy as a timeline of evidence.
-#[utoipa::path(get, path = "/copies/{id}", tag = "copies", responses((status = 200, body = CopyDetail)))]
-async fn get_copy(_caller: Caller, PathId(_id): PathId<CopyId>) -> Answer<CopyDetail> {
-    Err(Problem::not_wired())
+    Campaigns::new(app.directory.clone()).get(campaign).await?;
+    let done = app.quarantine.request(&actor(&caller), &Selection::Campaign(campaign)).await?;
+    let detail = serde_json::json!({ "count": done.done_count() });
+    app.audit(&caller, "release.request", format!("campaign {campaign}"), &body.reason, detail).await?;
+    Ok(Json(outcome(done, Step::Request)))
 }

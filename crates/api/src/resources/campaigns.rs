@@ -1,7 +1,9 @@
 //! Campaigns: write, look at, send, stop. Where their copies are is in `campaign_whereabouts`.
 
+use axum::extract::State;
 use axum::http::StatusCode;
-use model::{CampaignId, Permission as P};
+use campaign::{CampaignError, Campaigns, Lint, LintCode};
+use model::{CampaignId, ListId, Permission as P, PersonId};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -11,7 +13,7 @@ use crate::AppState;
 use crate::access::{Caller, operation};
 use crate::extract::{Answer, Json, PathId, Query};
 use crate::problem::Problem;
-use crate::wire::{At, Id, Page, PlaceCount};
+use crate::wire::{At, Id, Page, PlaceCount, after_id, id, limit_of};
 
 /// The routes.
 pub fn routes() -> OpenApiRouter<AppState> {
@@ -64,8 +66,6 @@ enum TrackingMode {
     Anonymous,
     /// By person; only where the owner switched it on.
     Individual,
-    /// Only totals.
-    Overall,
     /// Not at all.
     Off,
 }
@@ -113,13 +113,27 @@ struct Campaign {
     state: CampaignState,
     audience_count: i64,
     suppressed_count: i64,
-    /// Copies put in the queue so far.
-    enqueued_count: i64,
+    progress: CampaignProgress,
     created_by: Option<Id>,
     created_at: At,
     updated_at: At,
     send_started_at: Option<At>,
     sent_at: Option<At>,
+}
+
+/// How far sending is.
+#[derive(Debug, Serialize, ToSchema)]
+struct CampaignProgress {
+    /// People who get it.
+    total_count: i64,
+    /// Copies made so far.
+    enqueued_count: i64,
+    /// Copies that a host took.
+    accepted_count: i64,
+    /// Copies given up.
+    failed_count: i64,
+    /// Copies that wait for a try, or for the campaign to go on.
+    waiting_count: i64,
 }
 
 /// What an author writes.
@@ -168,7 +182,8 @@ struct CampaignPreview {
     /// Show it in a sandboxed frame.
     html: String,
     text: String,
-    size_bytes: i64,
+    /// What the author should look at.
+    findings: Vec<LintFinding>,
 }
 
 /// What would keep a campaign from being sent or read well.
@@ -183,6 +198,8 @@ struct LintReport {
 #[derive(Debug, Serialize, ToSchema)]
 struct LintFinding {
     severity: LintSeverity,
+    /// A stable word: `no_alt`, `link_text_host`; empty for errors.
+    code: String,
     /// The field of the draft: `content`, `subject`, `list_id`.
     field: String,
     /// The line in the content, where known.
@@ -208,9 +225,11 @@ struct CampaignStats {
     audience_count: i64,
     people: HitCounts,
     machines: HitCounts,
-    /// Fetches that could be either.
-    unclear: HitCounts,
+    /// Fetches not yet known to be people or machines: they are for some seconds after each fetch.
+    unsettled_count: i64,
     links: Vec<LinkCounts>,
+    /// Departments; in individual mode only, none smaller than the floor.
+    groups: Vec<GroupCounts>,
     /// Numbers of fewer people than this are not shown.
     floor: i64,
     /// Why a number is missing, or empty.
@@ -234,79 +253,321 @@ struct LinkCounts {
     machine_count: Option<i64>,
 }
 
+/// A department.
+#[derive(Debug, Serialize, ToSchema)]
+struct GroupCounts {
+    department: String,
+    copies_count: i64,
+    people: HitCounts,
+}
+
+/// Words of the campaign crate on the wire and back.
+macro_rules! same_words {
+    ($($ours:ident = $theirs:path { $($variant:ident),+ }),+ $(,)?) => {$(
+        impl From<$theirs> for $ours {
+            fn from(word: $theirs) -> Self { match word { $(<$theirs>::$variant => $ours::$variant),+ } }
+        }
+    )+};
+}
+same_words! {
+    CampaignState = campaign::State { Draft, Sending, Paused, Sent, Cancelled },
+    TrackingMode = campaign::Tracking { Anonymous, Individual, Off },
+    ContentType = campaign::ContentType { Mjml, Html },
+}
+
+impl CampaignDraft {
+    fn into_draft(self) -> campaign::Draft {
+        campaign::Draft {
+            name: self.name,
+            subject: self.subject,
+            from_name: self.from_name,
+            from_address: self.from_address,
+            content_type: match self.content_type {
+                ContentType::Mjml => campaign::ContentType::Mjml,
+                ContentType::Html => campaign::ContentType::Html,
+            },
+            content: self.content,
+            list_id: self.list_id.map(|raw| ListId(raw.0)),
+            tracking: match self.tracking {
+                TrackingMode::Anonymous => campaign::Tracking::Anonymous,
+                TrackingMode::Individual => campaign::Tracking::Individual,
+                TrackingMode::Off => campaign::Tracking::Off,
+            },
+            click_tracking: self.click_tracking,
+        }
+    }
+}
+
+impl From<Lint> for LintFinding {
+    fn from(lint: Lint) -> Self {
+        let code = match lint.code {
+            LintCode::NoText => "no_text",
+            LintCode::NoUnsubscribe => "no_unsubscribe",
+            LintCode::TooLarge => "too_large",
+            LintCode::NoAlt => "no_alt",
+            LintCode::LinkTextHost => "link_text_host",
+            LintCode::NoDefault => "no_default",
+            LintCode::PersonalLink => "personal_link",
+            LintCode::DataImage => "data_image",
+        };
+        LintFinding {
+            severity: LintSeverity::Warning,
+            code: code.to_owned(),
+            field: "content".to_owned(),
+            line: None,
+            message: lint.message,
+        }
+    }
+}
+
+impl From<campaign::Problem> for LintFinding {
+    fn from(problem: campaign::Problem) -> Self {
+        LintFinding {
+            severity: LintSeverity::Error,
+            code: String::new(),
+            field: problem.field.to_owned(),
+            line: problem.line.and_then(|line| u32::try_from(line).ok()),
+            message: problem.message,
+        }
+    }
+}
+
+fn campaigns(app: &AppState) -> Campaigns {
+    Campaigns::new(app.directory.clone())
+}
+
+async fn on_the_wire(app: &AppState, c: campaign::Campaign) -> Result<Campaign, Problem> {
+    let progress = campaigns(app).progress(c.id).await?;
+    Ok(Campaign {
+        id: id(c.id),
+        name: c.draft.name,
+        subject: c.draft.subject,
+        from_name: c.draft.from_name,
+        from_address: c.draft.from_address,
+        content_type: c.draft.content_type.into(),
+        content: c.draft.content,
+        list_id: c.draft.list_id.map(id),
+        tracking: c.draft.tracking.into(),
+        click_tracking: c.draft.click_tracking,
+        state: c.state.into(),
+        audience_count: c.audience_count,
+        suppressed_count: c.suppressed_count,
+        progress: CampaignProgress {
+            total_count: progress.total,
+            enqueued_count: progress.enqueued,
+            accepted_count: progress.accepted,
+            failed_count: progress.failed,
+            waiting_count: progress.waiting,
+        },
+        created_by: c.created_by.map(id),
+        created_at: c.created_at.into(),
+        updated_at: c.updated_at.into(),
+        send_started_at: c.send_started_at.map(At),
+        sent_at: c.sent_at.map(At),
+    })
+}
+
+/// The newest campaigns before one, each with where its copies are.
+pub async fn summaries(
+    app: &AppState,
+    caller: &Caller,
+    before: Option<CampaignId>,
+    limit: u32,
+) -> Result<Vec<CampaignSummary>, Problem> {
+    let mut found = Vec::new();
+    for c in campaigns(app).list(before, limit.into()).await? {
+        let seen = whereabouts::campaign_whereabouts(&app.store, caller.organisation_id, c.id).await?;
+        found.push(CampaignSummary {
+            id: id(c.id),
+            name: c.draft.name,
+            subject: c.draft.subject,
+            state: c.state.into(),
+            list_id: c.draft.list_id.map(id),
+            audience_count: c.audience_count,
+            suppressed_count: c.suppressed_count,
+            created_at: c.created_at.into(),
+            send_started_at: c.send_started_at.map(At),
+            sent_at: c.sent_at.map(At),
+            places: PlaceCount::all(|place| seen.at(place)),
+        });
+    }
+    Ok(found)
+}
+
+/// Records who did it, once it is done.
+async fn done(app: &AppState, caller: &Caller, action: &str, c: campaign::Campaign) -> Answer<Campaign> {
+    app.audit(caller, action, format!("campaign {}", c.id), "", serde_json::json!({ "name": c.draft.name })).await?;
+    Ok(Json(on_the_wire(app, c).await?))
+}
+
 /// Campaigns, newest first.
-#[utoipa::path(get, path = "/campaigns", tag = "campaigns", params(CampaignsQuery), responses((status = 200, body = Page<CampaignSummary>)))]
-async fn list_campaigns(_caller: Caller, Query(_q): Query<CampaignsQuery>) -> Answer<Page<CampaignSummary>> {
-    Err(Problem::not_wired())
+#[utoipa::path(get, path = "/campaigns", tag = "campaigns", params(CampaignsQuery),
+    responses((status = 200, body = Page<CampaignSummary>)))]
+async fn list_campaigns(
+    State(app): State<AppState>,
+    caller: Caller,
+    Query(q): Query<CampaignsQuery>,
+) -> Answer<Page<CampaignSummary>> {
+    let limit = limit_of(q.limit)?;
+    let before = after_id(q.after.as_deref())?.map(CampaignId);
+    Ok(Json(Page::by_id(summaries(&app, &caller, before, limit).await?, limit, |c| c.id)))
 }
 
 /// Creates a draft.
-#[utoipa::path(post, path = "/campaigns", tag = "campaigns", responses((status = 201, body = Campaign)))]
+#[utoipa::path(post, path = "/campaigns", tag = "campaigns", request_body = CampaignDraft,
+    responses((status = 201, body = Campaign)))]
 async fn create_campaign(
-    _caller: Caller,
-    Json(_b): Json<CampaignDraft>,
+    State(app): State<AppState>,
+    caller: Caller,
+    Json(body): Json<CampaignDraft>,
 ) -> Result<(StatusCode, Json<Campaign>), Problem> {
-    Err(Problem::not_wired())
+    let made = campaigns(&app).create(&body.into_draft(), Some(caller.account_id)).await?;
+    Ok((StatusCode::CREATED, done(&app, &caller, "campaign.create", made).await?))
 }
 
 /// One campaign.
 #[utoipa::path(get, path = "/campaigns/{id}", tag = "campaigns", responses((status = 200, body = Campaign)))]
-async fn get_campaign(_caller: Caller, PathId(_id): PathId<CampaignId>) -> Answer<Campaign> {
-    Err(Problem::not_wired())
+async fn get_campaign(
+    State(app): State<AppState>,
+    _caller: Caller,
+    PathId(campaign): PathId<CampaignId>,
+) -> Answer<Campaign> {
+    let found = campaigns(&app).get(campaign).await?;
+    Ok(Json(on_the_wire(&app, found).await?))
 }
 
 /// Changes a draft.
-#[utoipa::path(put, path = "/campaigns/{id}", tag = "campaigns", responses((status = 200, body = Campaign)))]
+#[utoipa::path(put, path = "/campaigns/{id}", tag = "campaigns", request_body = CampaignDraft,
+    responses((status = 200, body = Campaign)))]
 async fn update_campaign(
-    _caller: Caller,
-    PathId(_id): PathId<CampaignId>,
-    Json(_b): Json<CampaignDraft>,
+    State(app): State<AppState>,
+    caller: Caller,
+    PathId(campaign): PathId<CampaignId>,
+    Json(body): Json<CampaignDraft>,
 ) -> Answer<Campaign> {
-    Err(Problem::not_wired())
+    let changed = campaigns(&app).update(campaign, &body.into_draft()).await?;
+    done(&app, &caller, "campaign.update", changed).await
 }
 
 /// Renders it for one person.
-#[utoipa::path(post, path = "/campaigns/{id}/preview", tag = "campaigns", responses((status = 200, body = CampaignPreview)))]
+#[utoipa::path(post, path = "/campaigns/{id}/preview", tag = "campaigns", request_body = PreviewRequest,
+    responses((status = 200, body = CampaignPreview)))]
 async fn preview_campaign(
+    State(app): State<AppState>,
     _caller: Caller,
-    PathId(_id): PathId<CampaignId>,
-    Json(_b): Json<PreviewRequest>,
+    PathId(campaign): PathId<CampaignId>,
+    Json(body): Json<PreviewRequest>,
 ) -> Answer<CampaignPreview> {
-    Err(Problem::not_wired())
+    let draft = campaigns(&app).get(campaign).await?.draft;
+    let preview = campaigns(&app).preview(&draft, body.person_id.map(|raw| PersonId(raw.0))).await?;
+    Ok(Json(CampaignPreview {
+        subject: preview.rendered.subject,
+        html: preview.rendered.html,
+        text: preview.rendered.text,
+        findings: preview.lints.into_iter().map(LintFinding::from).collect(),
+    }))
 }
 
 /// Checks it before sending.
 #[utoipa::path(get, path = "/campaigns/{id}/lint", tag = "campaigns", responses((status = 200, body = LintReport)))]
-async fn lint_campaign(_caller: Caller, PathId(_id): PathId<CampaignId>) -> Answer<LintReport> {
-    Err(Problem::not_wired())
+async fn lint_campaign(
+    State(app): State<AppState>,
+    _caller: Caller,
+    PathId(campaign): PathId<CampaignId>,
+) -> Answer<LintReport> {
+    let draft = campaigns(&app).get(campaign).await?.draft;
+    let mut findings: Vec<LintFinding> = match campaigns(&app).preview(&draft, None).await {
+        Ok(preview) => preview.lints.into_iter().map(LintFinding::from).collect(),
+        Err(CampaignError::Invalid(problems)) => problems.into_iter().map(LintFinding::from).collect(),
+        Err(other) => return Err(other.into()),
+    };
+    if draft.list_id.is_none() {
+        findings.push(campaign::Problem::new("list_id", "choose the list that it goes to").into());
+    }
+    let sendable = findings.iter().all(|finding| matches!(finding.severity, LintSeverity::Warning));
+    Ok(Json(LintReport { sendable, findings }))
 }
 
 /// Freezes the audience and starts sending.
 #[utoipa::path(post, path = "/campaigns/{id}/send", tag = "campaigns", responses((status = 200, body = Campaign)))]
-async fn send_campaign(_caller: Caller, PathId(_id): PathId<CampaignId>) -> Answer<Campaign> {
-    Err(Problem::not_wired())
+async fn send_campaign(
+    State(app): State<AppState>,
+    caller: Caller,
+    PathId(campaign): PathId<CampaignId>,
+) -> Answer<Campaign> {
+    let started = campaigns(&app).start(campaign).await?;
+    done(&app, &caller, "campaign.send", started).await
 }
 
 /// Stops sending for now.
 #[utoipa::path(post, path = "/campaigns/{id}/pause", tag = "campaigns", responses((status = 200, body = Campaign)))]
-async fn pause_campaign(_caller: Caller, PathId(_id): PathId<CampaignId>) -> Answer<Campaign> {
-    Err(Problem::not_wired())
+async fn pause_campaign(
+    State(app): State<AppState>,
+    caller: Caller,
+    PathId(campaign): PathId<CampaignId>,
+) -> Answer<Campaign> {
+    let paused = campaigns(&app).pause(campaign).await?;
+    done(&app, &caller, "campaign.pause", paused).await
 }
 
 /// Goes on where it stopped.
 #[utoipa::path(post, path = "/campaigns/{id}/resume", tag = "campaigns", responses((status = 200, body = Campaign)))]
-async fn resume_campaign(_caller: Caller, PathId(_id): PathId<CampaignId>) -> Answer<Campaign> {
-    Err(Problem::not_wired())
+async fn resume_campaign(
+    State(app): State<AppState>,
+    caller: Caller,
+    PathId(campaign): PathId<CampaignId>,
+) -> Answer<Campaign> {
+    let resumed = campaigns(&app).resume(campaign).await?;
+    done(&app, &caller, "campaign.resume", resumed).await
 }
 
 /// Ends it; what is not handed over yet is never sent.
 #[utoipa::path(post, path = "/campaigns/{id}/cancel", tag = "campaigns", responses((status = 200, body = Campaign)))]
-async fn cancel_campaign(_caller: Caller, PathId(_id): PathId<CampaignId>) -> Answer<Campaign> {
-    Err(Problem::not_wired())
+async fn cancel_campaign(
+    State(app): State<AppState>,
+    caller: Caller,
+    PathId(campaign): PathId<CampaignId>,
+) -> Answer<Campaign> {
+    let cancelled = campaigns(&app).cancel(campaign).await?;
+    done(&app, &caller, "campaign.cancel", cancelled).await
 }
 
 /// How it was read.
 #[utoipa::path(get, path = "/campaigns/{id}/stats", tag = "campaigns", responses((status = 200, body = CampaignStats)))]
-async fn campaign_stats(_caller: Caller, PathId(_id): PathId<CampaignId>) -> Answer<CampaignStats> {
-    Err(Problem::not_wired())
+async fn campaign_stats(
+    State(app): State<AppState>,
+    _caller: Caller,
+    PathId(campaign): PathId<CampaignId>,
+) -> Answer<CampaignStats> {
+    let campaign = campaigns(&app).get(campaign).await?;
+    let stats = app.tracker.stats(campaign.id).await?;
+    let floor = app.directory.settings().await?.tracking.group_floor_count;
+    // Anonymous means that nobody can be told from the numbers: a small audience is told nothing.
+    let hidden = campaign.draft.tracking == campaign::Tracking::Anonymous && campaign.audience_count < floor;
+    let shown = |n: i64| (!hidden).then_some(n);
+    let reach = |r: campaign::Reach| HitCounts { opened_count: shown(r.opened), clicked_count: shown(r.clicked) };
+    let link = |l: campaign::LinkStats| LinkCounts {
+        id: id(l.id),
+        position: l.position,
+        url: l.url,
+        people_count: shown(l.people),
+        machine_count: Some(l.machines),
+    };
+    let group = |g: campaign::GroupStats| GroupCounts {
+        department: g.department,
+        copies_count: g.copies,
+        people: reach(g.people),
+    };
+    let note = if hidden { format!("Fewer than {floor} people: numbers are not shown.") } else { String::new() };
+    Ok(Json(CampaignStats {
+        tracking: campaign.draft.tracking.into(),
+        audience_count: campaign.audience_count,
+        people: reach(stats.people),
+        machines: HitCounts { opened_count: Some(stats.machines.opened), clicked_count: Some(stats.machines.clicked) },
+        unsettled_count: stats.unsettled_count,
+        links: stats.links.into_iter().map(link).collect(),
+        groups: stats.groups.into_iter().map(group).collect(),
+        floor,
+        note,
+    }))
 }

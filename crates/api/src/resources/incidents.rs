@@ -1,16 +1,17 @@
 //! Delivery incidents: what was lost, why, what is done about it.
 
+use axum::extract::State;
 use model::{IncidentId, Permission as P};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use whereabouts::incident::{self, Status};
 
 use crate::AppState;
 use crate::access::{Caller, operation};
 use crate::extract::{Answer, Json, PathId, Query};
-use crate::problem::Problem;
-use crate::wire::{At, Id, Page, Permission, PlaceCount};
+use crate::wire::{At, Id, Page, Permission, after_id, id, limit_of};
 
 /// The routes.
 pub fn routes() -> OpenApiRouter<AppState> {
@@ -29,8 +30,8 @@ struct IncidentsQuery {
     after: Option<String>,
     /// Items of this page, 1 to 200.
     limit: Option<u32>,
-    /// Only those that are not resolved.
-    open: Option<bool>,
+    /// Only those in this status.
+    status: Option<IncidentStatus>,
 }
 
 /// The life of an incident.
@@ -68,35 +69,73 @@ pub struct IncidentSummary {
 struct Incident {
     #[serde(flatten)]
     summary: IncidentSummary,
-    /// The change that caused it, if one did.
-    change_id: Option<Id>,
-    change_title: Option<String>,
+    cause_detail: Cause,
     /// Campaigns with copies in its scope.
     campaigns: Vec<IncidentCampaign>,
-    /// Where the copies in its scope are now.
-    places: Vec<PlaceCount>,
-    /// What lost copies share and landed ones do not.
-    contrast: Vec<ContrastRow>,
+    contrast: Contrast,
     remedies: Vec<Remedy>,
     /// Newest first.
     updates: Vec<IncidentUpdate>,
 }
 
+/// The probable cause.
+#[derive(Debug, Serialize, ToSchema)]
+struct Cause {
+    /// The change that caused it, if one did.
+    change_id: Option<Id>,
+    /// `feed`, `list`, `weight`, or empty.
+    change_kind: String,
+    change_title: String,
+    activated_by: String,
+    activated_at: Option<At>,
+    /// Why it was activated although its backtest warned, or empty.
+    override_reason: String,
+    /// The feed, or empty.
+    feed: String,
+    /// Entries that the change added.
+    entries: Vec<String>,
+    rule: String,
+    /// The feed or list entry behind it.
+    origin: String,
+    /// What was seen.
+    evidence: String,
+    /// Why, for people.
+    sentence: String,
+    policy: String,
+}
+
 /// A campaign in the scope of an incident.
 #[derive(Debug, Serialize, ToSchema)]
 struct IncidentCampaign {
-    campaign_id: Option<Id>,
+    campaign_id: Id,
     name: String,
-    /// Its copies in the scope.
-    copies_count: i64,
-    /// Of them, lost now.
+    /// Its copies in scope.
+    scope_count: i64,
+    /// Those that are not in a mailbox now.
     lost_count: i64,
+    /// Those that are back.
+    back_count: i64,
+    /// Those that a person, or the end of retention, has decided to keep away.
+    decided_count: i64,
+    /// Of those back: freed from where they were held on arrival.
+    released_count: i64,
+    /// Of those back: put back after they had been pulled back.
+    restored_count: i64,
+}
+
+/// What lost copies share and landed ones do not.
+#[derive(Debug, Serialize, ToSchema)]
+struct Contrast {
+    /// Lost copies that were compared,
+    lost_count: i64,
+    /// with so many landed ones.
+    landed_count: i64,
+    rows: Vec<ContrastRow>,
 }
 
 /// One trait and how often it occurs among lost and landed copies.
 #[derive(Debug, Serialize, ToSchema)]
 struct ContrastRow {
-    /// What is compared: `rule`, `feed entry`, `link host`.
     attribute: String,
     value: String,
     lost_count: i64,
@@ -109,14 +148,15 @@ struct Remedy {
     kind: RemedyKind,
     /// What would happen, in one sentence.
     sentence: String,
-    /// How many copies it would bring back.
+    /// How many copies it would bring back; 0 for an allow entry, which keeps further mail from being held.
     count: i64,
     permission: Permission,
     /// Whether the caller has that permission.
     allowed: bool,
     /// What it acts on: the change, or the campaign.
     target_id: Option<Id>,
-    /// The value for an allow entry.
+    /// For an allow entry: what its value is (`url`, `domain` …) and the value.
+    list_kind: Option<String>,
     value: Option<String>,
 }
 
@@ -125,13 +165,42 @@ struct Remedy {
 #[serde(rename_all = "snake_case")]
 enum RemedyKind {
     /// Undo the change (POST /changes/{target_id}/undo).
-    UndoChange,
+    Undo,
     /// Release a campaign's held copies (POST /quarantine/release).
-    ReleaseCampaign,
+    Release,
     /// Allow the value (POST /allow).
-    AllowEntry,
+    Allow,
 }
 
+impl Remedy {
+    fn of(remedy: incident::Remedy, caller: &Caller) -> Remedy {
+        let made = |kind, sentence, count, permission: P, target_id| Remedy {
+            kind,
+            sentence,
+            count,
+            permission: permission.into(),
+            allowed: caller.may(permission),
+            target_id,
+            list_kind: None,
+            value: None,
+        };
+        match remedy {
+            incident::Remedy::Release { campaign_id, name, copy_count } => {
+                let sentence = format!("Release the copies of \u{201c}{name}\u{201d} that were held on arrival.");
+                made(RemedyKind::Release, sentence, copy_count, P::QuarantineRelease, Some(id(campaign_id)))
+            }
+            incident::Remedy::Undo { change_id, title, copy_count } => {
+                let sentence = format!("Undo \u{201c}{title}\u{201d} and put back what it pulled back.");
+                made(RemedyKind::Undo, sentence, copy_count, P::ChangeActivate, Some(id(change_id)))
+            }
+            incident::Remedy::Allow { list_kind, value, effect } => Remedy {
+                list_kind: Some(list_kind),
+                value: Some(value),
+                ..made(RemedyKind::Allow, effect, 0, P::ChangeActivate, None)
+            },
+        }
+    }
+}
 /// A dated update.
 #[derive(Debug, Serialize, ToSchema)]
 struct IncidentUpdate {
@@ -152,24 +221,144 @@ struct NewIncidentUpdate {
     status: Option<IncidentStatus>,
 }
 
+impl From<Status> for IncidentStatus {
+    fn from(status: Status) -> Self {
+        match status {
+            Status::Open => IncidentStatus::Open,
+            Status::Identified => IncidentStatus::Identified,
+            Status::Monitoring => IncidentStatus::Monitoring,
+            Status::Resolved => IncidentStatus::Resolved,
+        }
+    }
+}
+
+impl From<IncidentStatus> for Status {
+    fn from(status: IncidentStatus) -> Self {
+        match status {
+            IncidentStatus::Open => Status::Open,
+            IncidentStatus::Identified => Status::Identified,
+            IncidentStatus::Monitoring => Status::Monitoring,
+            IncidentStatus::Resolved => Status::Resolved,
+        }
+    }
+}
+
+impl From<incident::Incident> for IncidentSummary {
+    fn from(i: incident::Incident) -> Self {
+        IncidentSummary {
+            id: id(i.id),
+            title: i.title,
+            status: i.status.into(),
+            impact_count: i.impact_count,
+            peak_count: i.peak_count,
+            cause: i.cause.sentence,
+            opened_at: i.opened_at.into(),
+            resolved_at: i.resolved_at.map(At),
+            updated_at: i.updated_at.into(),
+        }
+    }
+}
+
+impl From<&incident::Cause> for Cause {
+    fn from(c: &incident::Cause) -> Self {
+        Cause {
+            change_id: c.change_id.map(id),
+            change_kind: c.change_kind.clone(),
+            change_title: c.change_title.clone(),
+            activated_by: c.activated_by.clone(),
+            activated_at: c.activated_at.map(At),
+            override_reason: c.override_reason.clone(),
+            feed: c.feed.clone(),
+            entries: c.entries.clone(),
+            rule: c.rule.clone(),
+            origin: c.origin.clone(),
+            evidence: c.evidence.clone(),
+            sentence: c.sentence.clone(),
+            policy: c.policy.clone(),
+        }
+    }
+}
+
+impl From<incident::ScopeCampaign> for IncidentCampaign {
+    fn from(c: incident::ScopeCampaign) -> Self {
+        IncidentCampaign {
+            campaign_id: id(c.campaign_id),
+            name: c.name,
+            scope_count: c.scope_count,
+            lost_count: c.lost_count,
+            back_count: c.back_count,
+            decided_count: c.decided_count,
+            released_count: c.released_count,
+            restored_count: c.restored_count,
+        }
+    }
+}
+
+impl From<incident::Contrast> for Contrast {
+    fn from(c: incident::Contrast) -> Self {
+        let row = |r: incident::ContrastRow| ContrastRow {
+            attribute: r.attribute.to_owned(),
+            value: r.value,
+            lost_count: r.lost_count,
+            landed_count: r.landed_count,
+        };
+        Contrast { lost_count: c.lost_count, landed_count: c.landed_count, rows: c.rows.into_iter().map(row).collect() }
+    }
+}
+
+impl From<incident::Update> for IncidentUpdate {
+    fn from(u: incident::Update) -> Self {
+        IncidentUpdate { id: id(u.id), at: u.at.into(), author: u.author, status: u.status.into(), text: u.text }
+    }
+}
+
+async fn one(app: &AppState, caller: &Caller, incident: IncidentId) -> Answer<Incident> {
+    let detail = incident::detail(&app.store, caller.organisation_id, incident).await?;
+    Ok(Json(Incident {
+        cause_detail: Cause::from(&detail.incident.cause),
+        summary: detail.incident.into(),
+        campaigns: detail.campaigns.into_iter().map(IncidentCampaign::from).collect(),
+        contrast: detail.contrast.into(),
+        remedies: detail.remedies.into_iter().map(|remedy| Remedy::of(remedy, caller)).collect(),
+        updates: detail.updates.into_iter().map(IncidentUpdate::from).collect(),
+    }))
+}
+
 /// Incidents, newest first.
-#[utoipa::path(get, path = "/incidents", tag = "incidents", params(IncidentsQuery), responses((status = 200, body = Page<IncidentSummary>)))]
-async fn list_incidents(_caller: Caller, Query(_q): Query<IncidentsQuery>) -> Answer<Page<IncidentSummary>> {
-    Err(Problem::not_wired())
+#[utoipa::path(get, path = "/incidents", tag = "incidents", params(IncidentsQuery),
+    responses((status = 200, body = Page<IncidentSummary>)))]
+async fn list_incidents(
+    State(app): State<AppState>,
+    caller: Caller,
+    Query(q): Query<IncidentsQuery>,
+) -> Answer<Page<IncidentSummary>> {
+    let limit = limit_of(q.limit)?;
+    let before = after_id(q.after.as_deref())?.map(IncidentId);
+    let status = q.status.map(Status::from);
+    let found = incident::page(&app.store, caller.organisation_id, status, before, limit.into()).await?;
+    Ok(Json(Page::by_id(found.into_iter().map(IncidentSummary::from).collect(), limit, |i| i.id)))
 }
 
 /// One incident.
 #[utoipa::path(get, path = "/incidents/{id}", tag = "incidents", responses((status = 200, body = Incident)))]
-async fn get_incident(_caller: Caller, PathId(_id): PathId<IncidentId>) -> Answer<Incident> {
-    Err(Problem::not_wired())
+async fn get_incident(
+    State(app): State<AppState>,
+    caller: Caller,
+    PathId(incident): PathId<IncidentId>,
+) -> Answer<Incident> {
+    one(&app, &caller, incident).await
 }
 
 /// Adds a dated update.
-#[utoipa::path(post, path = "/incidents/{id}/updates", tag = "incidents", responses((status = 200, body = Incident)))]
+#[utoipa::path(post, path = "/incidents/{id}/updates", tag = "incidents", request_body = NewIncidentUpdate,
+    responses((status = 200, body = Incident)))]
 async fn add_incident_update(
-    _caller: Caller,
-    PathId(_id): PathId<IncidentId>,
-    Json(_b): Json<NewIncidentUpdate>,
+    State(app): State<AppState>,
+    caller: Caller,
+    PathId(incident): PathId<IncidentId>,
+    Json(body): Json<NewIncidentUpdate>,
 ) -> Answer<Incident> {
-    Err(Problem::not_wired())
+    let to = body.status.map(Status::from);
+    incident::add_update(&app.store, caller.organisation_id, incident, &body.text, to, &caller.login).await?;
+    one(&app, &caller, incident).await
 }

@@ -3,12 +3,14 @@
 mod campaign_whereabouts;
 mod campaigns;
 mod changes;
+mod copies;
 mod home;
 mod incidents;
 mod jobs;
 mod mailbox;
 mod people;
 mod protection;
+mod public;
 mod quarantine;
 mod session;
 mod settings;
@@ -26,6 +28,7 @@ pub fn routes() -> OpenApiRouter<AppState> {
         .merge(people::routes())
         .merge(campaigns::routes())
         .merge(campaign_whereabouts::routes())
+        .merge(copies::routes())
         .merge(trace::routes())
         .merge(quarantine::routes())
         .merge(mailbox::routes())
@@ -34,4 +37,9 @@ pub fn routes() -> OpenApiRouter<AppState> {
         .merge(incidents::routes())
         .merge(jobs::routes())
         .merge(settings::routes())
+}
+
+/// What has an address of its own outside of the API: links in mails, health.
+pub fn public_routes() -> OpenApiRouter<AppState> {
+    public::routes()
 }

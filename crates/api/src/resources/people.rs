@@ -2,26 +2,35 @@
 
 use std::collections::BTreeMap;
 
-use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::StatusCode;
+use directory::PeopleFilter;
 use model::{ListId, Permission as P, PersonId};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
 use utoipa_axum::routes;
 
 use crate::AppState;
 use crate::access::{Caller, operation};
-use crate::extract::{Answer, Json, PathId, Query};
+use crate::extract::{Answer, Json, PathId, Query, body_bytes};
 use crate::problem::Problem;
-use crate::wire::{At, Id, Page};
+use crate::wire::{At, Id, Page, after_id, id, limit_of};
+
+/// The largest CSV file.
+const IMPORT_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// People put on a list by one request.
+const MEMBERS_MAX: usize = 10_000;
 
 /// The routes.
 pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(operation(routes!(list_people), P::PeopleRead))
         .routes(operation(routes!(get_person), P::PeopleRead))
-        .routes(operation(routes!(import_people), P::PeopleWrite))
+        .routes(
+            operation(routes!(import_people), P::PeopleWrite)
+                .map(|methods| methods.layer(DefaultBodyLimit::max(IMPORT_BYTES_MAX))),
+        )
         .routes(operation(routes!(list_lists), P::PeopleRead))
         .routes(operation(routes!(create_list), P::PeopleWrite))
         .routes(operation(routes!(get_list), P::PeopleRead))
@@ -37,7 +46,7 @@ struct PeopleQuery {
     after: Option<String>,
     /// Items of this page, 1 to 200.
     limit: Option<u32>,
-    /// Part of a name or the beginning of an address.
+    /// The beginning of a name or an address.
     query: Option<String>,
 }
 
@@ -66,7 +75,6 @@ struct Person {
     /// Outsiders must not use this name.
     protected: bool,
     created_at: At,
-    updated_at: At,
 }
 
 /// How an import is done.
@@ -76,19 +84,24 @@ struct Person {
 struct ImportQuery {
     /// Put everybody in the file on the list of this name; it is created when missing.
     list: Option<String>,
+    /// Take the good rows although others are rejected; without it one bad row means that nothing is taken.
+    take_good: Option<bool>,
 }
 
-/// What an import did. Good rows are in, rejected rows are kept aside with their line.
+/// What an import did. A rejected row is named with its line; nothing is half applied.
 #[derive(Debug, Serialize, ToSchema)]
 struct ImportReport {
-    created_count: i64,
-    updated_count: i64,
-    unchanged_count: i64,
+    /// Whether anything was applied.
+    applied: bool,
+    /// Rows that can be (or were) taken.
+    good_count: i64,
     rejected_count: i64,
+    /// People made.
+    created_count: i64,
+    /// People brought up to date.
+    updated_count: i64,
     /// The first rejected rows.
     rejected: Vec<RejectedRow>,
-    /// The list they were put on.
-    list_id: Option<Id>,
 }
 
 /// A row that was not taken.
@@ -96,10 +109,8 @@ struct ImportReport {
 struct RejectedRow {
     /// The line in the file, counted from 1.
     line: u64,
-    /// The column.
+    /// The column, or empty when it is the whole line.
     field: String,
-    /// The value as it stands there, bounded.
-    value: String,
     /// What is wrong and what to do.
     problem: String,
 }
@@ -124,49 +135,138 @@ struct NewList {
     person_ids: Vec<Id>,
 }
 
-/// People, by name or address.
-#[utoipa::path(get, path = "/people", tag = "people", params(PeopleQuery), responses((status = 200, body = Page<Person>)))]
-async fn list_people(_caller: Caller, Query(_q): Query<PeopleQuery>) -> Answer<Page<Person>> {
-    Err(Problem::not_wired())
+impl From<directory::Person> for Person {
+    fn from(p: directory::Person) -> Self {
+        Person {
+            id: id(p.id),
+            address: p.address,
+            name: p.name,
+            department: p.department,
+            city: p.city,
+            language: p.language,
+            attributes: p.attributes,
+            protected: p.protected,
+            created_at: p.created_at.into(),
+        }
+    }
+}
+
+impl From<directory::List> for PeopleList {
+    fn from(l: directory::List) -> Self {
+        PeopleList { id: id(l.id), name: l.name, member_count: l.member_count, created_at: l.created_at.into() }
+    }
+}
+
+/// People, by the beginning of name or address.
+#[utoipa::path(get, path = "/people", tag = "people", params(PeopleQuery),
+    responses((status = 200, body = Page<Person>)))]
+async fn list_people(
+    State(app): State<AppState>,
+    _caller: Caller,
+    Query(q): Query<PeopleQuery>,
+) -> Answer<Page<Person>> {
+    let limit = limit_of(q.limit)?;
+    let filter = PeopleFilter {
+        starts_with: q.query.unwrap_or_default(),
+        after: after_id(q.after.as_deref())?.map(PersonId),
+        limit: limit.into(),
+    };
+    let people = app.directory.people(&filter).await?;
+    Ok(Json(Page::by_id(people.into_iter().map(Person::from).collect(), limit, |p| p.id)))
 }
 
 /// One person.
 #[utoipa::path(get, path = "/people/{id}", tag = "people", responses((status = 200, body = Person)))]
-async fn get_person(_caller: Caller, PathId(_id): PathId<PersonId>) -> Answer<Person> {
-    Err(Problem::not_wired())
+async fn get_person(State(app): State<AppState>, _caller: Caller, PathId(person): PathId<PersonId>) -> Answer<Person> {
+    let person = app.directory.person(person).await?.ok_or_else(|| Problem::not_found("person"))?;
+    Ok(Json(person.into()))
 }
 
-/// Imports people from CSV (first line: column names; `address` is required). Good rows are taken, bad ones reported.
+/// Imports people from CSV (first line: column names; `address` and `name` are required). A bad row is named with its line.
 #[utoipa::path(post, path = "/people/import", tag = "people", params(ImportQuery),
     request_body(content = String, content_type = "text/csv"), responses((status = 200, body = ImportReport)))]
-async fn import_people(_caller: Caller, Query(_q): Query<ImportQuery>, _body: Bytes) -> Answer<ImportReport> {
-    Err(Problem::not_wired())
+async fn import_people(
+    State(app): State<AppState>,
+    caller: Caller,
+    Query(q): Query<ImportQuery>,
+    request: Request,
+) -> Answer<ImportReport> {
+    let csv = body_bytes(request, &app).await?;
+    let report = app.directory.import_people(&csv, q.list.as_deref(), q.take_good.unwrap_or(false)).await?;
+    let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+    if report.applied {
+        let detail = serde_json::json!({ "created": report.created_count, "updated": report.updated_count });
+        app.audit(&caller, "people.import", q.list.unwrap_or_default(), "", detail).await?;
+    }
+    Ok(Json(ImportReport {
+        applied: report.applied,
+        good_count: count(report.good_count),
+        rejected_count: count(report.rejected_count),
+        created_count: count(report.created_count),
+        updated_count: count(report.updated_count),
+        rejected: report
+            .rejected
+            .into_iter()
+            .map(|line| RejectedRow { line: line.line, field: line.field, problem: line.problem })
+            .collect(),
+    }))
 }
 
-/// Lists.
-#[utoipa::path(get, path = "/lists", tag = "people", params(PageQuery), responses((status = 200, body = Page<PeopleList>)))]
-async fn list_lists(_caller: Caller, Query(_q): Query<PageQuery>) -> Answer<Page<PeopleList>> {
-    Err(Problem::not_wired())
+/// Lists, by name.
+#[utoipa::path(get, path = "/lists", tag = "people", responses((status = 200, body = Vec<PeopleList>)))]
+async fn list_lists(State(app): State<AppState>, _caller: Caller) -> Answer<Vec<PeopleList>> {
+    Ok(Json(app.directory.lists().await?.into_iter().map(PeopleList::from).collect()))
 }
 
-/// Creates a list.
-#[utoipa::path(post, path = "/lists", tag = "people", responses((status = 201, body = PeopleList)))]
-async fn create_list(_caller: Caller, Json(_body): Json<NewList>) -> Result<(StatusCode, Json<PeopleList>), Problem> {
-    Err(Problem::not_wired())
+/// Creates a list, or adds people to the one of that name.
+#[utoipa::path(post, path = "/lists", tag = "people", request_body = NewList,
+    responses((status = 201, body = PeopleList)))]
+async fn create_list(
+    State(app): State<AppState>,
+    caller: Caller,
+    Json(body): Json<NewList>,
+) -> Result<(StatusCode, Json<PeopleList>), Problem> {
+    if body.person_ids.len() > MEMBERS_MAX {
+        return Err(Problem::invalid(
+            "person_ids",
+            format!("at most {MEMBERS_MAX} at a time; import a CSV file instead"),
+        ));
+    }
+    let people: Vec<PersonId> = body.person_ids.iter().map(|raw| PersonId(raw.0)).collect();
+    for (n, person) in people.iter().enumerate() {
+        if app.directory.person(*person).await?.is_none() {
+            return Err(Problem::invalid(format!("person_ids[{n}]"), "there is no such person"));
+        }
+    }
+    let list = app.directory.put_list(&body.name).await?;
+    app.directory.add_to_list(list, &people).await?;
+    app.audit(&caller, "list.create", body.name.clone(), "", serde_json::json!({ "added": people.len() })).await?;
+    Ok((StatusCode::CREATED, Json(one_list(&app, list).await?)))
+}
+
+async fn one_list(app: &AppState, list: ListId) -> Result<PeopleList, Problem> {
+    let found = app.directory.lists().await?.into_iter().find(|l| l.id == list);
+    found.map(PeopleList::from).ok_or_else(|| Problem::not_found("list"))
 }
 
 /// One list.
 #[utoipa::path(get, path = "/lists/{id}", tag = "people", responses((status = 200, body = PeopleList)))]
-async fn get_list(_caller: Caller, PathId(_id): PathId<ListId>) -> Answer<PeopleList> {
-    Err(Problem::not_wired())
+async fn get_list(State(app): State<AppState>, _caller: Caller, PathId(list): PathId<ListId>) -> Answer<PeopleList> {
+    Ok(Json(one_list(&app, list).await?))
 }
 
 /// Who is on a list.
-#[utoipa::path(get, path = "/lists/{id}/members", tag = "people", params(PageQuery), responses((status = 200, body = Page<Person>)))]
+#[utoipa::path(get, path = "/lists/{id}/members", tag = "people", params(PageQuery),
+    responses((status = 200, body = Page<Person>)))]
 async fn list_members(
+    State(app): State<AppState>,
     _caller: Caller,
-    PathId(_id): PathId<ListId>,
-    Query(_q): Query<PageQuery>,
+    PathId(list): PathId<ListId>,
+    Query(q): Query<PageQuery>,
 ) -> Answer<Page<Person>> {
-    Err(Problem::not_wired())
+    let limit = limit_of(q.limit)?;
+    let after = after_id(q.after.as_deref())?.map(PersonId);
+    one_list(&app, list).await?;
+    let people = app.directory.list_members(list, after, limit.into()).await?;
+    Ok(Json(Page::by_id(people.into_iter().map(Person::from).collect(), limit, |p| p.id)))
 }

@@ -1,6 +1,7 @@
 //! What protects: rules, feeds, the allow/block list, policies, and their versions.
 
-use model::{Permission as P, RuleSetId};
+use axum::extract::State;
+use model::{ListEntryId, Permission as P, RuleSetId};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -9,10 +10,10 @@ use utoipa_axum::routes;
 use crate::AppState;
 use crate::access::{Caller, operation};
 use crate::extract::PathText;
-use crate::extract::{Answer, PathId, Query};
+use crate::extract::{Answer, Json, PathId, Query};
 use crate::problem::Problem;
-use crate::resources::changes::{FeedEntry, FeedKind, ListAction, ListKind};
-use crate::wire::{At, Id, Page, VerdictClass};
+use crate::resources::changes::{FeedEntry, FeedKind, ListEntry};
+use crate::wire::{At, Id, Page, VerdictClass, after_id, bad_cursor, id, limit_of};
 
 /// The routes.
 pub fn routes() -> OpenApiRouter<AppState> {
@@ -60,17 +61,13 @@ struct Feed {
     entry_count: i64,
 }
 
-/// An entry of the allow/block list.
+/// An entry of the allow/block list, and whether it counts now.
 #[derive(Debug, Serialize, ToSchema)]
-struct ListEntry {
-    id: Id,
-    action: ListAction,
-    kind: ListKind,
-    value: String,
-    expires_at: Option<At>,
-    /// Whether it counts now.
+struct ListEntryNow {
+    #[serde(flatten)]
+    entry: ListEntry,
+    /// `false` once it has expired.
     in_force: bool,
-    note: String,
 }
 
 /// A policy: what the organisation wants done with each class, for whom.
@@ -110,46 +107,117 @@ struct RuleSetDetail {
 
 /// Every rule with its weight.
 #[utoipa::path(get, path = "/rules", tag = "protection", responses((status = 200, body = Vec<Rule>)))]
-async fn list_rules(_caller: Caller) -> Answer<Vec<Rule>> {
-    Err(Problem::not_wired())
+async fn list_rules(State(app): State<AppState>, _caller: Caller) -> Answer<Vec<Rule>> {
+    let rule_set = app.protection.current().rule_set;
+    let rule = |rule: &verdict::Rule| Rule {
+        id: rule.id.to_owned(),
+        version: rule.version,
+        what: rule.about.to_owned(),
+        class: rule.class.into(),
+        own_weight: rule.weight,
+        weight: rule_set.weight(rule.id),
+    };
+    Ok(Json(verdict::RULES.iter().map(rule).collect()))
 }
 
 /// Feeds in force.
 #[utoipa::path(get, path = "/feeds", tag = "protection", responses((status = 200, body = Vec<Feed>)))]
-async fn list_feeds(_caller: Caller) -> Answer<Vec<Feed>> {
-    Err(Problem::not_wired())
+async fn list_feeds(State(app): State<AppState>, _caller: Caller) -> Answer<Vec<Feed>> {
+    let rule_set = app.protection.current().rule_set;
+    let feed = |feed: &verdict::Feed| Feed {
+        name: feed.name.clone(),
+        kind: feed.kind.into(),
+        entry_count: i64::try_from(feed.entries.len()).unwrap_or(i64::MAX),
+    };
+    Ok(Json(rule_set.source().feeds.iter().map(feed).collect()))
 }
 
-/// Entries of a feed.
-#[utoipa::path(get, path = "/feeds/{name}/entries", tag = "protection", params(ProtectionQuery), responses((status = 200, body = Page<FeedEntry>)))]
+/// Entries of a feed, in the order it has them.
+#[utoipa::path(get, path = "/feeds/{name}/entries", tag = "protection", params(ProtectionQuery),
+    responses((status = 200, body = Page<FeedEntry>)))]
 async fn feed_entries(
+    State(app): State<AppState>,
     _caller: Caller,
-    PathText(_name): PathText,
-    Query(_q): Query<ProtectionQuery>,
+    PathText(name): PathText,
+    Query(q): Query<ProtectionQuery>,
 ) -> Answer<Page<FeedEntry>> {
-    Err(Problem::not_wired())
+    let limit = limit_of(q.limit)? as usize;
+    let start = q.after.as_deref().map_or(Ok(0), |after| after.parse::<usize>().map_err(|_| bad_cursor()))?;
+    let rule_set = app.protection.current().rule_set;
+    let feed = rule_set.source().feeds.iter().find(|feed| feed.name == name);
+    let entries = &feed.ok_or_else(|| Problem::not_found("feed"))?.entries;
+    let items: Vec<FeedEntry> = entries.iter().skip(start).take(limit).map(FeedEntry::from).collect();
+    let end = start.saturating_add(items.len());
+    Ok(Json(Page { items, next: (end < entries.len()).then(|| end.to_string()) }))
 }
 
-/// The allow/block list.
-#[utoipa::path(get, path = "/list-entries", tag = "protection", params(ProtectionQuery), responses((status = 200, body = Page<ListEntry>)))]
-async fn list_entries(_caller: Caller, Query(_q): Query<ProtectionQuery>) -> Answer<Page<ListEntry>> {
-    Err(Problem::not_wired())
+/// The allow/block list, by id.
+#[utoipa::path(get, path = "/list-entries", tag = "protection", params(ProtectionQuery),
+    responses((status = 200, body = Page<ListEntryNow>)))]
+async fn list_entries(
+    State(app): State<AppState>,
+    _caller: Caller,
+    Query(q): Query<ProtectionQuery>,
+) -> Answer<Page<ListEntryNow>> {
+    let limit = limit_of(q.limit)?;
+    let after = ListEntryId(after_id(q.after.as_deref())?.unwrap_or(i64::MIN));
+    let (rule_set, now) = (app.protection.current().rule_set, app.store.now());
+    let mut entries: Vec<&verdict::ListEntry> = rule_set.source().lists.iter().filter(|e| e.id > after).collect();
+    entries.sort_by_key(|entry| entry.id);
+    let entry = |e: &&verdict::ListEntry| ListEntryNow { entry: ListEntry::from(*e), in_force: e.in_force(now) };
+    Ok(Json(Page::by_id(entries.iter().take(limit as usize).map(entry).collect(), limit, |e| e.entry.id)))
 }
 
 /// Policies, in the order they are matched.
 #[utoipa::path(get, path = "/policies", tag = "protection", responses((status = 200, body = Vec<Policy>)))]
-async fn list_policies(_caller: Caller) -> Answer<Vec<Policy>> {
-    Err(Problem::not_wired())
+async fn list_policies(State(app): State<AppState>, _caller: Caller) -> Answer<Vec<Policy>> {
+    let policies = app.protection.current().policies;
+    let policy = |policy: &verdict::Policy| Policy {
+        id: id(policy.id),
+        name: policy.name.clone(),
+        priority: policy.priority.into(),
+        body: serde_json::to_value(policy).unwrap_or_default(),
+    };
+    Ok(Json(policies.policies.iter().map(policy).collect()))
+}
+
+impl From<changes::RuleSetVersion> for RuleSetVersion {
+    fn from(v: changes::RuleSetVersion) -> Self {
+        RuleSetVersion {
+            id: id(v.id),
+            parent_id: v.parent_id.map(id),
+            hash: v.hash,
+            author: v.author,
+            reason: v.reason,
+            change_id: v.change_id.map(id),
+            backtest_id: v.backtest_id.map(id),
+            active: v.active,
+            created_at: v.created_at.into(),
+        }
+    }
 }
 
 /// Versions of the rule set, newest first.
-#[utoipa::path(get, path = "/rule-sets", tag = "protection", params(ProtectionQuery), responses((status = 200, body = Page<RuleSetVersion>)))]
-async fn list_rule_sets(_caller: Caller, Query(_q): Query<ProtectionQuery>) -> Answer<Page<RuleSetVersion>> {
-    Err(Problem::not_wired())
+#[utoipa::path(get, path = "/rule-sets", tag = "protection", params(ProtectionQuery),
+    responses((status = 200, body = Page<RuleSetVersion>)))]
+async fn list_rule_sets(
+    State(app): State<AppState>,
+    _caller: Caller,
+    Query(q): Query<ProtectionQuery>,
+) -> Answer<Page<RuleSetVersion>> {
+    let limit = limit_of(q.limit)?;
+    let before = after_id(q.after.as_deref())?.map(RuleSetId);
+    let versions = app.changes.versions(before, limit.into()).await?;
+    Ok(Json(Page::by_id(versions.into_iter().map(RuleSetVersion::from).collect(), limit, |v| v.id)))
 }
 
 /// One version.
 #[utoipa::path(get, path = "/rule-sets/{id}", tag = "protection", responses((status = 200, body = RuleSetDetail)))]
-async fn get_rule_set(_caller: Caller, PathId(_id): PathId<RuleSetId>) -> Answer<RuleSetDetail> {
-    Err(Problem::not_wired())
+async fn get_rule_set(
+    State(app): State<AppState>,
+    _caller: Caller,
+    PathId(version): PathId<RuleSetId>,
+) -> Answer<RuleSetDetail> {
+    let (version, source) = app.changes.version(version).await?;
+    Ok(Json(RuleSetDetail { version: version.into(), source: serde_json::to_value(source).unwrap_or_default() }))
 }

@@ -1,6 +1,8 @@
 //! The organisation's quarantine: look, request, release, deny.
 
-use model::{Permission as P, QuarantineItemId};
+use axum::extract::State;
+use model::{CampaignId, Permission as P, QuarantineItemId, Timestamp};
+use quarantine::{Actor, Filter, Step};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -10,8 +12,9 @@ use crate::AppState;
 use crate::access::{Caller, operation};
 use crate::extract::{Answer, Json, PathId, Query};
 use crate::problem::Problem;
+use crate::resources::copies::{Evidence, evidence};
 use crate::wire::{
-    ActionOutcome, At, Evidence, Id, Page, QuarantineReason, ReleaseStatus, Signal, ValueCount, Verdict,
+    ActionOutcome, At, Id, Page, QuarantineReason, Refusal, ReleaseStatus, ValueCount, Verdict, after_id, id, limit_of,
 };
 
 /// The routes.
@@ -41,8 +44,8 @@ struct QuarantineQuery {
     status: Option<ReleaseStatus>,
     /// Why it is held.
     reason: Option<QuarantineReason>,
-    /// `arrival` or `purge`.
-    held_by: Option<String>,
+    /// On arrival or after.
+    held_by: Option<HeldBy>,
     /// Copies of this campaign.
     #[param(value_type = Option<String>)]
     campaign_id: Option<Id>,
@@ -53,6 +56,14 @@ struct QuarantineQuery {
     recipient: Option<String>,
     /// The sender's address.
     sender: Option<String>,
+    /// Words of the subject.
+    subject: Option<String>,
+    /// Held at or after.
+    #[param(value_type = Option<String>, format = DateTime)]
+    from: Option<At>,
+    /// Held before.
+    #[param(value_type = Option<String>, format = DateTime)]
+    to: Option<At>,
 }
 
 /// A held copy.
@@ -86,10 +97,12 @@ pub struct QuarantineItem {
     pub recipient_may_release: bool,
     /// Whether the recipient may ask for its release.
     pub recipient_may_request: bool,
+    /// Whether the recipient may look at it.
+    pub recipient_may_preview: bool,
 }
 
 /// How a copy came into quarantine.
-#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum HeldBy {
     /// On arrival.
@@ -113,8 +126,11 @@ struct QuarantineFacets {
 struct QuarantineDetail {
     item: QuarantineItem,
     verdict: Option<Verdict>,
-    /// The findings that decided.
-    signals: Vec<Signal>,
+    from_name: String,
+    reverse_path: String,
+    client_ip: String,
+    message_id_header: String,
+    received_at: At,
     /// The folder it was pulled from and would go back to.
     returns_to: String,
     timeline: Vec<Evidence>,
@@ -132,8 +148,19 @@ pub struct SafePreview {
     pub text: String,
     /// Where its links lead.
     pub links: Vec<String>,
-    /// Names of attachments.
-    pub attachments: Vec<String>,
+    pub attachments: Vec<PreviewFile>,
+}
+
+/// An attachment, or a file in an attached archive.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PreviewFile {
+    name: String,
+    declared_type: String,
+    /// What the bytes say it is.
+    kind: String,
+    sha256: String,
+    size_bytes: u64,
+    inside: Option<String>,
 }
 
 /// The header section as received.
@@ -142,7 +169,7 @@ struct HeaderSection {
     raw: String,
 }
 
-/// Which held copies: name items, or a campaign, or a cause.
+/// Which held copies: name items, or a campaign, or a cause; exactly one of them.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Selection {
@@ -152,9 +179,9 @@ struct Selection {
     /// Everything held of this campaign.
     #[serde(default)]
     campaign_id: Option<Id>,
-    /// For the record and for whoever asked.
+    /// Everything that this change brought here.
     #[serde(default)]
-    reason: String,
+    cause_id: Option<Id>,
 }
 
 /// What a release would do.
@@ -170,60 +197,258 @@ struct ReleasePreview {
     unchanged_count: i64,
     /// Need an analyst.
     dangerous_count: i64,
+    /// Somebody asked for their release.
+    requested_count: i64,
     /// What would happen, in one sentence.
     sentence: String,
 }
 
+impl QuarantineQuery {
+    fn filter(&self) -> Filter {
+        Filter {
+            status: self.status.map(|word| word.0),
+            reason: self.reason.map(|word| word.0),
+            held_by: self.held_by.map(|by| match by {
+                HeldBy::Arrival => quarantine::HeldBy::Arrival,
+                HeldBy::Purge => quarantine::HeldBy::Purge,
+            }),
+            campaign_id: self.campaign_id.map(|raw| CampaignId(raw.0)),
+            cause_id: self.cause_id.map(|raw| raw.0),
+            recipient: self.recipient.clone(),
+            sender: self.sender.clone(),
+            subject: self.subject.clone(),
+            from_at: self.from.map(Timestamp::from),
+            before_at: self.to.map(Timestamp::from),
+        }
+    }
+}
+
+impl From<quarantine::Item> for QuarantineItem {
+    fn from(i: quarantine::Item) -> Self {
+        QuarantineItem {
+            id: id(i.id),
+            copy_id: id(i.copy_id),
+            message_id: id(i.message_id),
+            campaign_id: i.campaign_id.map(id),
+            held_by: match i.held_by {
+                quarantine::HeldBy::Arrival => HeldBy::Arrival,
+                quarantine::HeldBy::Purge => HeldBy::Purge,
+            },
+            reason: i.reason.into(),
+            status: i.status.into(),
+            cause_id: i.cause_id.map(Id),
+            held_at: i.held_at.into(),
+            expires_at: i.expires_at.into(),
+            decided_at: i.decided_at.map(At),
+            needs_analyst: i.reason.needs_analyst(),
+            recipient_may_release: i.recipient_may_release(),
+            recipient_may_request: i.recipient_may_request(),
+            recipient_may_preview: i.recipient_may_preview(),
+            recipient: i.recipient,
+            sender: i.sender,
+            subject: i.subject,
+            size_bytes: i.size_bytes,
+            policy_name: i.policy_name,
+            explanation: i.explanation,
+            requested_by: i.requested_by,
+            decided_by: i.decided_by,
+        }
+    }
+}
+
+impl From<quarantine::SafePreview> for SafePreview {
+    fn from(p: quarantine::SafePreview) -> Self {
+        let file = |f: quarantine::PreviewFile| PreviewFile {
+            name: f.name,
+            declared_type: f.declared_type,
+            kind: f.kind.as_str().to_owned(),
+            sha256: f.sha256,
+            size_bytes: f.size_bytes,
+            inside: f.inside,
+        };
+        SafePreview {
+            subject: p.subject,
+            from: p.from,
+            to: p.to,
+            date: p.date,
+            html: p.html,
+            text: p.text,
+            links: p.links,
+            attachments: p.files.into_iter().map(file).collect(),
+        }
+    }
+}
+
+impl Selection {
+    fn parse(self) -> Result<quarantine::Selection, Problem> {
+        match (self.item_ids.as_slice(), self.campaign_id, self.cause_id) {
+            ([], Some(campaign), None) => Ok(quarantine::Selection::Campaign(CampaignId(campaign.0))),
+            ([], None, Some(cause)) => Ok(quarantine::Selection::Cause(cause.0)),
+            (items @ [_, ..], None, None) => {
+                Ok(quarantine::Selection::Items(items.iter().map(|raw| QuarantineItemId(raw.0)).collect()))
+            }
+            _ => {
+                Err(Problem::invalid("item_ids", "name items, or one campaign, or one cause: exactly one of the three"))
+            }
+        }
+    }
+}
+
+/// The caller as the quarantine knows people.
+pub fn actor(caller: &Caller) -> Actor {
+    Actor { login: caller.login.clone(), role: caller.role }
+}
+
+/// What an action of the quarantine did, on the wire.
+pub fn outcome(done: quarantine::Outcome, step: Step) -> ActionOutcome {
+    ActionOutcome {
+        sentence: done.sentence(step),
+        done_count: done.done_count(),
+        unchanged_count: done.unchanged_count,
+        refused_count: done.refused_count,
+        refused: done.refused.iter().map(|r| Refusal { id: id(r.id), why: r.why.to_owned() }).collect(),
+        job_id: done.job_id.map(id),
+    }
+}
+
 /// Held copies, newest first.
-#[utoipa::path(get, path = "/quarantine", tag = "quarantine", params(QuarantineQuery), responses((status = 200, body = Page<QuarantineItem>)))]
-async fn list_quarantine(_caller: Caller, Query(_q): Query<QuarantineQuery>) -> Answer<Page<QuarantineItem>> {
-    Err(Problem::not_wired())
+#[utoipa::path(get, path = "/quarantine", tag = "quarantine", params(QuarantineQuery),
+    responses((status = 200, body = Page<QuarantineItem>)))]
+async fn list_quarantine(
+    State(app): State<AppState>,
+    _caller: Caller,
+    Query(q): Query<QuarantineQuery>,
+) -> Answer<Page<QuarantineItem>> {
+    let limit = limit_of(q.limit)?;
+    let after = after_id(q.after.as_deref())?.map(QuarantineItemId);
+    let items = app.quarantine.list(&q.filter(), after, limit as usize).await?;
+    Ok(Json(Page::by_id(items.into_iter().map(QuarantineItem::from).collect(), limit, |i| i.id)))
 }
 
 /// Numbers beside the filters.
-#[utoipa::path(get, path = "/quarantine/facets", tag = "quarantine", params(QuarantineQuery), responses((status = 200, body = QuarantineFacets)))]
-async fn quarantine_facets(_caller: Caller, Query(_q): Query<QuarantineQuery>) -> Answer<QuarantineFacets> {
-    Err(Problem::not_wired())
+#[utoipa::path(get, path = "/quarantine/facets", tag = "quarantine", params(QuarantineQuery),
+    responses((status = 200, body = QuarantineFacets)))]
+async fn quarantine_facets(
+    State(app): State<AppState>,
+    _caller: Caller,
+    Query(q): Query<QuarantineQuery>,
+) -> Answer<QuarantineFacets> {
+    let facets = app.quarantine.facets(&q.filter()).await?;
+    let count = |value: &str, count: i64| ValueCount { value: value.into(), label: value.replace('_', " "), count };
+    let campaigns = campaign::Campaigns::new(app.directory.clone());
+    let mut campaign = Vec::with_capacity(facets.campaign.len());
+    for (campaign_id, n) in facets.campaign {
+        let label = campaigns.get(campaign_id).await?.draft.name;
+        campaign.push(ValueCount { value: campaign_id.to_string(), label, count: n });
+    }
+    Ok(Json(QuarantineFacets {
+        total_count: facets.total_count,
+        status: facets.status.iter().map(|(word, n)| count(word.as_str(), *n)).collect(),
+        reason: facets.reason.iter().map(|(word, n)| count(word.as_str(), *n)).collect(),
+        held_by: facets.held_by.iter().map(|(word, n)| count(word.as_str(), *n)).collect(),
+        campaign,
+    }))
 }
 
 /// One held copy.
-#[utoipa::path(get, path = "/quarantine/items/{id}", tag = "quarantine", responses((status = 200, body = QuarantineDetail)))]
-async fn get_quarantine_item(_caller: Caller, PathId(_id): PathId<QuarantineItemId>) -> Answer<QuarantineDetail> {
-    Err(Problem::not_wired())
+#[utoipa::path(get, path = "/quarantine/items/{id}", tag = "quarantine",
+    responses((status = 200, body = QuarantineDetail)))]
+async fn get_quarantine_item(
+    State(app): State<AppState>,
+    caller: Caller,
+    PathId(item): PathId<QuarantineItemId>,
+) -> Answer<QuarantineDetail> {
+    let detail = app.quarantine.detail(item).await?;
+    let story = whereabouts::copy_timeline(&app.store, caller.organisation_id, detail.item.copy_id).await?;
+    Ok(Json(QuarantineDetail {
+        returns_to: detail.returns_to().to_owned(),
+        verdict: detail.verdict.as_ref().map(Verdict::from),
+        from_name: detail.from_name,
+        reverse_path: detail.reverse_path,
+        client_ip: detail.client_ip,
+        message_id_header: detail.message_id_header,
+        received_at: detail.received_at.into(),
+        item: detail.item.into(),
+        timeline: story.evidence.into_iter().map(evidence).collect(),
+    }))
 }
 
 /// The message, safe to look at. Reading it is recorded.
-#[utoipa::path(get, path = "/quarantine/items/{id}/preview", tag = "quarantine", responses((status = 200, body = SafePreview)))]
-async fn preview_quarantine_item(_caller: Caller, PathId(_id): PathId<QuarantineItemId>) -> Answer<SafePreview> {
-    Err(Problem::not_wired())
+#[utoipa::path(get, path = "/quarantine/items/{id}/preview", tag = "quarantine",
+    responses((status = 200, body = SafePreview)))]
+async fn preview_quarantine_item(
+    State(app): State<AppState>,
+    caller: Caller,
+    PathId(item): PathId<QuarantineItemId>,
+) -> Answer<SafePreview> {
+    let preview = app.quarantine.preview(item).await?;
+    app.audit(&caller, "quarantine.preview", format!("quarantine item {item}"), "", serde_json::json!({})).await?;
+    Ok(Json(preview.into()))
 }
 
 /// Its header section.
-#[utoipa::path(get, path = "/quarantine/items/{id}/headers", tag = "quarantine", responses((status = 200, body = HeaderSection)))]
-async fn quarantine_item_headers(_caller: Caller, PathId(_id): PathId<QuarantineItemId>) -> Answer<HeaderSection> {
-    Err(Problem::not_wired())
+#[utoipa::path(get, path = "/quarantine/items/{id}/headers", tag = "quarantine",
+    responses((status = 200, body = HeaderSection)))]
+async fn quarantine_item_headers(
+    State(app): State<AppState>,
+    _caller: Caller,
+    PathId(item): PathId<QuarantineItemId>,
+) -> Answer<HeaderSection> {
+    Ok(Json(HeaderSection { raw: app.quarantine.headers(item).await? }))
 }
 
 /// What a release would do, before doing it.
-#[utoipa::path(post, path = "/quarantine/release/preview", tag = "quarantine", responses((status = 200, body = ReleasePreview)))]
-async fn preview_release(_caller: Caller, Json(_b): Json<Selection>) -> Answer<ReleasePreview> {
-    Err(Problem::not_wired())
+#[utoipa::path(post, path = "/quarantine/release/preview", tag = "quarantine", request_body = Selection,
+    responses((status = 200, body = ReleasePreview)))]
+async fn preview_release(
+    State(app): State<AppState>,
+    _caller: Caller,
+    Json(body): Json<Selection>,
+) -> Answer<ReleasePreview> {
+    let effect = app.quarantine.effect(&body.parse()?).await?;
+    Ok(Json(ReleasePreview {
+        count: effect.count(),
+        arrival_count: effect.arrival_count,
+        purge_count: effect.purge_count,
+        unchanged_count: effect.unchanged_count,
+        dangerous_count: effect.dangerous_count,
+        requested_count: effect.requested_count,
+        sentence: effect.sentence(),
+    }))
 }
 
 /// Releases held copies. Repeating it changes nothing and says so.
-#[utoipa::path(post, path = "/quarantine/release", tag = "quarantine", responses((status = 200, body = ActionOutcome)))]
-async fn release_quarantine(_caller: Caller, Json(_b): Json<Selection>) -> Answer<ActionOutcome> {
-    Err(Problem::not_wired())
+#[utoipa::path(post, path = "/quarantine/release", tag = "quarantine", request_body = Selection,
+    responses((status = 200, body = ActionOutcome)))]
+async fn release_quarantine(
+    State(app): State<AppState>,
+    caller: Caller,
+    Json(body): Json<Selection>,
+) -> Answer<ActionOutcome> {
+    let done = app.quarantine.release(&actor(&caller), &body.parse()?).await?;
+    Ok(Json(outcome(done, Step::Free)))
 }
 
 /// Asks for the release of held copies.
-#[utoipa::path(post, path = "/quarantine/request", tag = "quarantine", responses((status = 200, body = ActionOutcome)))]
-async fn request_quarantine_release(_caller: Caller, Json(_b): Json<Selection>) -> Answer<ActionOutcome> {
-    Err(Problem::not_wired())
+#[utoipa::path(post, path = "/quarantine/request", tag = "quarantine", request_body = Selection,
+    responses((status = 200, body = ActionOutcome)))]
+async fn request_quarantine_release(
+    State(app): State<AppState>,
+    caller: Caller,
+    Json(body): Json<Selection>,
+) -> Answer<ActionOutcome> {
+    let done = app.quarantine.request(&actor(&caller), &body.parse()?).await?;
+    Ok(Json(outcome(done, Step::Request)))
 }
 
 /// Denies requested releases.
-#[utoipa::path(post, path = "/quarantine/deny", tag = "quarantine", responses((status = 200, body = ActionOutcome)))]
-async fn deny_quarantine_release(_caller: Caller, Json(_b): Json<Selection>) -> Answer<ActionOutcome> {
-    Err(Problem::not_wired())
+#[utoipa::path(post, path = "/quarantine/deny", tag = "quarantine", request_body = Selection,
+    responses((status = 200, body = ActionOutcome)))]
+async fn deny_quarantine_release(
+    State(app): State<AppState>,
+    caller: Caller,
+    Json(body): Json<Selection>,
+) -> Answer<ActionOutcome> {
+    let done = app.quarantine.deny(&actor(&caller), &body.parse()?).await?;
+    Ok(Json(outcome(done, Step::Deny)))
 }

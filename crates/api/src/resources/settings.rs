@@ -1,7 +1,8 @@
 //! The organisation's settings, accounts, API tokens and the audit log.
 
+use axum::extract::State;
 use axum::http::StatusCode;
-use model::{AccountId, Permission as P, TokenId};
+use model::{AccountId, AuditId, Permission as P, PersonId, TokenId};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -10,8 +11,8 @@ use utoipa_axum::routes;
 use crate::AppState;
 use crate::access::{Caller, operation};
 use crate::extract::{Answer, Json, PathId, Query};
-use crate::problem::Problem;
-use crate::wire::{At, Id, Page, Role};
+use crate::problem::{Kind, Problem};
+use crate::wire::{At, Id, Page, Role, after_id, id, limit_of};
 
 /// The routes.
 pub fn routes() -> OpenApiRouter<AppState> {
@@ -42,20 +43,61 @@ struct SettingsQuery {
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Settings {
-    /// Where tracked links lead: `https://t.example.org`.
-    tracking_base_url: String,
-    /// Numbers of fewer people than this are not shown.
-    tracking_floor_count: i64,
-    /// Whether campaigns may track individual people.
-    individual_tracking: bool,
-    /// Why, and on which legal basis; needed when individual tracking is on.
-    individual_tracking_purpose: String,
-    /// An incident opens when so many copies are lost,
-    incident_copies_min: i64,
-    /// and stay lost for so long.
-    incident_delay_ms: i64,
+    tracking: TrackingSettings,
+    incident: IncidentSettings,
+    limits: LimitSettings,
+    failure_mode: FailureMode,
+}
+
+/// Tracking.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct TrackingSettings {
+    /// Where links and pixels point: `https://t.example.org`, without a slash at the end.
+    base_url: String,
+    /// The owner's record that switches individual tracking on; only the owner changes it.
+    individual: Option<IndividualTracking>,
+    /// Numbers of fewer people than this are not shown; at least 10.
+    group_floor_count: i64,
+}
+
+/// Why single people's reading is tracked.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct IndividualTracking {
+    purpose: String,
+    legal_basis: String,
+    /// Who switched it on; set by the server.
+    #[serde(default)]
+    by: String,
+}
+
+/// When an incident opens.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct IncidentSettings {
+    /// So many copies not in a mailbox,
+    threshold_count: i64,
+    /// for so long.
+    delay_ms: i64,
+}
+
+/// Bounds.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct LimitSettings {
     /// Actions on more copies than this need a second person.
-    mass_action_copies_max: i64,
+    mass_action_max: i64,
+}
+
+/// What happens when judging itself fails.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum FailureMode {
+    /// 451: the sender tries again.
+    Defer,
+    /// Deliver, stamped *unjudged*.
+    DeliverUnjudged,
 }
 
 /// A login.
@@ -67,7 +109,6 @@ struct Account {
     name: String,
     role: Role,
     disabled: bool,
-    has_password: bool,
     created_at: At,
 }
 
@@ -103,7 +144,6 @@ struct Token {
     name: String,
     created_at: At,
     last_used_at: Option<At>,
-    expires_at: Option<At>,
     revoked_at: Option<At>,
 }
 
@@ -113,8 +153,6 @@ struct Token {
 struct NewToken {
     /// What it is for.
     name: String,
-    #[serde(default)]
-    expires_at: Option<At>,
 }
 
 /// A new API token with its secret, shown once.
@@ -131,7 +169,8 @@ struct CreatedToken {
 struct AuditEntry {
     id: Id,
     at: At,
-    account_id: Option<Id>,
+    /// The login, or `Landfall`.
+    actor: String,
     action: String,
     target: String,
     reason: String,
@@ -139,59 +178,219 @@ struct AuditEntry {
     detail: serde_json::Value,
 }
 
+impl From<directory::Settings> for Settings {
+    fn from(s: directory::Settings) -> Self {
+        Settings {
+            tracking: TrackingSettings {
+                base_url: s.tracking.base_url,
+                individual: s.tracking.individual.map(|i| IndividualTracking {
+                    purpose: i.purpose,
+                    legal_basis: i.legal_basis,
+                    by: i.by,
+                }),
+                group_floor_count: s.tracking.group_floor_count,
+            },
+            incident: IncidentSettings { threshold_count: s.incident.threshold_count, delay_ms: s.incident.delay_ms },
+            limits: LimitSettings { mass_action_max: s.limits.mass_action_max },
+            failure_mode: match s.failure_mode {
+                directory::FailureMode::Defer => FailureMode::Defer,
+                directory::FailureMode::DeliverUnjudged => FailureMode::DeliverUnjudged,
+            },
+        }
+    }
+}
+
+impl Settings {
+    fn into_directory(self, by: &str) -> directory::Settings {
+        directory::Settings {
+            tracking: directory::TrackingSettings {
+                base_url: self.tracking.base_url,
+                individual: self.tracking.individual.map(|i| directory::IndividualTracking {
+                    purpose: i.purpose,
+                    legal_basis: i.legal_basis,
+                    by: if i.by.is_empty() { by.to_owned() } else { i.by },
+                }),
+                group_floor_count: self.tracking.group_floor_count,
+            },
+            incident: directory::IncidentSettings {
+                threshold_count: self.incident.threshold_count,
+                delay_ms: self.incident.delay_ms,
+            },
+            limits: directory::LimitSettings { mass_action_max: self.limits.mass_action_max },
+            failure_mode: match self.failure_mode {
+                FailureMode::Defer => directory::FailureMode::Defer,
+                FailureMode::DeliverUnjudged => directory::FailureMode::DeliverUnjudged,
+            },
+        }
+    }
+}
+
+impl From<directory::Account> for Account {
+    fn from(a: directory::Account) -> Self {
+        Account {
+            id: id(a.id),
+            person_id: a.person_id.map(id),
+            login: a.login,
+            name: a.name,
+            role: a.role.into(),
+            disabled: a.disabled,
+            created_at: a.created_at.into(),
+        }
+    }
+}
+
+impl From<directory::ApiToken> for Token {
+    fn from(t: directory::ApiToken) -> Self {
+        Token {
+            id: id(t.id),
+            account_id: id(t.account_id),
+            name: t.name,
+            created_at: t.created_at.into(),
+            last_used_at: t.last_used_at.map(At),
+            revoked_at: t.revoked_at.map(At),
+        }
+    }
+}
+
 /// The settings.
 #[utoipa::path(get, path = "/settings", tag = "settings", responses((status = 200, body = Settings)))]
-async fn get_settings(_caller: Caller) -> Answer<Settings> {
-    Err(Problem::not_wired())
+async fn get_settings(State(app): State<AppState>, _caller: Caller) -> Answer<Settings> {
+    Ok(Json(app.directory.settings().await?.into()))
 }
 
-/// Replaces the settings.
-#[utoipa::path(put, path = "/settings", tag = "settings", responses((status = 200, body = Settings)))]
-async fn put_settings(_caller: Caller, Json(_b): Json<Settings>) -> Answer<Settings> {
-    Err(Problem::not_wired())
+/// Replaces the settings. Individual tracking is switched by the owner alone.
+#[utoipa::path(put, path = "/settings", tag = "settings", request_body = Settings,
+    responses((status = 200, body = Settings)))]
+async fn put_settings(State(app): State<AppState>, caller: Caller, Json(body): Json<Settings>) -> Answer<Settings> {
+    let before = app.directory.settings().await?;
+    let mut settings = body.into_directory(&caller.login);
+    if settings.tracking.individual != before.tracking.individual {
+        if caller.role != model::Role::Owner {
+            let detail = "Only the owner switches individual tracking on or off, or changes its record.";
+            return Err(Problem::new(Kind::Forbidden, detail).at("tracking.individual"));
+        }
+        if let Some(individual) = &mut settings.tracking.individual {
+            individual.by = caller.login.clone();
+        }
+    }
+    app.directory.save_settings(&settings).await?;
+    let detail = serde_json::json!({ "before": before, "after": settings });
+    app.audit(&caller, "settings.save", String::new(), "", detail).await?;
+    Ok(Json(settings.into()))
 }
 
-/// Logins.
-#[utoipa::path(get, path = "/accounts", tag = "settings", params(SettingsQuery), responses((status = 200, body = Page<Account>)))]
-async fn list_accounts(_caller: Caller, Query(_q): Query<SettingsQuery>) -> Answer<Page<Account>> {
-    Err(Problem::not_wired())
+/// Logins, without recipients.
+#[utoipa::path(get, path = "/accounts", tag = "settings", responses((status = 200, body = Vec<Account>)))]
+async fn list_accounts(State(app): State<AppState>, _caller: Caller) -> Answer<Vec<Account>> {
+    Ok(Json(app.directory.staff_accounts().await?.into_iter().map(Account::from).collect()))
 }
 
-/// Creates a login.
-#[utoipa::path(post, path = "/accounts", tag = "settings", responses((status = 201, body = Account)))]
-async fn create_account(_caller: Caller, Json(_b): Json<NewAccount>) -> Result<(StatusCode, Json<Account>), Problem> {
-    Err(Problem::not_wired())
+/// Creates a login. Only an owner makes another owner.
+#[utoipa::path(post, path = "/accounts", tag = "settings", request_body = NewAccount,
+    responses((status = 201, body = Account)))]
+async fn create_account(
+    State(app): State<AppState>,
+    caller: Caller,
+    Json(body): Json<NewAccount>,
+) -> Result<(StatusCode, Json<Account>), Problem> {
+    only_owners_touch_owners(&caller, body.role.0)?;
+    let person_id = body.person_id.map(|raw| PersonId(raw.0));
+    if let Some(person) = person_id
+        && app.directory.person(person).await?.is_none()
+    {
+        return Err(Problem::invalid("person_id", "there is no such person"));
+    }
+    let new = directory::NewAccount {
+        login: body.login,
+        name: body.name,
+        role: body.role.0,
+        person_id,
+        password: body.password,
+    };
+    let made = app.directory.create_account(new).await?;
+    let detail = serde_json::json!({ "role": made.role });
+    app.audit(&caller, "account.create", made.login.clone(), "", detail).await?;
+    Ok((StatusCode::CREATED, Json(made.into())))
+}
+
+/// An administrator may not become an owner through an account or a link.
+fn only_owners_touch_owners(caller: &Caller, role: model::Role) -> Result<(), Problem> {
+    if role == model::Role::Owner && caller.role != model::Role::Owner {
+        return Err(Problem::new(Kind::Forbidden, "Only an owner makes logins and links for owners.").at("role"));
+    }
+    Ok(())
 }
 
 /// Makes a one-time sign-in link for a login.
-#[utoipa::path(post, path = "/accounts/{id}/sign-in-link", tag = "settings", responses((status = 201, body = SignInLink)))]
+#[utoipa::path(post, path = "/accounts/{id}/sign-in-link", tag = "settings",
+    responses((status = 201, body = SignInLink)))]
 async fn create_sign_in_link(
-    _caller: Caller,
-    PathId(_id): PathId<AccountId>,
+    State(app): State<AppState>,
+    caller: Caller,
+    PathId(account): PathId<AccountId>,
 ) -> Result<(StatusCode, Json<SignInLink>), Problem> {
-    Err(Problem::not_wired())
+    let known = app.directory.account(account).await?.ok_or_else(|| Problem::not_found("account"))?;
+    only_owners_touch_owners(&caller, known.role)?;
+    let link = app.directory.sign_in_link(account).await?;
+    app.audit(&caller, "account.sign_in_link", known.login, "", serde_json::json!({})).await?;
+    let made = SignInLink {
+        path: format!("/sign-in#token={}", link.token),
+        token: link.token,
+        expires_at: link.expires_at.into(),
+    };
+    Ok((StatusCode::CREATED, Json(made)))
 }
 
-/// API tokens.
-#[utoipa::path(get, path = "/tokens", tag = "settings", params(SettingsQuery), responses((status = 200, body = Page<Token>)))]
-async fn list_tokens(_caller: Caller, Query(_q): Query<SettingsQuery>) -> Answer<Page<Token>> {
-    Err(Problem::not_wired())
+/// The caller's own API tokens.
+#[utoipa::path(get, path = "/tokens", tag = "settings", responses((status = 200, body = Vec<Token>)))]
+async fn list_tokens(State(app): State<AppState>, caller: Caller) -> Answer<Vec<Token>> {
+    Ok(Json(app.directory.api_tokens(caller.account_id).await?.into_iter().map(Token::from).collect()))
 }
 
-/// Creates an API token for the caller's own account.
-#[utoipa::path(post, path = "/tokens", tag = "settings", responses((status = 201, body = CreatedToken)))]
-async fn create_token(_caller: Caller, Json(_b): Json<NewToken>) -> Result<(StatusCode, Json<CreatedToken>), Problem> {
-    Err(Problem::not_wired())
+/// Creates an API token for the caller's own account; it may what the account may.
+#[utoipa::path(post, path = "/tokens", tag = "settings", request_body = NewToken,
+    responses((status = 201, body = CreatedToken)))]
+async fn create_token(
+    State(app): State<AppState>,
+    caller: Caller,
+    Json(body): Json<NewToken>,
+) -> Result<(StatusCode, Json<CreatedToken>), Problem> {
+    let (token, secret) = app.directory.create_api_token(caller.account_id, &body.name).await?;
+    app.audit(&caller, "token.create", token.name.clone(), "", serde_json::json!({})).await?;
+    Ok((StatusCode::CREATED, Json(CreatedToken { token: token.into(), secret })))
 }
 
-/// Revokes an API token.
+/// Revokes one of the caller's API tokens.
 #[utoipa::path(delete, path = "/tokens/{id}", tag = "settings", responses((status = 204)))]
-async fn revoke_token(_caller: Caller, PathId(_id): PathId<TokenId>) -> Result<StatusCode, Problem> {
-    Err(Problem::not_wired())
+async fn revoke_token(
+    State(app): State<AppState>,
+    caller: Caller,
+    PathId(token): PathId<TokenId>,
+) -> Result<StatusCode, Problem> {
+    app.directory.revoke_api_token(caller.account_id, token).await?;
+    app.audit(&caller, "token.revoke", token.to_string(), "", serde_json::json!({})).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Who did what, newest first.
-#[utoipa::path(get, path = "/audit", tag = "settings", params(SettingsQuery), responses((status = 200, body = Page<AuditEntry>)))]
-async fn list_audit(_caller: Caller, Query(_q): Query<SettingsQuery>) -> Answer<Page<AuditEntry>> {
-    Err(Problem::not_wired())
+#[utoipa::path(get, path = "/audit", tag = "settings", params(SettingsQuery),
+    responses((status = 200, body = Page<AuditEntry>)))]
+async fn list_audit(
+    State(app): State<AppState>,
+    _caller: Caller,
+    Query(q): Query<SettingsQuery>,
+) -> Answer<Page<AuditEntry>> {
+    let limit = limit_of(q.limit)?;
+    let before = after_id(q.after.as_deref())?.map(AuditId);
+    let entries = app.directory.audit_page(before, limit.into()).await?;
+    let entry = |e: directory::AuditEntry| AuditEntry {
+        id: id(e.id),
+        at: e.at.into(),
+        actor: e.actor,
+        action: e.action,
+        target: e.target,
+        reason: e.reason,
+        detail: e.detail,
+    };
+    Ok(Json(Page::by_id(entries.into_iter().map(entry).collect(), limit, |e| e.id)))
 }

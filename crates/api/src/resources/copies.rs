@@ -1,0 +1,157 @@
+//! One copy: where it is, and the timeline of evidence.
+
+use axum::extract::State;
+use campaign::Campaigns;
+use model::{CopyId, Permission as P};
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::AppState;
+use crate::access::{Caller, operation};
+use crate::extract::{Answer, Json, PathId};
+use crate::problem::Problem;
+use crate::wire::{At, EventKind, Id, LastEvent, Place, id};
+
+/// The routes.
+pub fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(operation(routes!(get_copy), P::CampaignRead))
+}
+
+/// A copy in a list.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Copy {
+    pub id: Id,
+    campaign_id: Option<Id>,
+    recipient: String,
+    person_id: Option<Id>,
+    person_name: String,
+    place: Place,
+    /// The folder's name, or empty.
+    place_detail: String,
+    place_at: At,
+    last_event: LastEvent,
+    last_event_at: At,
+    disposition: Option<String>,
+    policy: Option<String>,
+}
+
+/// One piece of evidence on a copy's timeline.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Evidence {
+    /// The entry in the event log.
+    id: Id,
+    /// What happened.
+    kind: EventKind,
+    /// When it happened.
+    effective_at: At,
+    /// When our source saw it.
+    observed_at: At,
+    /// Who saw it: `gateway`, `smtp`, `quarantine`, `purge`, `mailbox`.
+    source: String,
+    /// The change, job or incident that caused it.
+    cause_id: Option<Id>,
+    /// The login that did it, or empty.
+    actor: String,
+    /// What it means, in one sentence.
+    sentence: String,
+    /// The raw evidence: reply, rule, host.
+    #[schema(value_type = Object)]
+    detail: serde_json::Value,
+}
+
+/// One copy of a campaign with everything seen of it.
+#[derive(Debug, Serialize, ToSchema)]
+struct CopyDetail {
+    id: Id,
+    campaign_id: Option<Id>,
+    campaign_name: Option<String>,
+    subject: String,
+    from_address: String,
+    message_id_header: String,
+    recipient: String,
+    place: Place,
+    place_detail: String,
+    last_event: LastEvent,
+    last_event_at: At,
+    /// The answer first: where it is, since when, what anybody did about it.
+    answer: String,
+    disposition: Option<String>,
+    policy: Option<String>,
+    /// What the policy decided and why.
+    #[schema(value_type = Option<Object>)]
+    decision: Option<serde_json::Value>,
+    /// The held copy, when it is or was in quarantine.
+    quarantine_item_id: Option<Id>,
+    /// Evidence, oldest first.
+    timeline: Vec<Evidence>,
+}
+
+impl From<whereabouts::CopyRow> for Copy {
+    fn from(c: whereabouts::CopyRow) -> Self {
+        Copy {
+            id: id(c.id),
+            campaign_id: c.campaign_id.map(id),
+            recipient: c.recipient,
+            person_id: c.person_id.map(id),
+            person_name: c.person_name,
+            place: c.place.into(),
+            place_detail: c.place_detail,
+            place_at: c.place_at.into(),
+            last_event: c.last_event.into(),
+            last_event_at: c.last_event_at.into(),
+            disposition: c.disposition,
+            policy: c.policy,
+        }
+    }
+}
+
+/// Evidence on the wire.
+pub fn evidence(e: whereabouts::Evidence) -> Evidence {
+    Evidence {
+        id: id(e.id),
+        kind: e.kind.into(),
+        effective_at: e.effective_at.into(),
+        observed_at: e.observed_at.into(),
+        source: e.source,
+        cause_id: e.cause_id.map(Id),
+        actor: e.actor,
+        sentence: e.meaning,
+        detail: e.detail,
+    }
+}
+
+/// One copy as a timeline of evidence. Who may not trace mail sees copies of campaigns only.
+#[utoipa::path(get, path = "/copies/{id}", tag = "copies", responses((status = 200, body = CopyDetail)))]
+async fn get_copy(State(app): State<AppState>, caller: Caller, PathId(copy): PathId<CopyId>) -> Answer<CopyDetail> {
+    let of = caller.organisation_id;
+    let story = whereabouts::copy_timeline(&app.store, of, copy).await?;
+    if story.campaign_id.is_none() && !caller.may(P::TraceRead) {
+        return Err(Problem::not_found("copy"));
+    }
+    let found = gateway::trace::detail(&app.store, of, copy).await?.ok_or_else(|| Problem::not_found("copy"))?;
+    let campaign_name = match story.campaign_id {
+        Some(campaign) => Some(Campaigns::new(app.directory.clone()).get(campaign).await?.draft.name),
+        None => None,
+    };
+    Ok(Json(CopyDetail {
+        id: id(story.id),
+        campaign_id: story.campaign_id.map(id),
+        campaign_name,
+        subject: found.message.subject,
+        from_address: found.message.from_address,
+        message_id_header: found.message.message_id_header,
+        recipient: story.recipient,
+        place: story.place.into(),
+        place_detail: story.place_detail,
+        last_event: story.last_event.into(),
+        last_event_at: story.last_event_at.into(),
+        answer: story.answer,
+        disposition: found.disposition,
+        policy: found.policy,
+        decision: story.decision,
+        quarantine_item_id: app.quarantine.of_copy(copy).await?.map(id),
+        timeline: story.evidence.into_iter().map(evidence).collect(),
+    }))
+}

@@ -1,0 +1,124 @@
+//! What handlers work with.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use campaign::Tracker;
+use changes::Changes;
+use directory::{Directory, NewAudit, ProtectionCache};
+use gateway::GatewayStats;
+use mailbox::Embedded;
+use quarantine::Quarantine;
+use store::Store;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::access::Caller;
+use crate::metrics::Metrics;
+use crate::problem::Problem;
+use crate::throttle::Throttle;
+
+/// Passwords checked at the same time: each costs 19 MiB and a core for some milliseconds.
+const PASSWORD_CHECKS_MAX: usize = 4;
+/// Open lines of server-sent events.
+const EVENT_LINES_MAX: usize = 512;
+
+/// What the process says about itself to the API.
+#[derive(Debug, Clone)]
+pub struct ApiConfig {
+    /// Whether browsers reach this server by https: cookies are then marked `Secure`.
+    pub https: bool,
+    /// The version shown by `GET /api/v1/me` and the metrics.
+    pub version: String,
+}
+
+/// The state of one server. Cheap to clone.
+#[derive(Clone)]
+pub struct AppState {
+    /// The store.
+    pub store: Store,
+    /// The organisation's directory.
+    pub directory: Directory,
+    /// The rule set and the policies in force.
+    pub protection: ProtectionCache,
+    /// The embedded mailboxes.
+    pub mailbox: Embedded,
+    /// The quarantine.
+    pub quarantine: Quarantine,
+    /// Changes of the protection side.
+    pub changes: Changes,
+    /// Tracking links.
+    pub tracker: Tracker,
+    /// The counters of a gateway in this process, for the metrics.
+    pub(crate) gateway_stats: Option<Arc<GatewayStats>>,
+    /// The OpenAPI document, as it is served.
+    pub(crate) document: Bytes,
+    /// Ends event lines when the server stops.
+    pub shutdown: CancellationToken,
+    /// The configuration.
+    pub config: Arc<ApiConfig>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) throttle: Arc<Throttle>,
+    pub(crate) password_checks: Arc<Semaphore>,
+    pub(crate) event_lines: Arc<Semaphore>,
+}
+
+impl AppState {
+    /// The state of a server over these parts.
+    pub fn new(
+        directory: Directory,
+        protection: ProtectionCache,
+        tracker: Tracker,
+        shutdown: CancellationToken,
+        config: ApiConfig,
+    ) -> AppState {
+        AppState {
+            mailbox: Embedded::new(directory.store().clone()),
+            quarantine: Quarantine::new(directory.clone(), protection.clone()),
+            changes: Changes::new(&directory),
+            tracker,
+            gateway_stats: None,
+            document: Bytes::from(crate::openapi_json()),
+            store: directory.store().clone(),
+            directory,
+            protection,
+            shutdown,
+            config: Arc::new(config),
+            metrics: Arc::default(),
+            throttle: Arc::default(),
+            password_checks: Arc::new(Semaphore::new(PASSWORD_CHECKS_MAX)),
+            event_lines: Arc::new(Semaphore::new(EVENT_LINES_MAX)),
+        }
+    }
+}
+
+impl AppState {
+    /// Shows the counters of this process's gateway among the metrics.
+    #[must_use]
+    pub fn with_gateway_stats(mut self, stats: Arc<GatewayStats>) -> AppState {
+        self.gateway_stats = Some(stats);
+        self
+    }
+
+    /// Records what somebody did through the API, where the crate that did it does not.
+    pub(crate) async fn audit(
+        &self,
+        caller: &Caller,
+        action: &str,
+        target: String,
+        reason: &str,
+        detail: serde_json::Value,
+    ) -> Result<(), Problem> {
+        let audit = NewAudit { account_id: Some(caller.account_id), action, target, reason, detail };
+        Ok(self.directory.audit(audit).await?)
+    }
+}
+
+impl std::fmt::Debug for AppState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AppState")
+            .field("directory", &self.directory)
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
