@@ -38,7 +38,7 @@ struct Inner {
     protection: ProtectionCache,
     enricher: Enricher,
     config: GatewayConfig,
-    stats: GatewayStats,
+    stats: Arc<GatewayStats>,
 }
 
 /// A listener that is being served.
@@ -82,7 +82,7 @@ impl Gateway {
         let tokens = CopyTokens::new(directory.mac().await?);
         let enricher = Enricher::new(directory.clone(), authenticator, tokens);
         let store = directory.store().clone();
-        let stats = GatewayStats::default();
+        let stats = Arc::new(GatewayStats::default());
         Ok(Gateway { inner: Arc::new(Inner { store, directory, protection, enricher, config, stats }) })
     }
 
@@ -117,7 +117,7 @@ impl Gateway {
     }
 
     /// What was counted since the start.
-    pub fn stats(&self) -> &GatewayStats {
+    pub fn stats(&self) -> &Arc<GatewayStats> {
         &self.inner.stats
     }
 }

@@ -13,7 +13,7 @@ use message::Authenticator;
 use model::{
     Address, CampaignId, ChangeId, CopyId, Domain, MessageId, Place, Reply, ReversePath, RuleSetId, VerdictClass,
 };
-use outbound::{NewDelivery, queued_copy_ops};
+use outbound::{Agent, AgentConfig, DeliveryState, NewDelivery, Routes, delivery_ops, queued_copy_ops};
 use smtp::{CancellationToken, Client, ClientConfig, Mail};
 use store::{BodyRef, Op, Row, Store, Submission, Value, values};
 use testkit::{TestStore, on_both, sqlite};
@@ -416,6 +416,65 @@ async fn a_campaign_copy_is_one_row_and_arrives_once() {
         let story = trace::detail(&house.store, house.directory.id(), held).await.unwrap().unwrap();
         assert_eq!((story.place.as_str(), story.last_event.as_str()), ("quarantine", "held"));
         assert_eq!(house.held().await[0].opt_int("campaign_id").unwrap(), Some(3));
+        house.close().await;
+    })
+    .await;
+}
+
+/// As a campaign enqueues: message with its body, copy and hand-over, together.
+async fn enqueue(house: &House, tokens: &CopyTokens, campaign_id: CampaignId, recipient: &str) -> CopyId {
+    let store = &house.store;
+    let (copy_id, message_id): (CopyId, MessageId) = (store.next_id(), store.next_id());
+    let reverse_path = format!("b-{copy_id}@contoso.example").parse().unwrap();
+    let (organisation, to) = (house.directory.id(), recipient.parse().unwrap());
+    let mut new = NewDelivery::now(store, organisation, copy_id, message_id, reverse_path, to);
+    new.campaign_id = Some(campaign_id);
+    let mut rows = queued_copy_ops(&new, None);
+    rows.extend(delivery_ops(new));
+    let value = tokens.sign(OwnCopy { campaign_id, copy_id }, recipient);
+    let body = [format!("{}: {value}\r\n", CopyTokens::HEADER).into_bytes(), mail("News", "read on")].concat();
+    let now = store.now();
+    let ops = move |body: &BodyRef| {
+        let signed = |n: u64| i64::try_from(n).unwrap();
+        let mut message: Vec<Value> = values![message_id, organisation, "outbound", body.pack_id].to_vec();
+        message.extend(values![signed(body.offset), signed(body.bytes), &body.sha256, "<c@contoso.example>"]);
+        message.extend(values!["b@contoso.example", "news@contoso.example", "News", "News", "news", "", "", now]);
+        message.extend(values![campaign_id, None::<&str>, None::<&str>, None::<&str>, None::<i64>]);
+        std::iter::once(Op::Insert("message.insert", message)).chain(rows.iter().cloned()).collect()
+    };
+    store.commit(Submission::with_body(body.into(), ops)).await.unwrap();
+    copy_id
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_campaign_goes_out_and_comes_in_with_both_ends_writing_the_same_copies() {
+    on_both(|t| async move {
+        let house = House::build(&t).await;
+        let tokens = CopyTokens::new(house.directory.mac().await.unwrap());
+        let campaign_id = CampaignId(8);
+        let people = ["ada@contoso.example", "bob@contoso.example", "cleo@contoso.example"];
+        let enqueuing = (0..300).map(|n| enqueue(&house, &tokens, campaign_id, people[n % people.len()]));
+        let copies = futures::future::join_all(enqueuing).await;
+        let stop = CancellationToken::new();
+        let routes = Routes::new(dns::Resolver::none()).with_own("contoso.example", house.addr);
+        let config = AgentConfig::new("out.contoso.example");
+        let mut notices = house.store.bus().subscribe();
+        let agent = Agent::start(house.store.clone(), config, routes, stop.clone()).await.unwrap();
+        let all_done = async {
+            while outbound::campaign_counts(&house.store, campaign_id).await.unwrap() != [(DeliveryState::Done, 300)] {
+                let _ = tokio::time::timeout(Duration::from_millis(250), notices.recv()).await;
+            }
+        };
+        tokio::time::timeout(WAIT, all_done).await.expect("the campaign is handed over");
+        stop.cancel();
+        agent.stopped().await;
+        for copy_id in copies {
+            let story = trace::detail(&house.store, house.directory.id(), copy_id).await.unwrap().unwrap();
+            assert_eq!((story.place.as_str(), story.last_event.as_str()), ("inbox", "accepted"));
+            let told: Vec<String> = story.events.iter().map(|e| format!("{} {}", e.kind, e.source)).collect();
+            assert_eq!(told, ["queued outbound", "accepted gateway", "accepted smtp"]);
+        }
+        assert_eq!(house.gateway.stats().inbox_count.load(Ordering::Relaxed), 300);
         house.close().await;
     })
     .await;

@@ -1,8 +1,10 @@
 //! A lane: one connection's worth of work on one route, for as long as there is work.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -28,7 +30,14 @@ pub(crate) async fn run(shared: Arc<Shared>, key: RouteKey) {
     let mut connection = None;
     loop {
         if let Some(job) = next_job(&shared, &key).await {
-            serve(&shared, &key, &mut connection, job).await;
+            let (context, deliveries) = (Context::of(&job, shared.routes.is_own(&key)), job.deliveries.clone());
+            let served = AssertUnwindSafe(serve(&shared, &key, &mut connection, job)).catch_unwind().await;
+            if served.is_err() {
+                // One job is lost to a defect, not the lane: its deliveries are tried again later.
+                tracing::error!(message.id = %context.message_id, "sending {} panicked", context.message_id);
+                let fate = Fate::Failed { class: FailureClass::Local, cause: "an internal error".into() };
+                write_down(&shared, context, attempt::all(deliveries, &fate, ""));
+            }
             continue;
         }
         close(&shared, &key, &mut connection).await;

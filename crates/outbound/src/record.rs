@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
-use model::{EventKind, Reply, ReplyClass, ReversePath, Timestamp};
+use model::{EventKind, MessageId, Reply, ReplyClass, ReversePath, Timestamp};
 use serde_json::json;
 use store::{BodyRef, NewEvent, Op, Severity, Submission, Topic, values};
 
@@ -21,6 +21,7 @@ const SOURCE: &str = "smtp";
 /// What the results of a job have in common.
 #[derive(Debug, Clone)]
 pub(crate) struct Context {
+    pub(crate) message_id: MessageId,
     pub(crate) reverse_path: ReversePath,
     pub(crate) body: BodyRef,
     pub(crate) is_own: bool,
@@ -28,7 +29,7 @@ pub(crate) struct Context {
 
 impl Context {
     pub(crate) fn of(job: &Job, is_own: bool) -> Self {
-        Context { reverse_path: job.reverse_path.clone(), body: job.body.clone(), is_own }
+        Context { message_id: job.message_id, reverse_path: job.reverse_path.clone(), body: job.body.clone(), is_own }
     }
 }
 

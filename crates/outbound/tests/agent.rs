@@ -46,7 +46,8 @@ async fn enqueue(
     }
     let now = store.now();
     let path = reverse_path.to_string();
-    let body = Bytes::from_static(b"From: a@us.example\r\nSubject: hello\r\nMessage-ID: <1@us.example>\r\n\r\nhi\r\n.dot\r\n");
+    let body =
+        Bytes::from_static(b"From: a@us.example\r\nSubject: hello\r\nMessage-ID: <1@us.example>\r\n\r\nhi\r\n.dot\r\n");
     let ops = move |body: &BodyRef| {
         let signed = |n: u64| i64::try_from(n).unwrap();
         let message = values![
@@ -195,7 +196,7 @@ async fn later_means_later_and_no_means_no() {
         assert_eq!(story(&t.store, gone.1).await, "not_received/rejected: queued rejected");
 
         let store = &t.store;
-        until(store, "the first try", || async { delivery(store, slow.0).await.last_reply != "" }).await;
+        until(store, "the first try", || async { !delivery(store, slow.0).await.last_reply.is_empty() }).await;
         let row = until_state(&t.store, slow.0, "due").await;
         assert_eq!((row.attempt_count, row.last_reply.as_str()), (1, "450 4.2.1 busy"));
         assert!(row.next_try_at > t.store.now());
@@ -205,7 +206,11 @@ async fn later_means_later_and_no_means_no() {
         let row = until_state(&t.store, slow.0, "done").await;
         assert_eq!((row.attempt_count, sink.attempts("slow@there.example")), (2, 2));
         assert_eq!(story(&t.store, slow.1).await, "accepted/accepted: queued deferred accepted");
-        assert_eq!(sink.attempts("gone@there.example"), 1, "a campaign's failure notifies nobody and is not tried again");
+        assert_eq!(
+            sink.attempts("gone@there.example"),
+            1,
+            "a campaign's failure notifies nobody and is not tried again"
+        );
         assert_eq!(sink.mails().len(), 1);
         running.stop().await;
     })
@@ -280,7 +285,7 @@ async fn an_unclear_end_is_tried_again_and_noted_unless_the_host_is_ours() {
             let running = Running::start(&t.store, routes).await;
             let (id, copy_id) = enqueue(&t.store, "", &["x@there.example"], None).await[0];
             let store = &t.store;
-            until(store, "the first try", || async { delivery(store, id).await.last_reply != "" }).await;
+            until(store, "the first try", || async { !delivery(store, id).await.last_reply.is_empty() }).await;
             t.clock.set(delivery(store, id).await.next_try_at.plus_ms(1));
             t.store.bus().announce(Topic::Delivery, 0_i64);
             until_state(store, id, "done").await;
@@ -358,7 +363,7 @@ async fn a_connection_cut_in_the_middle_of_data_costs_a_try_and_no_copy() {
         let running = Running::start(&t.store, routes(host.addr)).await;
         let (id, copy_id) = enqueue(&t.store, "", &["x@there.example"], None).await[0];
         let store = &t.store;
-        until(store, "the first try", || async { delivery(store, id).await.last_reply != "" }).await;
+        until(store, "the first try", || async { !delivery(store, id).await.last_reply.is_empty() }).await;
         t.clock.set(delivery(store, id).await.next_try_at.plus_ms(1));
         t.store.bus().announce(Topic::Delivery, 0_i64);
         until_state(store, id, "done").await;
@@ -467,7 +472,7 @@ async fn an_unreachable_host_is_tried_until_the_time_is_over() {
         let store = &t.store;
         let tried = || async {
             let (a, b) = (delivery(store, made[0].0).await, delivery(store, made[1].0).await);
-            a.last_reply != "" && b.last_reply != ""
+            !a.last_reply.is_empty() && !b.last_reply.is_empty()
         };
         until(store, "both were tried", tried).await;
         assert_eq!(story(store, made[0].1).await, "on_its_way/deferred: queued deferred");
