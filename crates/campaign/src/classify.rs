@@ -1,30 +1,35 @@
 //! Whether a hit was a person or a machine: a pure function over all hits of one copy.
 //!
 //! What tells is how the hits of *one copy* lie in time, never how long after acceptance they came, and never a hidden
-//! link. A scanner works through a message: several different links within moments, or every link, or the pixel and every
-//! link. A person opens, reads, and follows one link or another. Hits are cut into bursts; each burst is judged by
-//! itself, so that a copy that was scanned and later read by its person has machine hits and a person's hits.
+//! link. A scanner works through a message: several different links within moments, or every link one after the other. A
+//! person opens, reads, and follows one link or another. So:
 //!
-//! A hit that may still turn out to be the start of a burst is unsettled until [`SETTLE_MS`] have passed in silence;
-//! later hits re-score earlier ones.
+//! 1. *Tight* runs (neighbours within [`PAIR_GAP_MS`]) with two different links are a machine's.
+//! 2. *Chains* ([`BURST_GAP_MS`]) of [`BURST_LINKS`] different links, and *sweeps* ([`SWEEP_GAP_MS`]) through every link,
+//!    are a machine's too, but only the first fetch of each link in them, and none of a link that a tight run beside it
+//!    had fetched already: that one is the person who reads a copy that was just scanned.
+//! 3. A pixel belongs to the machine whose fetches it lies among, measured by that machine's own pace.
+//!
+//! A hit that may still turn out to be the start of a run is unsettled until [`SETTLE_MS`] have passed in silence; later
+//! hits re-score earlier ones.
 
 use model::{HitId, LinkId, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// Two fetches further apart than this belong to different bursts.
+/// Neighbours of a chain are at most this far apart.
 pub const BURST_GAP_MS: i64 = 2_000;
-/// So many different links in one burst, and nobody reads that fast.
+/// So many different links in one chain, and nobody reads that fast.
 pub const BURST_LINKS: usize = 3;
 /// Two different links this close are a machine's.
 pub const PAIR_GAP_MS: i64 = 500;
 /// A slow scanner: every link of a message, each within this of the one before.
 pub const SWEEP_GAP_MS: i64 = 5_000;
-/// The same link so often in one burst: no double click.
+/// The same link so often in one tight run: no double click.
 pub const REPEATS: usize = 4;
-/// On a message with one or two links: pixel and every link this close.
+/// On a message with one link: pixel and link this close.
 pub const ALL_AT_ONCE_MS: i64 = 300;
-/// A pixel fetched by the same client this close to a burst of links belongs to it.
-pub const PIXEL_GAP_MS: i64 = 500;
+/// A pixel this close to a machine's fetch belongs to it, however fast that machine is.
+pub const PIXEL_GAP_MIN_MS: i64 = 100;
 /// How long a hit stays unsettled after the last one near it.
 pub const SETTLE_MS: i64 = BURST_GAP_MS;
 
@@ -118,7 +123,8 @@ const BURST: &str = "several links within moments";
 const PAIR: &str = "two links at once";
 const SWEEP: &str = "every link one after the other";
 const REPEATED: &str = "the same link again and again";
-const ALL_AT_ONCE: &str = "pixel and every link at once";
+const PROBED: &str = "probed with HEAD, then fetched";
+const ALL_AT_ONCE: &str = "pixel and link at once";
 const WITH_BURST: &str = "pixel fetched along with a burst of links";
 const HUMAN_OPEN: &str = "opened on its own";
 const HUMAN_CLICK: &str = "followed on its own";
@@ -147,29 +153,112 @@ const AGENTS: &[&str] = &[
 pub fn classify(hits: &[Hit], link_count: usize, now: Timestamp) -> Vec<Scored> {
     let mut sorted: Vec<&Hit> = hits.iter().collect();
     sorted.sort_by_key(|hit| (hit.at, hit.id));
-    let sweep = sweep(&sorted, link_count);
+    let (clicks, opens): (Vec<&Hit>, Vec<&Hit>) = sorted.into_iter().partition(|hit| hit.kind == HitKind::Click);
+    let marks = mark_clicks(&clicks, &opens, link_count);
+    let pace = paces(&clicks, &marks);
     let mut scored = Vec::with_capacity(hits.len());
-    let clicks: Vec<&Hit> = sorted.iter().copied().filter(|hit| hit.kind == HitKind::Click).collect();
-    for burst in clicks.chunk_by(|a, b| b.at.ms_since(a.at) <= BURST_GAP_MS) {
-        let machine = machine_burst(burst, &sorted, link_count);
-        for hit in burst {
-            let reason = alone(hit).or(machine).or_else(|| sweep.contains(&hit.id).then_some(SWEEP));
-            scored.push(settle(hit, reason, burst, HUMAN_CLICK, now));
-        }
+    for (i, click) in clicks.iter().enumerate() {
+        let last = end_of_chain(&clicks, i);
+        scored.push(settle(click, marks[i], last, HUMAN_CLICK, now));
     }
-    let machine_clicks: Vec<(&Hit, &'static str)> = clicks
-        .iter()
-        .filter_map(|click| {
-            let verdict = scored.iter().find(|s: &&Scored| s.id == click.id)?;
-            (verdict.class == Class::Machine).then_some((*click, verdict.reason))
-        })
-        .collect();
-    for open in sorted.iter().copied().filter(|hit| hit.kind == HitKind::Open) {
-        let reason = alone(open).or_else(|| beside_machine(open, &machine_clicks));
-        scored.push(settle(open, reason, &[open], HUMAN_OPEN, now));
+    for open in opens {
+        let reason = alone(open).or_else(|| beside_machine(open, &clicks, &pace));
+        scored.push(settle(open, reason, open.at, HUMAN_OPEN, now));
     }
     scored.sort_by_key(|s| s.id);
     scored
+}
+
+type Marks = Vec<Option<&'static str>>;
+
+/// Which clicks are a machine's, and why.
+fn mark_clicks(clicks: &[&Hit], opens: &[&Hit], link_count: usize) -> Marks {
+    let mut marks: Marks = clicks.iter().map(|click| alone(click)).collect();
+    for run in runs(clicks, PAIR_GAP_MS) {
+        let Some(reason) = tight(&clicks[run.clone()], opens, link_count) else { continue };
+        for mark in &mut marks[run] {
+            mark.get_or_insert(reason);
+        }
+    }
+    let tight_marks = marks.clone();
+    let links_wanted = |gap| if gap == SWEEP_GAP_MS { link_count.max(BURST_LINKS) } else { BURST_LINKS };
+    for (gap, reason) in [(BURST_GAP_MS, BURST), (SWEEP_GAP_MS, SWEEP)] {
+        for run in runs(clicks, gap) {
+            while mark_first_fetches(clicks, run.clone(), &tight_marks, &mut marks, links_wanted(gap), reason) {}
+        }
+    }
+    marks
+}
+
+/// Neighbours within `gap_ms`, as ranges.
+fn runs(clicks: &[&Hit], gap_ms: i64) -> Vec<std::ops::Range<usize>> {
+    let mut start = 0;
+    let mut found = Vec::new();
+    for run in clicks.chunk_by(|a, b| b.at.ms_since(a.at) <= gap_ms) {
+        found.push(start..start + run.len());
+        start += run.len();
+    }
+    found
+}
+
+/// What a tight run says.
+fn tight(run: &[&Hit], opens: &[&Hit], link_count: usize) -> Option<&'static str> {
+    let links = different_links(run.iter().copied());
+    if links >= 2 {
+        return Some(if links >= BURST_LINKS { BURST } else { PAIR });
+    }
+    if run.len() >= REPEATS {
+        return Some(REPEATED);
+    }
+    if run.len() > 1 && run.iter().any(|hit| alone(hit) == Some(HEAD)) {
+        return Some(PROBED);
+    }
+    // With one link in all, only the pixel can tell: nobody reads before it is shown.
+    let at_once = |open: &&Hit| run.iter().all(|click| click.at.ms_since(open.at).abs() <= ALL_AT_ONCE_MS);
+    (link_count == 1 && opens.iter().any(at_once)).then_some(ALL_AT_ONCE)
+}
+
+/// Marks the first fetch of each link in a slower run, where there are enough links; whether it marked any.
+fn mark_first_fetches(
+    clicks: &[&Hit],
+    run: std::ops::Range<usize>,
+    tight_marks: &Marks,
+    marks: &mut Marks,
+    links_wanted: usize,
+    reason: &'static str,
+) -> bool {
+    let had: Vec<_> = run.clone().filter(|&i| tight_marks[i].is_some()).map(|i| clicks[i].link_id).collect();
+    let mut first: Vec<usize> = Vec::new();
+    for i in run.filter(|&i| marks[i].is_none()) {
+        let link = clicks[i].link_id;
+        if !had.contains(&link) && first.iter().all(|&known| clicks[known].link_id != link) {
+            first.push(i);
+        }
+    }
+    let mut all = had;
+    all.extend(first.iter().map(|&i| clicks[i].link_id));
+    all.sort_unstable();
+    all.dedup();
+    if first.is_empty() || all.len() < links_wanted {
+        return false;
+    }
+    for i in first {
+        marks[i] = Some(reason);
+    }
+    true
+}
+
+fn different_links<'h>(hits: impl Iterator<Item = &'h Hit>) -> usize {
+    let mut links: Vec<Option<LinkId>> = hits.map(|hit| hit.link_id).collect();
+    links.sort_unstable();
+    links.dedup();
+    links.len()
+}
+
+/// When the chain that a click is in ended: what comes later cannot change it but through a sweep.
+fn end_of_chain(clicks: &[&Hit], from: usize) -> Timestamp {
+    let steps = clicks[from..].windows(2).take_while(|w| w[1].at.ms_since(w[0].at) <= BURST_GAP_MS).count();
+    clicks[from + steps].at
 }
 
 /// What one hit says by itself.
@@ -185,65 +274,37 @@ fn alone(hit: &Hit) -> Option<&'static str> {
     (agent.is_empty() || AGENTS.iter().any(|mark| agent.contains(mark))).then_some(KNOWN_AGENT)
 }
 
-/// What a burst of clicks says.
-fn machine_burst(burst: &[&Hit], all: &[&Hit], link_count: usize) -> Option<&'static str> {
-    let links = different_links(burst);
-    if links >= BURST_LINKS {
-        return Some(BURST);
-    }
-    let pair = |w: &[&Hit]| w[0].link_id != w[1].link_id && w[1].at.ms_since(w[0].at) <= PAIR_GAP_MS;
-    if burst.windows(2).any(pair) {
-        return Some(PAIR);
-    }
-    if burst.len() >= REPEATS && links == 1 {
-        return Some(REPEATED);
-    }
-    // With one or two links in all, only the pixel can tell: nobody reads before it is shown.
-    let near = |open: &Hit| {
-        open.kind == HitKind::Open && burst.iter().all(|click| click.at.ms_since(open.at).abs() <= ALL_AT_ONCE_MS)
-    };
-    (links == link_count && link_count < BURST_LINKS && all.iter().any(|hit| near(hit))).then_some(ALL_AT_ONCE)
-}
-
-fn different_links(hits: &[&Hit]) -> usize {
-    let mut links: Vec<Option<LinkId>> = hits.iter().map(|hit| hit.link_id).collect();
-    links.sort_unstable();
-    links.dedup();
-    links.len()
-}
-
-/// The hits of slow runs through every link of the message.
-fn sweep(sorted: &[&Hit], link_count: usize) -> Vec<HitId> {
-    if link_count < BURST_LINKS {
-        return Vec::new();
-    }
-    let clicks: Vec<&Hit> = sorted.iter().copied().filter(|hit| hit.kind == HitKind::Click).collect();
-    clicks
-        .chunk_by(|a, b| b.at.ms_since(a.at) <= SWEEP_GAP_MS)
-        .filter(|run| different_links(run) == link_count)
-        .flat_map(|run| run.iter().map(|hit| hit.id))
+/// For each of a machine's clicks in company: how close a pixel must be to belong to it, in milliseconds. Twice the gap
+/// to its neighbours, since it fetches pixels at the pace at which it fetches links.
+fn paces(clicks: &[&Hit], marks: &Marks) -> Vec<Option<i64>> {
+    let in_company = |i: usize| marks[i].is_some_and(|reason| [BURST, PAIR, SWEEP, ALL_AT_ONCE].contains(&reason));
+    let gap = |a: usize, b: usize| clicks[b].at.ms_since(clicks[a].at);
+    (0..clicks.len())
+        .map(|i| {
+            let before = i.checked_sub(1).filter(|&b| in_company(b)).map(|b| gap(b, i));
+            let after = Some(i + 1).filter(|&a| a < clicks.len() && in_company(a)).map(|a| gap(i, a));
+            // The shorter one: the longer one may lead to another run.
+            let pace = before.into_iter().chain(after).min().unwrap_or(0);
+            in_company(i).then(|| (2 * pace).clamp(PIXEL_GAP_MIN_MS, BURST_GAP_MS))
+        })
         .collect()
 }
 
-/// A pixel fetched along with a machine's clicks, by the same client.
-fn beside_machine(open: &Hit, machine: &[(&Hit, &'static str)]) -> Option<&'static str> {
-    machine
-        .iter()
-        .filter(|(_, reason)| *reason != HEAD)
-        .any(|(click, _)| {
-            click.client_hash == open.client_hash
-                && click.user_agent == open.user_agent
-                && click.at.ms_since(open.at).abs() <= PIXEL_GAP_MS
-        })
-        .then_some(WITH_BURST)
+/// A pixel among a machine's clicks, by the same client.
+fn beside_machine(open: &Hit, clicks: &[&Hit], pace: &[Option<i64>]) -> Option<&'static str> {
+    let belongs = |(click, pace): (&&Hit, &Option<i64>)| {
+        pace.is_some_and(|pace| click.at.ms_since(open.at).abs() <= pace)
+            && click.client_hash == open.client_hash
+            && click.user_agent == open.user_agent
+    };
+    clicks.iter().zip(pace).any(belongs).then_some(WITH_BURST)
 }
 
 /// A machine is one at once; a person only when nothing more came for a while.
-fn settle(hit: &Hit, machine: Option<&'static str>, burst: &[&Hit], human: &'static str, now: Timestamp) -> Scored {
+fn settle(hit: &Hit, machine: Option<&'static str>, last: Timestamp, human: &'static str, now: Timestamp) -> Scored {
     if let Some(reason) = machine {
         return Scored { id: hit.id, class: Class::Machine, reason };
     }
-    let last = burst.iter().map(|hit| hit.at).max().unwrap_or(hit.at);
     if now.ms_since(last) < SETTLE_MS {
         return Scored { id: hit.id, class: Class::Unknown, reason: "" };
     }
@@ -317,6 +378,10 @@ mod tests {
         check("o@0 1@20", 1, LATER, "mm"); // all there is, at once
         check("1@0~ 2@10 3@20~", 6, LATER, "mmm"); // from several addresses
         check("1@0 1@200 1@400 1@600", 6, LATER, "mmmm");
+        check("1@0 2@100 3@900 4@1800 5@1900 6@2700", 6, LATER, "mmmmmm"); // in fits and starts
+        check("1@0 2@900 3@1800 1@2700 2@3600 3@4500", 3, LATER, "mmmmmm"); // twice through all of them
+        check("1@0 o@1100 2@1000 3@2000 4@3000", 6, LATER, "mmmmm"); // a slow one fetches the pixel at its pace
+        check("1@0! 1@40", 6, LATER, "mm"); // probed, then fetched
         check("1@0! o@9000! 2@20000!", 6, LATER, "mmm");
         check("o@0# 4@60000#", 6, LATER, "mm");
     }
@@ -333,6 +398,12 @@ mod tests {
         );
         check("1@0 2@3 3@5 o@8~", 6, LATER, "mmmp"); // read elsewhere at that moment
         check("1@0! o@3000 1@9000", 6, LATER, "mpp");
+        // A person who is there just before or just after the scanner, on the same machine.
+        check("1@0 2@3 3@5 4@9 5@12 6@15 2@1515", 6, LATER, "mmmmmmp");
+        check("2@0 1@1000 2@1003 3@1005 4@1009 5@1012 6@1015", 6, LATER, "pmmmmmm");
+        check("1@0 2@3 3@5 4@9 5@12 6@15 o@700 2@3000 5@7000", 6, LATER, "mmmmmmppp");
+        check("1@0 2@3 3@5 4@9 5@12 6@15 o@300", 6, LATER, "mmmmmmp");
+        check("1@0 2@1000 3@2000 4@3000 5@4000 6@5000 2@6000", 6, LATER, "mmmmmmp");
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub use campaigns::{
     AUDIENCE_PAGE_MAX, AudienceMember, Campaigns, PAGE_MAX, Preview, Progress, SUPPRESSIONS_PAGE_MAX, Suppression,
 };
 pub use classify::{
-    ALL_AT_ONCE_MS, BURST_GAP_MS, BURST_LINKS, Class, Hit, HitKind, PAIR_GAP_MS, PIXEL_GAP_MS, REPEATS, SETTLE_MS,
+    ALL_AT_ONCE_MS, BURST_GAP_MS, BURST_LINKS, Class, Hit, HitKind, PAIR_GAP_MS, PIXEL_GAP_MIN_MS, REPEATS, SETTLE_MS,
     SWEEP_GAP_MS, Scored, classify,
 };
 pub use dispatch::{DispatchConfig, Dispatcher};
