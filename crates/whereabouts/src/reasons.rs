@@ -6,7 +6,7 @@ use store::{Row, Store, values};
 
 use crate::Error;
 use crate::ledger::{campaign_head, place};
-use crate::words::{count_of, finding};
+use crate::words::{count_of, finding, shown_evidence};
 
 /// Groups read per kind of reason; what is beyond is in the counts of the whereabouts, just not told apart.
 pub const REASONS_MAX: i64 = 50;
@@ -44,7 +44,7 @@ pub struct Reason {
     pub rule: String,
     /// The feed or list entry behind it, or empty.
     pub origin: String,
-    /// One example of what was seen (a URL, a hash), or empty.
+    /// One example of what was seen (a URL without its path, a hash), or empty.
     pub evidence: String,
     /// The policy, or empty.
     pub policy: String,
@@ -95,7 +95,7 @@ fn held(row: &Row) -> Result<Reason, Error> {
         sentence: or_else(finding(row.text("explanation")?), row.text("reason")?),
         rule: arrival("rule")?,
         origin: arrival("origin")?,
-        evidence: arrival("evidence")?,
+        evidence: shown_evidence(&arrival("evidence")?),
         policy: row.text("policy_name")?.to_owned(),
         reply: String::new(),
         cause_id: row.opt_int("cause_id")?,

@@ -56,6 +56,14 @@ pub(crate) fn finding(sentence: &str) -> &str {
     rest.trim().trim_end_matches('.')
 }
 
+/// One example of what was seen, fit for many eyes: a tracked link's path is one person's token, so only its host is shown.
+pub(crate) fn shown_evidence(text: &str) -> String {
+    match text.split_once("://").map(|(scheme, rest)| (scheme, rest.split_once('/'))) {
+        Some((scheme, Some((host, path)))) if !path.is_empty() => format!("{scheme}://{host}/\u{2026}"),
+        _ => text.to_owned(),
+    }
+}
+
 /// The longest class in words is "High confidence phish"; what is longer before a colon is no class.
 const CLASS_WORDS_MAX: usize = 32;
 
@@ -79,6 +87,15 @@ mod tests {
         check("", "");
         assert_eq!(lower_first("The link"), "the link");
         assert_eq!(lower_first("DMARC failed"), "DMARC failed");
+    }
+
+    #[test]
+    fn evidence_shows_no_token() {
+        let check = |text: &str, want: &str| assert_eq!(shown_evidence(text), want);
+        check("http://t.x:8080/c/TOKEN?x=1", "http://t.x:8080/\u{2026}");
+        check("http://t.x/", "http://t.x/");
+        check("t.x:8080", "t.x:8080");
+        check("", "");
     }
 
     #[test]

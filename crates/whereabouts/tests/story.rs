@@ -111,6 +111,8 @@ async fn two_campaigns_are_lost_found_and_brought_back() {
         assert!(texts[0].1.starts_with(
             "12 copies of \u{201c}Benefits\u{201d} were accepted and are not in a mailbox: 12 were pulled back"
         ));
+        let cause = incident::get(&store, of, id).await.unwrap().cause;
+        assert_eq!((cause.rule.as_str(), cause.evidence.contains("/c/1")), ("feed_url_host", false));
         assert!(texts[1].1.contains("activated by ada") && texts[1].1.contains("the vendor is sure"), "{}", texts[1].1);
         let said = house.headline(first).await;
         assert!(

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use store::{Row, Tx, values};
 
 use crate::Error;
-use crate::words::{clock_time, finding};
+use crate::words::{clock_time, finding, shown_evidence};
 
 /// Values of a feed or list entry kept in a cause.
 const ENTRIES_MAX: usize = 50;
@@ -140,7 +140,7 @@ impl Cause {
             let signal: serde_json::Value = row.json("signal")?;
             self.take(&signal);
         }
-        if self.sentence.is_empty()
+        if (self.sentence.is_empty() || self.origin.is_empty())
             && let Some(row) = tx.query_one("incident.first_loss", &values![incident_id]).await?
         {
             let detail: serde_json::Value = row.json("detail")?;
@@ -159,7 +159,7 @@ impl Cause {
         };
         set(&mut self.rule, word("rule"));
         set(&mut self.origin, word("origin"));
-        set(&mut self.evidence, word("evidence"));
+        set(&mut self.evidence, shown_evidence(&word("evidence")));
         let sentence = [word("sentence"), word("explanation")].into_iter().find(|text| !text.is_empty());
         set(&mut self.sentence, sentence.unwrap_or_default());
     }
