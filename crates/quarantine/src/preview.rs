@@ -3,7 +3,7 @@
 //! Links lose their target; the host they would have led to stands behind their text. Pictures, forms, scripts, styles
 //! and everything that names another resource go. Show the HTML in a sandboxed frame all the same.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use lol_html::html_content::ContentType;
 use lol_html::{RewriteStrSettings, element, rewrite_str};
@@ -93,9 +93,11 @@ pub(crate) fn safe_preview(raw: &[u8], facts: &Facts) -> SafePreview {
 pub(crate) fn safe_html(html: &str) -> String {
     let plain = ammonia::clean(html);
     let shown = show_hosts(&plain).unwrap_or(plain);
+    let spans = HashSet::from(["colspan", "rowspan"]);
     let mut cleaner = ammonia::Builder::default();
     cleaner
         .rm_tags(["a", "img", "map", "area", "figure", "figcaption"])
+        .tag_attributes(HashMap::from([("td", spans.clone()), ("th", spans)]))
         .url_schemes(HashSet::new())
         .url_relative(ammonia::UrlRelative::Deny)
         .generic_attributes(HashSet::from(["dir", "lang"]));
@@ -147,7 +149,7 @@ mod tests {
             ("<script>alert(1)</script><style>p{background:url(//x)}</style>ok", "ok"),
             ("<td background=\"//x.example/b.png\" style=\"background:url(//x)\" onclick=x()>c</td>", "c"),
             ("<blockquote cite=\"http://x.example/\">q</blockquote>", "<blockquote>q</blockquote>"),
-            ("<svg><a xlink:href=\"http://x.example\">s</a></svg>", "s"),
+            ("<svg><a xlink:href=\"http://x.example\">s</a></svg>t", "t"),
             ("<meta http-equiv=refresh content=\"0;url=//x\"><base href=//x><link rel=stylesheet href=//x>t", "t"),
         ];
         for (html, expect) in cases {

@@ -312,7 +312,8 @@ impl<'a> Purge<'a> {
             "from_folder": snapshot.folder,
             "message_id": candidate.id,
         });
-        if let Some(signal) = candidate.verdict.signals.first() {
+        let mut counted = candidate.verdict.signals.iter().filter(|signal| signal.weight > 0.0);
+        if let Some(signal) = counted.find(|signal| signal.class == decision.class) {
             detail["rule"] = json!(signal.rule);
             detail["evidence"] = json!(signal.evidence);
             detail["origin"] = json!(signal.origin);
