@@ -18,13 +18,14 @@ SELECT id FROM message WHERE organisation_id = $1 AND from_address = $2 AND rece
 -- name: trace_recent
 -- $1 organisation, $2 limit, $3 recipient, $4 sender, $5 place, $6 last event, $7 pattern of the subject, $8 campaign or 0,
 -- $9 and $10 the time range; '' means any. From $11 on: where the page starts, which is what differs between these
--- statements, each of which walks the index of the filter that selects most.
+-- statements, each of which walks the index of the filter that selects most. The plus before organisation_id keeps planners
+-- from the indexes that begin with it: here the ids are walked, newest first.
 SELECT c.id, c.message_id, c.received_message_id, c.campaign_id, c.recipient, c.place, c.place_detail, c.last_event,
   c.last_event_at, c.created_at, c.disposition, c.policy, m.from_address, m.from_name, m.reverse_path, m.subject,
   m.message_id_header, m.direction, m.received_at AS seek_at, c.message_id AS seek_message_id,
   COALESCE(r.verdict_class, m.verdict_class) AS verdict_class
 FROM copy c JOIN message m ON m.id = c.message_id LEFT JOIN message r ON r.id = c.received_message_id
-WHERE c.organisation_id = $1 AND c.id < $11 AND c.id >= $12
+WHERE +c.organisation_id = $1 AND c.id < $11 AND c.id >= $12
   AND (CAST($3 AS TEXT) = '' OR c.recipient = $3) AND (CAST($4 AS TEXT) = '' OR m.from_address = $4 OR m.reverse_path = $4)
   AND (CAST($5 AS TEXT) = '' OR c.place = $5) AND (CAST($6 AS TEXT) = '' OR c.last_event = $6)
   AND m.subject_lower LIKE $7 ESCAPE '!' AND (CAST($8 AS BIGINT) = 0 OR c.campaign_id = $8)
@@ -87,12 +88,13 @@ WHERE t.kind = 'subject_word' AND t.value = $11 AND t.message_id <= $12 AND (t.m
 ORDER BY t.message_id DESC, c.id DESC LIMIT $2
 
 -- name: trace_by_header
+-- The plus: see trace_recent; message_by_header is the index to walk.
 SELECT c.id, c.message_id, c.received_message_id, c.campaign_id, c.recipient, c.place, c.place_detail, c.last_event,
   c.last_event_at, c.created_at, c.disposition, c.policy, m.from_address, m.from_name, m.reverse_path, m.subject,
   m.message_id_header, m.direction, m.received_at AS seek_at, c.message_id AS seek_message_id,
   COALESCE(r.verdict_class, m.verdict_class) AS verdict_class
 FROM message m JOIN copy c ON c.message_id = m.id LEFT JOIN message r ON r.id = c.received_message_id
-WHERE m.message_id_header = $11 AND m.organisation_id = $1 AND c.id < $12
+WHERE m.message_id_header = $11 AND +m.organisation_id = $1 AND c.id < $12
   AND (CAST($3 AS TEXT) = '' OR c.recipient = $3) AND (CAST($4 AS TEXT) = '' OR m.from_address = $4 OR m.reverse_path = $4)
   AND (CAST($5 AS TEXT) = '' OR c.place = $5) AND (CAST($6 AS TEXT) = '' OR c.last_event = $6)
   AND m.subject_lower LIKE $7 ESCAPE '!' AND (CAST($8 AS BIGINT) = 0 OR c.campaign_id = $8)
