@@ -69,6 +69,7 @@ impl AppState {
         directory: Directory,
         protection: ProtectionCache,
         tracker: Tracker,
+        gateway_stats: Option<Arc<GatewayStats>>,
         shutdown: CancellationToken,
         config: ApiConfig,
     ) -> AppState {
@@ -77,7 +78,7 @@ impl AppState {
             quarantine: Quarantine::new(directory.clone(), protection.clone()),
             changes: Changes::new(&directory),
             tracker,
-            gateway_stats: None,
+            gateway_stats,
             document: Bytes::from(crate::openapi_json()),
             store: directory.store().clone(),
             directory,
@@ -93,13 +94,6 @@ impl AppState {
 }
 
 impl AppState {
-    /// Shows the counters of this process's gateway among the metrics.
-    #[must_use]
-    pub fn with_gateway_stats(mut self, stats: Arc<GatewayStats>) -> AppState {
-        self.gateway_stats = Some(stats);
-        self
-    }
-
     /// Records what somebody did through the API, where the crate that did it does not.
     pub(crate) async fn audit(
         &self,

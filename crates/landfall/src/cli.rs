@@ -1,7 +1,7 @@
 //! The command line.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -93,19 +93,17 @@ pub fn start_log(cli: &Cli) {
 
 /// Does what the command line says.
 pub async fn run(cli: Cli) -> Result<ExitCode, CliError> {
-    let load = |data: &PathBuf| Config::load(data, cli.config.as_deref(), &environment());
-    match &cli.command {
-        Command::Serve { data } => serve(load(data)?).await?,
+    let file = cli.config;
+    let load = |data: &Path| Config::load(data, file.as_deref(), &environment());
+    match cli.command {
+        Command::Serve { data } => serve(load(&data)?).await?,
         Command::Demo(args) => return demo::run(args).await,
-        Command::Judge(_) => {}
-        Command::Doctor { data } => doctor::run(&load(data)?).await?,
-        Command::Backup { data, to } => backup::backup(&load(data)?, to).await?,
-        Command::Restore { data, from } => backup::restore(&load(data)?, from).await?,
-        Command::Verify { data } => backup::verify(&load(data)?).await?,
-        Command::Seed { data, rows } => demo::seed(load(data)?, *rows).await?,
-    }
-    if let Command::Judge(args) = cli.command {
-        judge::run(args).await?;
+        Command::Judge(args) => judge::run(args).await?,
+        Command::Doctor { data } => doctor::run(&load(&data)?).await?,
+        Command::Backup { data, to } => backup::backup(&load(&data)?, &to).await?,
+        Command::Restore { data, from } => backup::restore(&load(&data)?, &from).await?,
+        Command::Verify { data } => backup::verify(&load(&data)?).await?,
+        Command::Seed { data, rows } => demo::seed(load(&data)?, rows).await?,
     }
     Ok(ExitCode::SUCCESS)
 }

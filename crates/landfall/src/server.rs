@@ -8,7 +8,7 @@ use std::sync::Arc;
 use campaign::{DispatchConfig, Dispatcher, Tracker};
 use changes::Changes;
 use directory::{Directory, NewAccount, NewOrganisation, NewPerson, ProtectionCache};
-use gateway::{Gateway, GatewayConfig, Listening};
+use gateway::{Gateway, GatewayConfig, GatewayStats, Listening};
 use message::Authenticator;
 use message::dkim::DkimKey;
 use model::{Address, Clock, Domain, Role, SystemClock};
@@ -177,7 +177,7 @@ impl Server {
 
         let http = bind(config.http_listen).await?;
         let http_addr = http.local_addr().map_err(|e| CliError::failed("http.listen", &e))?;
-        let gateways = start_gateway(&config, &directory, &protection, &resolver, &stop).await?;
+        let (gateways, stats) = start_gateway(&config, &directory, &protection, &resolver, &stop).await?;
         let smtp: Vec<SocketAddr> = gateways.iter().map(|g| g.addr).collect();
         let agent = start_agent(&config, &store, &directory, resolver, &smtp, &stop).await?;
 
@@ -192,7 +192,7 @@ impl Server {
             Worker::start(quarantine, stop.work.clone()),
         ];
         let detector = Detector::start(&directory, DetectorConfig::default(), stop.work.clone());
-        let api = start_api(&config, http, &directory, &protection, tracker, &stop).await?;
+        let api = start_api(&config, http, &directory, &protection, tracker, stats, &stop).await?;
         Ok(Server {
             config,
             store,
@@ -264,11 +264,13 @@ async fn start_api(
     directory: &Directory,
     protection: &ProtectionCache,
     tracker: Tracker,
+    stats: Arc<GatewayStats>,
     stop: &Stop,
 ) -> Result<JoinHandle<std::io::Result<()>>, CliError> {
     let https = config.public_url.as_deref().is_some_and(|url| url.starts_with("https:"));
     let about = api::ApiConfig { https, version: env!("CARGO_PKG_VERSION").into() };
-    let state = api::AppState::new(directory.clone(), protection.clone(), tracker, stop.intake.clone(), about);
+    let state =
+        api::AppState::new(directory.clone(), protection.clone(), tracker, Some(stats), stop.intake.clone(), about);
     Ok(tokio::spawn(api::serve(listener, api::router(state), stop.intake.clone())))
 }
 
@@ -278,9 +280,9 @@ async fn start_gateway(
     protection: &ProtectionCache,
     resolver: &dns::Resolver,
     stop: &Stop,
-) -> Result<Vec<Listening>, CliError> {
+) -> Result<(Vec<Listening>, Arc<GatewayStats>), CliError> {
     let mut gateway = GatewayConfig::new(config.hostname.clone());
-    gateway.server.size_bytes_max = config.smtp_size_bytes_max;
+    gateway.server.size_bytes_max = usize::try_from(config.smtp_size_bytes_max).unwrap_or(usize::MAX);
     gateway.server.connections_max = config.smtp_connections_max;
     gateway.server.connections_per_ip_max = config.smtp_connections_per_ip_max;
     gateway.authentication_deadline_ms = config.dns_deadline_ms;
@@ -292,7 +294,7 @@ async fn start_gateway(
         let served = gateway.serve(bind(*wanted).await?, tls.clone(), stop.intake.clone());
         listening.push(served.map_err(|e| CliError::failed("smtp.listen", &e))?);
     }
-    Ok(listening)
+    Ok((listening, gateway.stats().clone()))
 }
 
 async fn start_agent(

@@ -54,6 +54,7 @@ async fn hold_mail(mut config: Config, rows: usize) -> Result<(), CliError> {
     let mut client = Client::connect(server.smtp[0], ClientConfig::new("mail.blocked.example"))
         .await
         .map_err(|e| CliError::failed("connect", &e))?;
+    let reverse_path = SENDER.parse().map_err(|e: model::AddressError| CliError::failed(SENDER, &e))?;
     let mut after = None;
     let mut sent = 0;
     while sent < rows {
@@ -63,7 +64,7 @@ async fn hold_mail(mut config: Config, rows: usize) -> Result<(), CliError> {
         after = Some(last.id);
         let recipients: Vec<Address> = people.iter().filter_map(|p| Address::parse(&p.address).ok()).collect();
         sent += recipients.len();
-        let mail = Mail { reverse_path: SENDER.parse().unwrap_or_default(), recipients };
+        let mail = Mail { reverse_path: &reverse_path, recipients: &recipients };
         let body = format!(
             "From: Offers <{SENDER}>\r\nTo: everybody@{DOMAIN}\r\nSubject: Offer number {sent}\r\n\
              Date: {}\r\nMessage-ID: <{sent}@blocked.example>\r\n\r\nSee https://blocked.example/{sent}\r\n",

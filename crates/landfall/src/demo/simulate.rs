@@ -155,18 +155,16 @@ async fn open_mailbox(session: Session, stage: &Stage, number: u64) -> Result<Op
 /// The pixel, the tracked links, and every other address of the tracking host (the unsubscribe page).
 fn addresses(html: &str, base: &str) -> Result<(String, Vec<String>, Vec<String>), CliError> {
     let (mut images, mut links) = (Vec::new(), Vec::new());
-    let handlers = vec![
-        element!("img[src]", |e| {
+    let settings = RewriteStrSettings::new()
+        .append_element_content_handler(element!("img[src]", |e| {
             images.extend(e.get_attribute("src"));
             Ok(())
-        }),
-        element!("a[href]", |e| {
+        }))
+        .append_element_content_handler(element!("a[href]", |e| {
             links.extend(e.get_attribute("href"));
             Ok(())
-        }),
-    ];
-    rewrite_str(html, RewriteStrSettings { element_content_handlers: handlers, ..RewriteStrSettings::new() })
-        .map_err(|e| CliError::failed("read a message's HTML", &e))?;
+        }));
+    rewrite_str(html, settings).map_err(|e| CliError::failed("read a message's HTML", &e))?;
     let pixel = images.into_iter().find(|src| src.starts_with(&format!("{base}/o/"))).unwrap_or_default();
     let ours: Vec<String> = links.into_iter().filter(|href| href.starts_with(base)).collect();
     let (mut tracked, other): (Vec<_>, Vec<_>) =
