@@ -230,7 +230,15 @@ impl Quarantine {
         let mut tx = self.store().begin().await?;
         let row = tx.query_one("job.claim", &values![until, now, self.organisation_id()]).await?;
         tx.commit().await?;
-        row.map(|row| Claimed::from_row(&row, until)).transpose()
+        let Some(row) = row else { return Ok(None) };
+        let claimed = Claimed::from_row(&row, until);
+        if let Err(error) = &claimed {
+            // A job that cannot be read fails for good, rather than being claimed again and again.
+            let id: JobId = row.id("id")?;
+            self.store().execute("job.finish", &values!["failed", error.to_string(), now, id, until]).await?;
+            self.store().bus().announce(Topic::Job, id);
+        }
+        claimed.map(Some)
     }
 
     /// Ends a job.

@@ -566,6 +566,24 @@ async fn a_worker_that_stops_or_dies_is_followed_by_another() {
 }
 
 #[tokio::test]
+async fn a_job_that_cannot_be_read_fails_once() {
+    on_both(|t: TestStore| async move {
+        let house = House::build(t, 1).await;
+        for params in ["{\"terms\": 7}", "{\"progress\": 7}"] {
+            let id: model::JobId = house.store().next_id();
+            let row = values![id, house.directory.id(), "purge", "purge", CHANGE, params, "ada", house.store().now()];
+            house.store().execute("job.insert", &row).await.unwrap();
+            let _ = house.worker.work_off().await;
+            let job = house.quarantine.job(id).await.unwrap().unwrap();
+            assert_eq!(job.state, JobState::Failed, "{params}");
+            assert!(job.result.contains("parameters cannot be read"), "{}", job.result);
+        }
+        assert_eq!(house.worker.work_off().await.unwrap(), 0);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn two_jobs_of_one_cause_at_once_move_nothing_twice() {
     on_both(|t: TestStore| async move {
         let house = House::build(t, 300).await;
