@@ -20,7 +20,7 @@ use crate::problem::Problem;
 
 /// A transparent picture of one pixel.
 const PIXEL: &[u8] = b"GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\xff\xff\xff!\xf9\x04\x01\x00\x00\x00\x00,\
-    \x00\x00\x00\x00\x01\x00\x01\x00\x02\x02D\x01\x00;";
+    \x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;";
 /// Longer tokens are not ours.
 const TOKEN_CHARS_MAX: usize = 400;
 /// Pages for people who are not signed in load nothing and post only to here.

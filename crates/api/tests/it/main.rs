@@ -1,0 +1,9 @@
+//! The API over its real router, on real stores.
+
+mod data;
+mod links;
+mod openapi;
+mod permissions;
+mod problems;
+mod server;
+mod sessions;
