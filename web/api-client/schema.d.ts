@@ -5497,6 +5497,7 @@ export interface operations {
         };
         requestBody: {
             content: {
+                "multipart/form-data": string;
                 "text/csv": string;
             };
         };

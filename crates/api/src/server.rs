@@ -53,15 +53,26 @@ async fn method_not_allowed() -> Problem {
     Problem::new(Kind::Method, "This address exists, but not with this method. See /api/v1/openapi.json.")
 }
 
-/// Every await on the outside world has a deadline; this is the last one.
+/// Every await on the outside world has a deadline; this is the last one. What changes something runs in a task of its
+/// own, so that a browser that goes away (or this deadline) does not cut it off half way.
 async fn in_time(request: Request, next: Next) -> Response {
-    match tokio::time::timeout(Duration::from_millis(ANSWER_MS_MAX), next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => {
-            Problem::new(Kind::Timeout, "The server took too long. It may still finish: look before you repeat it.")
-                .into_response()
+    let deadline = Duration::from_millis(ANSWER_MS_MAX);
+    let answer = if request.method().is_safe() {
+        tokio::time::timeout(deadline, next.run(request)).await.map_err(drop)
+    } else {
+        match tokio::time::timeout(deadline, tokio::spawn(next.run(request))).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic), // the layer around this one answers it
+                Err(cancelled) => Ok(Problem::from_severity(true, cancelled).into_response()),
+            },
+            Err(_) => Err(()),
         }
-    }
+    };
+    answer.unwrap_or_else(|()| {
+        let detail = "The server took too long. What you asked for may still be done: look before you repeat it.";
+        Problem::new(Kind::Timeout, detail).into_response()
+    })
 }
 
 /// Headers that keep browsers from guessing, framing and telling on; a handler's own value wins.
@@ -93,4 +104,32 @@ fn panicked(cause: Box<dyn Any + Send + 'static>) -> Response {
         .or_else(|| cause.downcast_ref::<&str>().copied())
         .unwrap_or("a panic without words");
     Problem::from_severity(false, words).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::{Body, to_bytes};
+    use axum::http::{Method, StatusCode};
+    use axum::routing::any;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_becomes_a_problem_that_tells_nothing() {
+        async fn panics() {
+            panic!("the secret cause");
+        }
+        let router: Router =
+            Router::new().route("/", any(panics)).layer(from_fn(in_time)).layer(CatchPanicLayer::custom(panicked));
+        for method in [Method::GET, Method::POST] {
+            let request = Request::builder().method(method).uri("/").body(Body::empty()).expect("a request");
+            let response = router.clone().oneshot(request).await.expect("the router always answers");
+            assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+            let body = to_bytes(response.into_body(), 10_000).await.expect("a body");
+            let document: serde_json::Value = serde_json::from_slice(&body).expect("a problem document");
+            assert_eq!(document["type"], "/problems/internal");
+            assert!(!document.to_string().contains("secret"), "{document}");
+        }
+    }
 }

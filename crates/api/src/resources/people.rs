@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::StatusCode;
+use axum::extract::{DefaultBodyLimit, FromRequest, Multipart, Request, State};
+use axum::http::{StatusCode, header};
 use directory::PeopleFilter;
 use model::{ListId, Permission as P, PersonId};
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ use utoipa_axum::routes;
 use crate::AppState;
 use crate::access::{Caller, operation};
 use crate::extract::{Answer, Json, PathId, Query, body_bytes};
-use crate::problem::Problem;
+use crate::problem::{Kind, Problem};
 use crate::wire::{At, Id, Page, after_id, id, limit_of};
 
 /// The largest CSV file.
@@ -184,14 +184,15 @@ async fn get_person(State(app): State<AppState>, _caller: Caller, PathId(person)
 
 /// Imports people from CSV (first line: column names; `address` and `name` are required). A bad row is named with its line.
 #[utoipa::path(post, path = "/people/import", tag = "people", params(ImportQuery),
-    request_body(content = String, content_type = "text/csv"), responses((status = 200, body = ImportReport)))]
+    request_body(content((String = "text/csv"), (String = "multipart/form-data"))),
+    responses((status = 200, body = ImportReport)))]
 async fn import_people(
     State(app): State<AppState>,
     caller: Caller,
     Query(q): Query<ImportQuery>,
     request: Request,
 ) -> Answer<ImportReport> {
-    let csv = body_bytes(request, &app).await?;
+    let csv = csv_of(request, &app).await?;
     let report = app.directory.import_people(&csv, q.list.as_deref(), q.take_good.unwrap_or(false)).await?;
     let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
     if report.applied {
@@ -210,6 +211,25 @@ async fn import_people(
             .map(|line| RejectedRow { line: line.line, field: line.field, problem: line.problem })
             .collect(),
     }))
+}
+
+/// The file: the body itself, or the first file of a form (`multipart/form-data`, RFC 7578).
+async fn csv_of(request: Request, app: &AppState) -> Result<bytes::Bytes, Problem> {
+    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
+    if !kind.to_ascii_lowercase().starts_with("multipart/form-data") {
+        return body_bytes(request, app).await;
+    }
+    let broken = |cause: String| {
+        Problem::new(Kind::BadRequest, "The form could not be read: send one file as multipart/form-data.")
+            .because(cause)
+    };
+    let mut form = Multipart::from_request(request, app).await.map_err(|e| broken(e.to_string()))?;
+    while let Some(field) = form.next_field().await.map_err(|e| broken(e.to_string()))? {
+        if field.file_name().is_some() {
+            return field.bytes().await.map_err(|e| broken(e.to_string()));
+        }
+    }
+    Err(Problem::invalid("file", "the form has no file: choose the CSV file to import"))
 }
 
 /// Lists, by name.

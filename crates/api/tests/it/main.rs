@@ -2,7 +2,6 @@
 
 mod data;
 mod links;
-mod openapi;
 mod permissions;
 mod problems;
 mod server;

@@ -100,6 +100,13 @@ async fn a_csv_with_bad_rows_names_their_lines_and_applies_nothing() {
         let list = lists[0]["id"].as_str().expect("an id").to_owned();
         let members = server.get(Role::Administrator, &format!("/lists/{list}/members")).await.json();
         assert_eq!(members["items"][0]["address"], "bob@contoso.example");
+        let form = "--b\r\nContent-Disposition: form-data; name=\"f\"; filename=\"p.csv\"\r\n\r\n\
+            address,name\ncarl@contoso.example,Carl\n\r\n--b--\r\n";
+        let request = Request::post("/api/v1/people/import")
+            .header(header::AUTHORIZATION, format!("Bearer {}", server.token(Role::Administrator)))
+            .header(header::CONTENT_TYPE, "multipart/form-data; boundary=b");
+        let report = server.send(request.body(Body::from(form)).expect("a request")).await.expect(StatusCode::OK);
+        assert_eq!(report.json()["created_count"], 1);
         check(&import("", "name\nBob\n").await, 422, "csv", "address");
     })
     .await;
