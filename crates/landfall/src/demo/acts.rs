@@ -131,7 +131,7 @@ async fn the_change(stage: &Stage, report: &mut Report, progress: &mut Progress)
     progress.change_id = Some(id.clone());
     stage.keep(progress).await?;
     let change = backtested(&admin, &id).await?;
-    println!("   The backtest says: {}", change["report"]["sentence"].as_str().unwrap_or("(no report)"));
+    println!("   The backtest says: {}", change["change"]["backtest"]["warning"].as_str().unwrap_or("(nothing)"));
     for hit in change["report"]["by_campaign"].as_array().into_iter().flatten() {
         println!(
             "     {} copies of {}",
@@ -162,14 +162,16 @@ async fn the_change(stage: &Stage, report: &mut Report, progress: &mut Progress)
 }
 
 async fn propose(stage: &Stage, admin: &Session) -> Result<String, CliError> {
-    let diff = json!({
-        "kind": "feed",
-        "feed": FEED,
-        "feed_kind": "url_host",
-        "add": [{ "value": stage.tracking_host, "class": "phish", "note": "reported by a partner" }],
+    let proposal = json!({
+        "proposal": {
+            "kind": "feed",
+            "feed": FEED,
+            "feed_kind": "url_host",
+            "class": "phish",
+            "add": format!("{}\n", stage.tracking_host),
+        },
+        "reason": "today's update of the partner feed",
     });
-    let proposal =
-        json!({ "title": "Update of the feed partner-phishing-hosts", "reason": "feed update of today", "diff": diff });
     let change = admin.post("/changes", proposal).await?;
     change["id"].as_str().map(str::to_owned).ok_or_else(|| CliError::Failed("the change has no id".into()))
 }

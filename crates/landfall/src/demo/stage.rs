@@ -134,16 +134,12 @@ impl Stage {
     /// What the server counted: people and machines over all campaigns.
     pub async fn reach(&self) -> Result<(Reach, Reach), CliError> {
         let staff = self.login("communicator").await?;
-        let (mut people, mut machines) = (Reach::default(), Reach::default());
-        for campaign in staff.get("/campaigns?limit=200").await?["items"].as_array().into_iter().flatten() {
-            let id = campaign["id"].as_str().unwrap_or_default();
-            let stats = staff.get(&format!("/campaigns/{id}/stats")).await?;
-            for (reach, name) in [(&mut people, "people"), (&mut machines, "machines")] {
-                reach.opened += stats[name]["opened"].as_i64().unwrap_or(0);
-                reach.clicked += stats[name]["clicked"].as_i64().unwrap_or(0);
-            }
-        }
-        Ok((people, machines))
+        let totals = staff.get("/totals").await?;
+        let reach = |kind: &str| Reach {
+            opened: totals[kind]["opened_count"].as_i64().unwrap_or(0),
+            clicked: totals[kind]["clicked_count"].as_i64().unwrap_or(0),
+        };
+        Ok((reach("people"), reach("machines")))
     }
 
     /// Stops the server.
