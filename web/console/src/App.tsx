@@ -22,6 +22,19 @@ const PAGES: { path: string; needs: Permission; Page: ComponentType }[] = [
   { path: "/campaigns/:id", needs: "campaign.read", Page: page(() => import("./pages/Campaign")) },
   { path: "/campaigns/:id/edit", needs: "campaign.write", Page: page(() => import("./pages/CampaignEdit")) },
   { path: "/copies/:id", needs: "campaign.read", Page: page(() => import("./pages/Copy")) },
+  { path: "/people/:id?", needs: "people.read", Page: page(() => import("./pages/People")) },
+  { path: "/quarantine", needs: "quarantine.read", Page: page(() => import("./pages/Quarantine")) },
+  { path: "/trace/:id?", needs: "trace.read", Page: page(() => import("./pages/Trace")) },
+  { path: "/changes", needs: "protection.read", Page: page(() => import("./pages/Changes")) },
+  { path: "/changes/new", needs: "change.propose", Page: page(() => import("./pages/ChangeNew")) },
+  { path: "/changes/:id", needs: "protection.read", Page: page(() => import("./pages/Change")) },
+  { path: "/queue", needs: "queue.read", Page: page(() => import("./pages/Queue")) },
+  { path: "/jobs", needs: "protection.read", Page: page(() => import("./pages/Jobs")) },
+  { path: "/incidents", needs: "incident.read", Page: page(() => import("./pages/Incidents")) },
+  { path: "/incidents/:id", needs: "incident.read", Page: page(() => import("./pages/Incident")) },
+  { path: "/mail", needs: "mailbox.own", Page: page(() => import("./pages/Mail")) },
+  { path: "/my-quarantine", needs: "quarantine.own", Page: page(() => import("./pages/MyQuarantine")) },
+  { path: "/settings", needs: "settings.read", Page: page(() => import("./pages/Settings")) },
 ];
 
 export function App() {
@@ -38,7 +51,7 @@ export function App() {
               key={path}
               path={path}
               element={
-                <PageBoundary key={pathname}>
+                <PageBoundary key={path} at={pathname}>
                   <Allowed needs={needs}>
                     <Suspense fallback={<Loading lines={8} />}>
                       <Page />

@@ -16,7 +16,7 @@ import { api, call, type PageOf, type Schemas, usePages } from "../lib/api";
 import { count } from "../lib/format";
 import { useUrlState } from "../lib/hooks";
 import { useMay } from "../lib/session";
-import { copies, S } from "../strings";
+import { copies, people, S } from "../strings";
 import { CampaignButtons } from "./CampaignButtons";
 import { StateBadge } from "./Campaigns";
 import { IncidentBanner } from "./Home";
@@ -107,7 +107,6 @@ function Sent({ campaign }: { campaign: Campaign }) {
 
 function Now({ campaign, now }: { campaign: Campaign; now: Whereabouts }) {
   const overTime = useQuery({ queryKey: ["campaigns", campaign.id, "over-time"], queryFn: () => loadOverTime(campaign.id) });
-  const waiting = now.places.find((p) => p.place === "on_its_way")?.count ?? 0;
   const open = now.incidents.filter((incident) => incident.status !== "resolved");
   return (
     <>
@@ -117,10 +116,10 @@ function Now({ campaign, now }: { campaign: Campaign; now: Whereabouts }) {
       <section className="card" aria-label={S.campaign.whereNow}>
         <div className={`answer tone-${now.tone}`}>
           <p className="headline">{now.headline}</p>
-          {now.as_of && <Seen at={now.as_of} />}
+          {now.newest_evidence_at && <Seen at={now.newest_evidence_at} />}
         </div>
         {campaign.state !== "sent" && campaign.state !== "cancelled" && (
-          <Progress label={S.campaigns.sending} done={campaign.enqueued_count - waiting} total={campaign.audience_count} startedAt={campaign.send_started_at} />
+          <Progress label={S.campaigns.sending} done={campaign.progress.accepted_count + campaign.progress.failed_count} total={campaign.progress.total_count} startedAt={campaign.send_started_at} />
         )}
         <PlaceBar places={now.places} label={S.campaign.whereNow} to={(place) => `?place=${place}#recipients`} />
       </section>
@@ -188,12 +187,19 @@ function NotReceived({ id }: { id: string }) {
           ) : (
             <ul className="list">
               {groups.map((g) => (
-                <li key={`${g.place}-${g.last_event}-${g.example_copy_id}`}>
+                <li key={`${g.group}-${g.rule}-${g.origin}-${g.evidence}-${g.reply}`}>
                   <div className="row between">
-                    <PlaceBadge place={g.place} event={g.last_event} />
-                    <Link to={`?place=${g.place}&last_event=${g.last_event}#recipients`} preventScrollReset>
-                      {S.campaign.showThem(g.count)}
-                    </Link>
+                    <span className="place">
+                      <span className={`place-dot place-${g.place ?? "unknown"}`} aria-hidden />
+                      <span className="strong">{S.campaign.groupWords[g.group]}</span>
+                    </span>
+                    {g.place ? (
+                      <Link to={`?place=${g.place}#recipients`} preventScrollReset>
+                        {S.campaign.showThem(g.count)}
+                      </Link>
+                    ) : (
+                      <span>{people(g.count)}</span>
+                    )}
                   </div>
                   <p>{g.sentence}</p>
                   <Facts
@@ -202,13 +208,15 @@ function NotReceived({ id }: { id: string }) {
                       [S.campaign.group.rule, g.rule && <code>{g.rule}</code>],
                       [S.campaign.group.origin, g.origin],
                       [S.campaign.group.policy, g.policy],
-                      [S.campaign.group.since, <When key="since" at={g.since} />],
+                      [S.campaign.group.reply, g.reply],
+                      [S.campaign.group.since, g.since && <When key="since" at={g.since} />],
                     ]}
                   />
-                  <div className="row">
-                    <Link to={`/copies/${g.example_copy_id}`}>{S.campaign.example}</Link>
-                    {g.change_id && may("protection.read") && <Link to={`/changes/${g.change_id}`}>{S.campaign.theChange}</Link>}
-                  </div>
+                  {g.cause_id && may("protection.read") && (
+                    <div>
+                      <Link to={`/changes/${g.cause_id}`}>{S.campaign.theChange}</Link>
+                    </div>
+                  )}
                 </li>
               ))}
             </ul>
@@ -227,7 +235,9 @@ function Reading({ id }: { id: string }) {
         {(stats) => (
           <>
             <ReadTable stats={stats} />
-            <p className="quiet">{stats.note || S.campaign.machinesNote}</p>
+            <p className="quiet">
+              {stats.note || S.campaign.machinesNote} {stats.unsettled_count > 0 && S.campaign.unsettled(stats.unsettled_count)}
+            </p>
             <h3>{S.campaign.links}</h3>
             {stats.links.length === 0 ? <p className="quiet">{S.campaign.noLinks}</p> : <LinkTable stats={stats} />}
           </>
@@ -246,7 +256,6 @@ function ReadTable({ stats }: { stats: Schemas["CampaignStats"] }) {
   const rows = [
     [S.campaign.peopleCount, stats.people],
     [S.campaign.machinesCount, stats.machines],
-    [S.campaign.unclearCount, stats.unclear],
   ] as const;
   return (
     <table className="number-table">

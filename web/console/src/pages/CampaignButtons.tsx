@@ -61,7 +61,7 @@ function DraftButtons({ campaign }: { campaign: Campaign }) {
 
 function SendingButtons({ campaign }: { campaign: Campaign }) {
   const { id, state } = campaign;
-  const remaining = Math.max(0, campaign.audience_count - campaign.enqueued_count);
+  const remaining = Math.max(0, campaign.progress.total_count - campaign.progress.accepted_count - campaign.progress.failed_count);
   const pause = useAction(async () => {
     await call(api.POST("/api/v1/campaigns/{id}/pause", at(id)));
     return S.campaigns.pauseDone;

@@ -8,7 +8,6 @@ import { Page as Frame, Section } from "../components/Page";
 import { Sandbox } from "../components/Sandbox";
 import { ErrorLine, Loaded, Loading } from "../components/states";
 import { api, call, problemOf, type Schemas } from "../lib/api";
-import { size } from "../lib/format";
 import { useMe } from "../lib/session";
 import { people, S } from "../strings";
 import { STARTER } from "./campaignStarter";
@@ -16,7 +15,7 @@ import { STARTER } from "./campaignStarter";
 type Draft = Required<Schemas["CampaignDraft"]>;
 const at = (id: string) => ({ params: { path: { id } } });
 const loadCampaign = (id: string) => call(api.GET("/api/v1/campaigns/{id}", at(id)));
-const loadLists = () => call(api.GET("/api/v1/lists", { params: { query: { limit: 200 } } }));
+const loadLists = () => call(api.GET("/api/v1/lists"));
 const loadPreview = (id: string) => call(api.POST("/api/v1/campaigns/{id}/preview", { ...at(id), body: {} }));
 const loadLint = (id: string) => call(api.GET("/api/v1/campaigns/{id}/lint", at(id)));
 
@@ -119,10 +118,10 @@ function Fields({ draft, set, problem }: { draft: Draft; set: (part: Partial<Dra
         </Field>
       </div>
       <div className="form-pair">
-        <Field label={S.campaigns.edit.list} validationMessage={wrong("list_id")} hint={lists.data?.items.length === 0 ? S.campaigns.edit.noLists : undefined}>
+        <Field label={S.campaigns.edit.list} validationMessage={wrong("list_id")} hint={lists.data?.length === 0 ? S.campaigns.edit.noLists : undefined}>
           <Select value={draft.list_id ?? ""} onChange={(_, d) => set({ list_id: d.value || null })}>
             <option value="">{S.campaigns.edit.noList}</option>
-            {lists.data?.items.map((list) => (
+            {lists.data?.map((list) => (
               <option key={list.id} value={list.id}>
                 {list.name} ({people(list.member_count)})
               </option>
@@ -195,10 +194,7 @@ function Look({ id }: { id: string }) {
         <Loaded query={preview} part loading={<Loading lines={6} />}>
           {(mail) => (
             <>
-              <div className="row between">
-                <strong>{mail.subject}</strong>
-                <span className="quiet">{S.campaigns.edit.previewSize(size(mail.size_bytes))}</span>
-              </div>
+              <strong>{mail.subject}</strong>
               <Sandbox html={mail.html} text={mail.text} title={S.campaigns.edit.preview} height={560} />
             </>
           )}

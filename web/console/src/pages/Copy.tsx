@@ -5,7 +5,6 @@ import { Facts, Page as Frame, Section } from "../components/Page";
 import { PlaceBadge } from "../components/PlaceBadge";
 import { Loaded } from "../components/states";
 import { Timeline } from "../components/Timeline";
-import { VerdictView } from "../components/VerdictView";
 import { api, call, type Schemas } from "../lib/api";
 import { useMay } from "../lib/session";
 import { S } from "../strings";
@@ -21,7 +20,7 @@ export function Page() {
   const data = copy.data;
   const back = data?.campaign_id ? { to: `/campaigns/${data.campaign_id}`, word: data.campaign_name ?? S.copy.campaign } : undefined;
   return (
-    <Frame title={data ? S.copy.title(data.person_name || data.recipient) : S.loading} lead={data?.subject} back={back}>
+    <Frame title={data ? S.copy.title(data.recipient) : S.loading} lead={data?.subject} back={back}>
       <Loaded query={copy}>{(c) => <View copy={c} />}</Loaded>
     </Frame>
   );
@@ -47,19 +46,12 @@ function View({ copy }: { copy: Copy }) {
         />
         <div className="row">
           {copy.quarantine_item_id && may("quarantine.read") && <Link to={`/quarantine?item=${copy.quarantine_item_id}`}>{S.copy.held}</Link>}
-          {may("trace.read") && <Link to={`/trace?recipient=${encodeURIComponent(copy.recipient)}&copy=${copy.id}`}>{S.copy.trace}</Link>}
+          {may("trace.read") && <Link to={`/trace/${copy.id}`}>{S.copy.trace}</Link>}
         </div>
       </section>
-      <div className="columns">
-        <Section title={S.copy.evidence}>
-          <Timeline evidence={copy.timeline} />
-        </Section>
-        {copy.verdict && (
-          <Section title={S.copy.verdict}>
-            <VerdictView verdict={copy.verdict} />
-          </Section>
-        )}
-      </div>
+      <Section title={S.copy.evidence}>
+        <Timeline evidence={copy.timeline} />
+      </Section>
     </>
   );
 }

@@ -65,7 +65,7 @@ function tilesOf({ waiting, queue, unseen_count, own_held_count }: Home): TileOf
   }
   if (queue) {
     tiles.push({ n: queue.due_count, word: S.home.queueDue, to: "/queue?state=due" });
-    tiles.push({ n: queue.failed_count, word: S.home.queueFailed, to: "/queue?state=failed" });
+    tiles.push({ n: queue.held_count, word: S.home.queueHeld, to: "/queue?state=held" });
   }
   if (typeof unseen_count === "number") tiles.push({ n: unseen_count, word: S.home.ownUnseen, to: "/mail" });
   if (typeof own_held_count === "number") tiles.push({ n: own_held_count, word: S.home.ownHeld, to: "/my-quarantine" });

@@ -4,10 +4,13 @@ import { Component, type ReactNode } from "react";
 import { EmptyState } from "../components/states";
 import { S } from "../strings";
 
-export class PageBoundary extends Component<{ children: ReactNode }, { failed: boolean }> {
+export class PageBoundary extends Component<{ at: string; children: ReactNode }, { failed: boolean }> {
   override state = { failed: false };
   static getDerivedStateFromError() {
     return { failed: true };
+  }
+  override componentDidUpdate(before: { at: string }) {
+    if (this.state.failed && before.at !== this.props.at) this.setState({ failed: false });
   }
   override render() {
     if (!this.state.failed) return this.props.children;

@@ -1,0 +1,133 @@
+// The organisation's settings, its logins, API tokens, and the audit log. One tab each; the tab is in the address.
+import { Button, Field, Input, Select, Switch, Tab, TabList } from "@fluentui/react-components";
+import { useQuery } from "@tanstack/react-query";
+import { type FormEvent, useState } from "react";
+import { useAction } from "../components/actions";
+import { Page as Frame, Section } from "../components/Page";
+import { ErrorLine, Loaded } from "../components/states";
+import { api, call, problemOf, type Schemas } from "../lib/api";
+import { useUrlState } from "../lib/hooks";
+import { useMay, useMe } from "../lib/session";
+import { S } from "../strings";
+import { Accounts, Audit, Tokens } from "./SettingsLists";
+
+type Settings = Schemas["Settings"];
+type TabName = keyof typeof S.settings.tabs;
+const T = S.settings;
+const load = () => call(api.GET("/api/v1/settings"));
+
+export function Page() {
+  const [url, setUrl] = useUrlState();
+  const may = useMay();
+  const tabs = (Object.keys(T.tabs) as TabName[]).filter((tab) => tab !== "audit" || may("audit.read"));
+  const tab = tabs.find((name) => name === url("tab")) ?? "organisation";
+  return (
+    <Frame title={T.title}>
+      <TabList selectedValue={tab} onTabSelect={(_, data) => setUrl({ tab: String(data.value) })}>
+        {tabs.map((name) => (
+          <Tab key={name} value={name}>
+            {T.tabs[name]}
+          </Tab>
+        ))}
+      </TabList>
+      {tab === "organisation" && <Organisation />}
+      {tab === "accounts" && <Accounts />}
+      {tab === "tokens" && <Tokens />}
+      {tab === "audit" && <Audit />}
+    </Frame>
+  );
+}
+
+function Organisation() {
+  const settings = useQuery({ queryKey: ["settings"], queryFn: load });
+  return <Loaded query={settings}>{(now) => <Form start={now} />}</Loaded>;
+}
+
+function Form({ start }: { start: Settings }) {
+  const may = useMay();
+  const me = useMe();
+  const [s, setS] = useState(start);
+  const save = useAction(async () => {
+    setS(await call(api.PUT("/api/v1/settings", { body: s })));
+    return T.saved;
+  });
+  const problem = save.error ? problemOf(save.error) : undefined;
+  const wrong = (field: string) => (problem?.field === field ? problem.detail : undefined);
+  const tracking = (part: Partial<Settings["tracking"]>) => setS({ ...s, tracking: { ...s.tracking, ...part } });
+  const incident = (part: Partial<Settings["incident"]>) => setS({ ...s, incident: { ...s.incident, ...part } });
+  const locked = !may("settings.write");
+  const submit = (event: FormEvent) => {
+    event.preventDefault();
+    save.mutate();
+  };
+  return (
+    <form className="stack form" onSubmit={submit}>
+      {locked && <p className="quiet">{T.readOnly}</p>}
+      <Section title={T.tracking}>
+        <Field label={T.baseUrl} hint={T.baseUrlHint} validationMessage={wrong("tracking.base_url")}>
+          <Input value={s.tracking.base_url} disabled={locked} onChange={(_, d) => tracking({ base_url: d.value })} />
+        </Field>
+        <Field label={T.floor} validationMessage={wrong("tracking.group_floor_count")}>
+          <Input type="number" min="10" value={String(s.tracking.group_floor_count)} disabled={locked} onChange={(_, d) => tracking({ group_floor_count: Number(d.value) })} />
+        </Field>
+        <Individual value={s.tracking.individual ?? null} set={(individual) => tracking({ individual })} locked={locked || me.role !== "owner"} />
+      </Section>
+      <Section title={T.incidents}>
+        <Field label={T.threshold} validationMessage={wrong("incident.threshold_count")}>
+          <Input type="number" min="1" value={String(s.incident.threshold_count)} disabled={locked} onChange={(_, d) => incident({ threshold_count: Number(d.value) })} />
+        </Field>
+        <Field label={T.delay} validationMessage={wrong("incident.delay_ms")}>
+          <Input type="number" min="0" value={String(s.incident.delay_ms / 1000)} disabled={locked} onChange={(_, d) => incident({ delay_ms: Math.round(Number(d.value) * 1000) })} />
+        </Field>
+      </Section>
+      <Section title={T.limits}>
+        <Field label={T.massAction} validationMessage={wrong("limits.mass_action_max")}>
+          <Input type="number" min="1" value={String(s.limits.mass_action_max)} disabled={locked} onChange={(_, d) => setS({ ...s, limits: { mass_action_max: Number(d.value) } })} />
+        </Field>
+        <Field label={T.failure}>
+          <Select value={s.failure_mode} disabled={locked} onChange={(_, d) => setS({ ...s, failure_mode: d.value as Settings["failure_mode"] })}>
+            {Object.entries(T.failureWords).map(([value, word]) => (
+              <option key={value} value={value}>
+                {word}
+              </option>
+            ))}
+          </Select>
+        </Field>
+      </Section>
+      {save.error ? <ErrorLine error={save.error} /> : null}
+      {!locked && (
+        <div>
+          <Button type="submit" appearance="primary" disabled={save.isPending}>
+            {S.save}
+          </Button>
+        </div>
+      )}
+    </form>
+  );
+}
+
+interface IndividualProps {
+  value: Schemas["IndividualTracking"] | null;
+  set: (value: Schemas["IndividualTracking"] | null) => void;
+  locked: boolean;
+}
+
+function Individual({ value, set, locked }: IndividualProps) {
+  return (
+    <>
+      <Field hint={T.individualHint}>
+        <Switch label={T.individual} checked={Boolean(value)} disabled={locked} onChange={(_, d) => set(d.checked ? { purpose: "", legal_basis: "" } : null)} />
+      </Field>
+      {value && (
+        <div className="form-pair">
+          <Field label={T.purpose} required>
+            <Input value={value.purpose} disabled={locked} onChange={(_, d) => set({ ...value, purpose: d.value })} />
+          </Field>
+          <Field label={T.legalBasis} required>
+            <Input value={value.legal_basis} disabled={locked} onChange={(_, d) => set({ ...value, legal_basis: d.value })} />
+          </Field>
+        </div>
+      )}
+    </>
+  );
+}
