@@ -22,8 +22,17 @@ ORDER BY id FOR UPDATE
 SELECT id, place, place_detail, last_event, last_event_at, place_at, evidence_at FROM copy
 WHERE id IN (SELECT value FROM json_each($1)) ORDER BY id
 
--- name: set_whereabouts
-UPDATE copy SET place = $1, place_detail = $2, last_event = $3, last_event_at = $4, place_at = $5, evidence_at = $6 WHERE id = $7
+-- name: set_whereabouts_of @postgres
+-- $1: rows of [id, place, place_detail, last_event, last_event_at, place_at, evidence_at].
+UPDATE copy SET place = t.v ->> 1, place_detail = t.v ->> 2, last_event = t.v ->> 3,
+  last_event_at = CAST(t.v ->> 4 AS BIGINT), place_at = CAST(t.v ->> 5 AS BIGINT), evidence_at = CAST(t.v ->> 6 AS BIGINT)
+FROM json_array_elements(CAST($1 AS JSON)) AS t(v) WHERE copy.id = CAST(t.v ->> 0 AS BIGINT)
+
+-- name: set_whereabouts_of
+-- $1: rows of [id, place, place_detail, last_event, last_event_at, place_at, evidence_at].
+UPDATE copy SET place = t.value ->> 1, place_detail = t.value ->> 2, last_event = t.value ->> 3,
+  last_event_at = t.value ->> 4, place_at = t.value ->> 5, evidence_at = t.value ->> 6
+FROM json_each($1) AS t WHERE copy.id = t.value ->> 0
 
 -- name: by_id
 SELECT id, organisation_id, message_id, received_message_id, campaign_id, person_id, recipient, place, place_detail,

@@ -21,6 +21,9 @@ use crate::sql::{self, Statement};
 use crate::{Database, Row, Store, StoreError, Value};
 
 const READERS_MAX: u32 = 6;
+/// SQLite page caches in KiB (negative, as SQLite wants it). Readers share the system's page cache anyway.
+const WRITER_CACHE: &str = "-16000";
+const READER_CACHE: &str = "-2000";
 const POSTGRES_CONNECTIONS_MAX: u32 = 16;
 const BUSY_MS: u64 = 10_000;
 const ACQUIRE_MS: u64 = 10_000;
@@ -169,7 +172,7 @@ async fn open_sqlite(path: &Path) -> Result<Db, StoreError> {
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(Duration::from_millis(BUSY_MS))
         .statement_cache_capacity(512)
-        .pragma("cache_size", "-16000")
+        .pragma("cache_size", WRITER_CACHE)
         .pragma("temp_store", "MEMORY")
         .disable_statement_logging();
     let connection =
@@ -177,7 +180,7 @@ async fn open_sqlite(path: &Path) -> Result<Db, StoreError> {
     let readers = SqlitePoolOptions::new()
         .max_connections(READERS_MAX)
         .acquire_timeout(Duration::from_millis(ACQUIRE_MS))
-        .connect_with(options.read_only(true).create_if_missing(false))
+        .connect_with(options.read_only(true).create_if_missing(false).pragma("cache_size", READER_CACHE))
         .await
         .map_err(|e| StoreError::from_sql("open the database", e))?;
     Ok(Db::Sqlite { writer: Arc::new(Mutex::new(Writer { connection, open: false })), readers })

@@ -122,18 +122,11 @@ impl Tx {
                 state.step(event.kind, event.place, &event.place_detail, event.effective_at.as_micros());
             }
         }
-        for (copy_id, state) in states.iter().filter(|(_, s)| !s.untouched) {
-            let Whereabouts { place, last_event } = state.whereabouts;
-            let row = values![
-                place.as_str(),
-                &state.place_detail,
-                last_event.as_str(),
-                state.last_event_at,
-                state.place_at,
-                state.evidence_at,
-                *copy_id
-            ];
-            self.execute("copy.set_whereabouts", &row).await?;
+        // One statement for all: a purge of many copies must not cost a round trip each.
+        let moved: Vec<serde_json::Value> =
+            states.iter().filter(|(_, s)| !s.untouched).map(|(copy_id, state)| state.as_row(*copy_id)).collect();
+        if !moved.is_empty() {
+            self.execute("copy.set_whereabouts_of", &values![serde_json::Value::from(moved)]).await?;
         }
         Ok(())
     }
@@ -172,6 +165,20 @@ impl Tx {
 }
 
 impl State {
+    /// `[id, place, place_detail, last_event, last_event_at, place_at, evidence_at]`
+    fn as_row(&self, copy_id: CopyId) -> serde_json::Value {
+        let Whereabouts { place, last_event } = self.whereabouts;
+        serde_json::json!([
+            copy_id.0,
+            place.as_str(),
+            self.place_detail,
+            last_event.as_str(),
+            self.last_event_at,
+            self.place_at,
+            self.evidence_at
+        ])
+    }
+
     fn step(&mut self, kind: EventKind, place: Option<Place>, detail: &str, at: i64) {
         let before = self.whereabouts;
         let after = before.after(kind, place);

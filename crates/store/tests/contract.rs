@@ -157,10 +157,7 @@ async fn a_guarded_statement_that_touches_nothing_undoes_the_submission() {
             .store
             .commit(Submission::rows(vec![
                 Op::Insert("copy.insert", copy_row(id, MessageId(1), Place::Inbox, t.store.now())),
-                Op::Guarded(
-                    "copy.set_whereabouts",
-                    values!["inbox", "", "accepted", 0i64, 0i64, 0i64, CopyId(404)].to_vec(),
-                ),
+                Op::Guarded("list.add_by_address", values![404i64, ORGANISATION, "[]"].to_vec()),
             ]))
             .await;
         assert!(refused.is_err_and(|e| e.is_conflict()));
