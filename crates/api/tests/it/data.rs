@@ -226,3 +226,50 @@ async fn news_reaches_who_may_hear_it() {
     let heard = line.next().await;
     assert!(heard.contains("event: mailbox") && heard.contains(&mailbox.id.to_string()), "{heard}");
 }
+
+#[tokio::test]
+async fn held_mail_is_looked_at_and_released_once() {
+    on_both(|t| async move {
+        let server = Server::start(t).await;
+        let admin = Role::Administrator;
+        let (copy, item) = server.hold(MAIL).await;
+        let (path, selection) = (format!("/quarantine/items/{item}"), json!({ "item_ids": [item] }));
+        let listed =
+            server.get(admin, "/quarantine?status=needs_review&reason=spam").await.expect(StatusCode::OK).json();
+        assert_eq!((&listed["items"][0]["id"], &listed["items"][0]["held_by"]), (&json!(item), &json!("arrival")));
+        let none = server.get(admin, "/quarantine?reason=malware").await.expect(StatusCode::OK).json();
+        assert_eq!(none["items"], json!([]));
+        let facets = server.get(admin, "/quarantine/facets").await.expect(StatusCode::OK).json();
+        assert_eq!((&facets["total_count"], &facets["status"][0]["value"]), (&json!(1), &json!("needs_review")));
+        let detail = server.get(admin, &path).await.expect(StatusCode::OK).json();
+        assert_eq!((&detail["returns_to"], &detail["timeline"][0]["kind"]), (&json!("Inbox"), &json!("held")));
+        let preview = server.get(admin, &format!("{path}/preview")).await.expect(StatusCode::OK).json();
+        let html = preview["html"].as_str().expect("html");
+        assert!(!html.contains("href") && !html.contains("<img"), "{html}");
+        let headers = server.get(admin, &format!("{path}/headers")).await.expect(StatusCode::OK).json();
+        assert!(headers["raw"].as_str().expect("a header section").starts_with("From: News"), "{headers}");
+
+        let own = server.get(Role::Recipient, "/my/quarantine").await.expect(StatusCode::OK).json();
+        assert_eq!((&own["items"][0]["id"], &own["items"][0]["recipient_may_release"]), (&json!(item), &json!(false)));
+        server.get(Role::Recipient, &format!("/my/quarantine/{item}/preview")).await.expect(StatusCode::OK);
+        let refused = server.post(Role::Recipient, &format!("/my/quarantine/{item}/release"), json!({})).await;
+        assert_eq!(refused.status, StatusCode::FORBIDDEN, "{refused:?}");
+        let asked = server.post(Role::Recipient, &format!("/my/quarantine/{item}/request"), json!({})).await;
+        assert_eq!(asked.expect(StatusCode::OK).json()["done_count"], 1);
+        let home = server.get(admin, "/home").await.expect(StatusCode::OK).json();
+        assert_eq!(home["waiting"]["release_requests_count"], 1);
+
+        let effect = server.post(admin, "/quarantine/release/preview", selection.clone()).await;
+        assert_eq!(effect.expect(StatusCode::OK).json()["arrival_count"], 1);
+        let done = server.post(admin, "/quarantine/release", selection.clone()).await.expect(StatusCode::OK).json();
+        assert_eq!((&done["done_count"], &done["unchanged_count"]), (&json!(1), &json!(0)));
+        let again = server.post(admin, "/quarantine/release", selection).await.expect(StatusCode::OK).json();
+        assert_eq!((&again["done_count"], &again["unchanged_count"]), (&json!(0), &json!(1)));
+        let detail = server.get(admin, &format!("/trace/{copy}")).await.expect(StatusCode::OK).json();
+        assert_eq!((&detail["item"]["place"], &detail["item"]["last_event"]), (&json!("inbox"), &json!("released")));
+        assert_eq!(detail["quarantine_item_id"], json!(item));
+        let home = server.get(Role::Recipient, "/home").await.expect(StatusCode::OK).json();
+        assert_eq!((&home["unseen_count"], &home["own_held_count"]), (&json!(1), &json!(0)));
+    })
+    .await;
+}

@@ -10,9 +10,9 @@ use campaign::Tracker;
 use directory::{Directory, NewAccount, NewOrganisation, NewPerson, ProtectionCache};
 use futures::StreamExt;
 use mailbox::{Delivery, Embedded, FolderRole, deliver_ops};
-use model::{CopyId, Domain, EventKind, MessageId, PersonId, Place, Role};
-use serde_json::Value;
-use store::{BodyRef, NewEvent, Op, Store, Submission, values};
+use model::{CopyId, Domain, EventKind, MessageId, OrganisationId, PersonId, Place, QuarantineItemId, Role};
+use serde_json::Value as Json;
+use store::{BodyRef, NewEvent, Op, Store, Submission, Value, values};
 use testkit::TestStore;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
@@ -54,7 +54,7 @@ pub struct Answer {
 
 impl Answer {
     /// The body as JSON.
-    pub fn json(&self) -> Value {
+    pub fn json(&self) -> Json {
         serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("not JSON ({e}): {self:?}"))
     }
 
@@ -162,12 +162,12 @@ impl Server {
     }
 
     /// A POST of JSON under /api/v1 by a role.
-    pub async fn post(&self, role: Role, path: &str, body: Value) -> Answer {
+    pub async fn post(&self, role: Role, path: &str, body: Json) -> Answer {
         self.call(role, Method::POST, path, Some(body)).await
     }
 
     /// A request under /api/v1 by a role.
-    pub async fn call(&self, role: Role, method: Method, path: &str, body: Option<Value>) -> Answer {
+    pub async fn call(&self, role: Role, method: Method, path: &str, body: Option<Json>) -> Answer {
         let request = Request::builder()
             .method(method)
             .uri(format!("/api/v1{path}"))
@@ -184,9 +184,9 @@ impl Server {
         let mailbox =
             Embedded::new(self.store.clone()).mailbox_of(self.person).await.expect("a mailbox").expect("Ada's");
         let (copy, message): (CopyId, MessageId) = (self.store.next_id(), self.store.next_id());
-        let (store, of) = (self.store.clone(), self.directory.id());
+        let (store, of, person) = (self.store.clone(), self.directory.id(), self.person);
         let submission = Submission::with_body(raw.into(), move |body| {
-            let mut ops = landed(&store, of, copy, message, body);
+            let mut ops = arrived(&store, of, copy, message, body, (person, Place::Inbox));
             ops.extend(deliver_ops(&Delivery {
                 item_id: store.next_id(),
                 mailbox_id: mailbox.id,
@@ -201,11 +201,35 @@ impl Server {
         self.store.commit(submission).await.expect("a commit");
         copy
     }
+
+    /// One mail for Ada that the gateway held as spam, and that she may see and ask for; gives the copy and the held item.
+    pub async fn hold(&self, raw: &'static str) -> (CopyId, QuarantineItemId) {
+        let (copy, message): (CopyId, MessageId) = (self.store.next_id(), self.store.next_id());
+        let item: QuarantineItemId = self.store.next_id();
+        let (store, of, person) = (self.store.clone(), self.directory.id(), self.person);
+        let submission = Submission::with_body(raw.into(), move |body| {
+            let mut ops = arrived(&store, of, copy, message, body, (person, Place::Quarantine));
+            ops.push(Op::Insert("quarantine.insert", held_row(&store, of, item, copy, message)));
+            ops
+        });
+        self.store.commit(submission).await.expect("a commit");
+        (copy, item)
+    }
 }
 
-fn landed(store: &Store, of: model::OrganisationId, copy: CopyId, message: MessageId, body: &BodyRef) -> Vec<Op> {
+/// A message and its copy for Ada, in the inbox or in quarantine.
+fn arrived(
+    store: &Store,
+    of: OrganisationId,
+    copy: CopyId,
+    message: MessageId,
+    body: &BodyRef,
+    (person, place): (PersonId, Place),
+) -> Vec<Op> {
     let (none_text, none, now) = (None::<&str>, None::<i64>, store.now());
+    let kind = if place == Place::Quarantine { EventKind::Held } else { EventKind::Accepted };
     let number = |n: u64| i64::try_from(n).expect("a small number");
+    let facts = serde_json::json!(model::Facts::default());
     let message_row = values![
         message,
         of,
@@ -224,7 +248,7 @@ fn landed(store: &Store, of: model::OrganisationId, copy: CopyId, message: Messa
         "mx.example",
         now,
         none,
-        none_text,
+        &facts,
         none_text,
         none_text,
         none
@@ -235,11 +259,11 @@ fn landed(store: &Store, of: model::OrganisationId, copy: CopyId, message: Messa
         message,
         message,
         none,
-        none,
+        person,
         "ada@contoso.example",
-        "inbox",
+        place.as_str(),
         "",
-        "accepted",
+        kind.as_str(),
         now,
         now,
         none_text,
@@ -247,10 +271,38 @@ fn landed(store: &Store, of: model::OrganisationId, copy: CopyId, message: Messa
         none_text,
         now
     ];
-    let event = NewEvent { place: Some(Place::Inbox), ..NewEvent::now(of, copy, EventKind::Accepted, "gateway", now) };
+    let event = NewEvent { place: Some(place), ..NewEvent::now(of, copy, kind, "gateway", now) };
     vec![
         Op::Insert("message.insert", message_row.to_vec()),
         Op::Insert("copy.insert", copy_row.to_vec()),
         Op::Event(event),
     ]
+}
+
+fn held_row(store: &Store, of: OrganisationId, item: QuarantineItemId, copy: CopyId, message: MessageId) -> Vec<Value> {
+    let (none_text, none, now) = (None::<&str>, None::<i64>, store.now());
+    let bits = i64::from(verdict::QuarantineTag::PREVIEW | verdict::QuarantineTag::REQUEST_RELEASE);
+    values![
+        item,
+        of,
+        copy,
+        message,
+        none,
+        "ada@contoso.example",
+        "news@x.example",
+        "Hello",
+        "hello",
+        512i64,
+        "arrival",
+        "spam",
+        "Standard",
+        "because",
+        bits,
+        "needs_review",
+        none_text,
+        none,
+        now,
+        now.plus_ms(30 * 86_400_000)
+    ]
+    .to_vec()
 }
