@@ -29,16 +29,51 @@ const LAYERS: &[(&str, &[&str])] = &[
 ];
 const L0_TO_L2: &[&str] = &["model", "dns", "message", "smtp", "store", "verdict", "directory", "mailbox", "outbound"];
 const L0_TO_L3: &[&str] = &[
-    "model", "dns", "message", "smtp", "store", "verdict", "directory", "mailbox", "outbound", "gateway", "quarantine",
-    "campaign", "changes",
+    "model",
+    "dns",
+    "message",
+    "smtp",
+    "store",
+    "verdict",
+    "directory",
+    "mailbox",
+    "outbound",
+    "gateway",
+    "quarantine",
+    "campaign",
+    "changes",
 ];
 const L0_TO_L4: &[&str] = &[
-    "model", "message", "store", "verdict", "directory", "mailbox", "outbound", "gateway", "quarantine", "campaign",
-    "changes", "whereabouts",
+    "model",
+    "message",
+    "store",
+    "verdict",
+    "directory",
+    "mailbox",
+    "outbound",
+    "gateway",
+    "quarantine",
+    "campaign",
+    "changes",
+    "whereabouts",
 ];
 const ALL: [&str; 16] = [
-    "model", "dns", "message", "smtp", "store", "verdict", "directory", "mailbox", "outbound", "gateway", "quarantine",
-    "campaign", "changes", "whereabouts", "api", "testkit",
+    "model",
+    "dns",
+    "message",
+    "smtp",
+    "store",
+    "verdict",
+    "directory",
+    "mailbox",
+    "outbound",
+    "gateway",
+    "quarantine",
+    "campaign",
+    "changes",
+    "whereabouts",
+    "api",
+    "testkit",
 ];
 
 /// What only one crate may name (house invariants): dependency -> its owner.

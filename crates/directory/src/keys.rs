@@ -103,7 +103,7 @@ impl CopyTokens {
     pub fn verify(&self, value: &str, recipient: &str) -> Option<OwnCopy> {
         let mut parts = value.trim().splitn(4, '.');
         let (key_id, campaign, copy, tag) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-        if key_id.chars().next() != Some(self.mac.key_id) {
+        if !key_id.starts_with(self.mac.key_id) {
             return None;
         }
         let own = OwnCopy { campaign_id: campaign.parse().ok()?, copy_id: copy.parse().ok()? };

@@ -129,7 +129,8 @@ impl Directory {
 
 fn check(settings: &Settings) -> Result<(), DirectoryError> {
     let base = &settings.tracking.base_url;
-    if !base.is_empty() && !(base.starts_with("https://") || base.starts_with("http://")) || base.ends_with('/') {
+    let is_web = base.starts_with("https://") || base.starts_with("http://");
+    if base.ends_with('/') || !(base.is_empty() || is_web) {
         return Err(DirectoryError::invalid(
             "tracking.base_url",
             "an address such as https://t.example.org, without a slash at the end",

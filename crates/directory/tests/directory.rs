@@ -25,12 +25,14 @@ async fn an_import_makes_people_mailboxes_and_a_list() {
         assert_eq!((report.created_count, report.updated_count, report.applied), (2, 0, true));
         let ada = directory.recipient(&address("Ada+news@Contoso.example")).await.unwrap().expect("ada receives");
         assert_eq!((ada.address.as_str(), ada.department.as_str()), ("ada@contoso.example", "Sales"));
-        let again = directory.import_people(&PEOPLE.replace_text("Leeds", "York"), Some("Everyone"), false).await.unwrap();
+        let again =
+            directory.import_people(&PEOPLE.replace_text("Leeds", "York"), Some("Everyone"), false).await.unwrap();
         assert_eq!((again.created_count, again.updated_count), (0, 2));
         assert_eq!(directory.person_by_address("ADA@contoso.example").await.unwrap().unwrap().city, "York");
         let lists = directory.lists().await.unwrap();
         assert_eq!(lists.iter().map(|l| (l.name.as_str(), l.member_count)).collect::<Vec<_>>(), [("Everyone", 2)]);
-        let found = directory.people(&PeopleFilter { starts_with: "bob".into(), after: None, limit: 10 }).await.unwrap();
+        let found =
+            directory.people(&PeopleFilter { starts_with: "bob".into(), after: None, limit: 10 }).await.unwrap();
         assert_eq!(found.iter().map(|p| p.name.as_str()).collect::<Vec<_>>(), ["Bob Ray"]);
         directory.put_alias(&address("postmaster@contoso.example"), ada.person_id).await.unwrap();
         let postmaster = directory.recipient(&address("postmaster@contoso.example")).await.unwrap();
@@ -79,7 +81,10 @@ async fn signing_in() {
             Err(DirectoryError::Invalid { field: "password", .. })
         ));
         directory.create_account(new("Ada@contoso.example", Some("correct horse"))).await.unwrap();
-        assert!(matches!(directory.create_account(new("ada@contoso.example", None)).await, Err(DirectoryError::Exists(_))));
+        assert!(matches!(
+            directory.create_account(new("ada@contoso.example", None)).await,
+            Err(DirectoryError::Exists(_))
+        ));
         for (login, password) in [("ada@contoso.example", "wrong horse"), ("eve@contoso.example", "correct horse")] {
             assert!(matches!(directory.sign_in(login, password).await, Err(DirectoryError::Unauthenticated)));
         }

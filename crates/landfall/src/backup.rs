@@ -55,8 +55,16 @@ pub async fn backup(config: &Config, target: &Path) -> Result<(), CliError> {
         return Err(CliError::Input(format!("{} exists already: name a new folder", target.display())));
     }
     let _lock = Lock::take(&config.data_dir)?;
-    let partial = target.with_extension("partial");
-    let _ = fs::remove_dir_all(&partial);
+    let partial = partial_of(target);
+    match fs::remove_dir_all(&partial) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(CliError::failed(
+                &format!("remove {}, left by a backup that was cut off", partial.display()),
+                &error,
+            ));
+        }
+        _ => {}
+    }
     fs::create_dir_all(partial.join(OBJECTS)).map_err(|e| CliError::failed("make the backup folder", &e))?;
     let store = server::open_store(config).await?;
     store.snapshot_into(&partial.join(DATABASE)).await?;
@@ -68,6 +76,13 @@ pub async fn backup(config: &Config, target: &Path) -> Result<(), CliError> {
     fs::rename(&partial, target).map_err(|e| CliError::failed("finish the backup", &e))?;
     println!("Backed up to {}: rows and {packs} packs", target.display());
     Ok(())
+}
+
+/// Where a backup is until it is whole: the whole name with `.partial` behind it, so that no other folder is meant.
+fn partial_of(target: &Path) -> PathBuf {
+    let mut name = target.as_os_str().to_owned();
+    name.push(".partial");
+    PathBuf::from(name)
 }
 
 /// Puts a verified backup into a data directory that is new or empty.
@@ -96,9 +111,17 @@ pub async fn restore(config: &Config, source: &Path) -> Result<(), CliError> {
 /// every copy's place and last event against the fold of its events.
 pub async fn verify(config: &Config) -> Result<(), CliError> {
     let dir = &config.data_dir;
+    if dir.extension().is_some_and(|e| e == "partial") {
+        return Err(CliError::Input(format!("{} is a backup that was cut off: make a new one", dir.display())));
+    }
     let is_backup = dir.join(MANIFEST).exists();
     if is_backup {
         check_manifest(dir)?;
+    } else if let Database::Sqlite { path } = &config.database
+        && !path.exists()
+    {
+        // Opening it would make an empty one, and that is always in order.
+        return Err(CliError::Input(format!("{} holds no data and no backup: nothing to verify", dir.display())));
     }
     // A backup is looked at through a copy of its rows, so that looking changes nothing in it.
     let scratch = Scratch::new()?;

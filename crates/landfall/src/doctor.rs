@@ -35,7 +35,7 @@ pub async fn run(config: &Config) -> Result<(), CliError> {
 }
 
 fn print_keys(config: &Config) {
-    println!("{:<30} {:<26} {:<11} {:<24} {:<28} {}", "key", "value", "from", "default", "unit", "accepted");
+    println!("{:<30} {:<26} {:<11} {:<24} {:<28} accepted", "key", "value", "from", "default", "unit");
     for key in KEYS {
         let (value, origin) = &config.values[key.name];
         let from = match origin {

@@ -169,8 +169,9 @@ fn policy(name: &str) -> Result<Policy, CliError> {
     }
 }
 
-/// The preset without conditions, so that it takes any recipient.
+/// The preset switched on and without conditions, so that it takes any recipient.
 fn everyone(mut policy: Policy) -> Policy {
+    policy.enabled = true;
     policy.conditions = verdict::Conditions::default();
     policy
 }

@@ -3,18 +3,10 @@
 //!
 //! Exit codes: 0 done; 1 it failed; 2 the command line, the configuration or the input was not acceptable.
 
-mod backup;
-mod cli;
-mod config;
-mod demo;
-mod doctor;
-mod error;
-mod judge;
-mod server;
-
 use std::process::ExitCode;
 
 use clap::Parser;
+use landfall::cli;
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();

@@ -133,11 +133,7 @@ async fn the_change(stage: &Stage, report: &mut Report, progress: &mut Progress)
     let change = backtested(&admin, &id).await?;
     println!("   The backtest says: {}", change["change"]["backtest"]["warning"].as_str().unwrap_or("(nothing)"));
     for hit in change["report"]["by_campaign"].as_array().into_iter().flatten() {
-        println!(
-            "     {} copies of {}",
-            hit["copies_count"],
-            hit["name"].as_str().unwrap_or("mail without a campaign")
-        );
+        println!("     {} copies of {}", hit["moved_count"], hit["name"].as_str().unwrap_or("mail without a campaign"));
     }
     let predicted = change["change"]["backtest"]["moved_count"].as_i64().unwrap_or(0);
     report.expect("act 2: copies that the backtest predicts", predicted, i64::from(stage.people));
@@ -192,7 +188,7 @@ async fn backtested(admin: &Session, id: &str) -> Result<Value, CliError> {
 
 /// Waits for somebody to decide in the console (or to press Enter). Gives whether it was let happen.
 async fn choice(stage: &Stage, admin: &Session, id: &str) -> Result<bool, CliError> {
-    println!("\n   Your choice, as {} in the console:", "administrator");
+    println!("\n   Your choice, as administrator in the console:");
     println!("     {}/changes/{id}", stage.server.url());
     println!("     «Stop it here» (nothing is lost) or «Let it happen».");
     println!("   Meanwhile the server goes on; the story continues when you have decided.");

@@ -70,7 +70,7 @@ const CITIES: [(&str, &str); 6] =
 
 /// The CSV: header and `count` people, the four logins first.
 pub fn csv(count: u32) -> String {
-    let mut random = fastrand::Rng::with_seed(14_03_2024);
+    let mut random = fastrand::Rng::with_seed(14_032_024);
     let mut out = String::from("address,name,first_name,department,city,language,employee_number\n");
     for n in 0..count {
         let (address, name) = match LOGINS.get(n as usize) {
