@@ -74,7 +74,7 @@ function bands(points: Point[], places: Place[], x: (at: string) => number, most
 
 function Table({ points, places }: { points: Point[]; places: Place[]; stepMs: number }) {
   return (
-    <div className="scroll-x" tabIndex={0} role="region" aria-label={S.campaign.overTime}>
+    <div className="scroll-x" tabIndex={0} role="group" aria-label={S.campaign.overTime}>
       <table className="number-table">
         <thead>
           <tr>

@@ -22,12 +22,12 @@ export function PlaceBar({ places, to, small, label }: Props) {
   const text = shown.map((p) => `${placeWord(p.place)}: ${count(p.count)}`).join(", ");
   return (
     <div className={small ? "bar bar-small" : "bar"}>
-      <div className="bar-track" role="img" aria-label={`${label}. ${text}`}>
+      <div className="bar-track" {...(to ? { "aria-hidden": true } : { role: "img", "aria-label": `${label}. ${text}` })}>
         {shown.map((p) => (
           <Segment key={p.place} {...p} total={total} to={to?.(p.place)} />
         ))}
       </div>
-      <ul className="bar-legend">
+      <ul className="bar-legend" aria-label={label}>
         {shown.map((p) => (
           <li key={p.place}>
             <span className={`place-dot place-${p.place}`} aria-hidden />
@@ -43,7 +43,7 @@ function Segment({ place, count: n, total, to }: PlaceCount & { total: number; t
   const style = { flexGrow: Math.max((100 * n) / total, SEGMENT_PERCENT_MIN) };
   const title = `${placeWord(place)}: ${count(n)} (${percent(n, total)})`;
   // The legend's links are the ones for keyboard and screen reader; the segment is the same link for the pointer.
-  if (to) return <Link to={to} preventScrollReset tabIndex={-1} aria-hidden className={`bar-segment place-${place}`} style={style} title={title} />;
+  if (to) return <Link to={to} preventScrollReset tabIndex={-1} className={`bar-segment place-${place}`} style={style} title={title} />;
   return <span className={`bar-segment place-${place}`} style={style} title={title} />;
 }
 

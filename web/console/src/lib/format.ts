@@ -1,10 +1,12 @@
 // Numbers, sizes and times for people. Times are in the viewer's zone; UTC is on hover (see Age and When).
 const numbers = new Intl.NumberFormat("en");
 const percents = new Intl.NumberFormat("en", { style: "percent", maximumFractionDigits: 1 });
-const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
-const clockShort = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
-const day = new Intl.DateTimeFormat("en", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", hour12: false });
+const clock = new Intl.DateTimeFormat("en", { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+const clockShort = new Intl.DateTimeFormat("en", { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+const day = new Intl.DateTimeFormat("en", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 
+/** The server's reasons begin in lower case where they follow a colon; alone they are sentences. */
+export const sentence = (text: string) => text.charAt(0).toUpperCase() + text.slice(1);
 export const count = (n: number) => numbers.format(n);
 export const percent = (part: number, whole: number) => percents.format(whole ? part / whole : 0);
 export const utc = (at: string) => `${new Date(at).toISOString().replace("T", " ").slice(0, 19)} UTC`;

@@ -11,7 +11,7 @@ import { placeWord } from "../components/places";
 import { Progress } from "../components/Progress";
 import { ErrorLine, Loaded } from "../components/states";
 import { api, call, type PageOf, type Schemas, usePages } from "../lib/api";
-import { count } from "../lib/format";
+import { count, sentence } from "../lib/format";
 import { useMay } from "../lib/session";
 import { copies, S } from "../strings";
 import { ChangeStateBadge } from "./Changes";
@@ -271,14 +271,14 @@ function ReportView({ report }: { report: Report }) {
           <NumberList rows={report.by_move.map((m) => [T.fromTo(placeWord(m.from_place), dispositionWord(m.to_disposition)), m.count])} />
           <h3>{T.examples}</h3>
           <ul className="list">
-            {report.examples.map((e) => (
+            {report.examples.map((e, i) => (
               <li key={e.copy_id}>
                 <Link to={`/trace/${e.copy_id}`}>{e.subject || S.mail.noSubject}</Link>
                 <span className="quiet">
                   {T.fromTo(placeWord(e.from_place), dispositionWord(e.to_disposition))}
                   {e.campaign && ` · ${e.campaign}`}
                 </span>
-                <span>{e.sentence}</span>
+                {e.sentence !== report.examples[i - 1]?.sentence && <span>{sentence(e.sentence)}</span>}
               </li>
             ))}
           </ul>

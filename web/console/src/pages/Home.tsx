@@ -7,7 +7,7 @@ import { Page as Frame, Section } from "../components/Page";
 import { PlaceBar } from "../components/PlaceBar";
 import { EmptyState, Loaded } from "../components/states";
 import { api, call, type Schemas } from "../lib/api";
-import { count } from "../lib/format";
+import { count, sentence } from "../lib/format";
 import { useMay, useMe } from "../lib/session";
 import { copies, S } from "../strings";
 
@@ -28,8 +28,9 @@ function View({ home }: { home: Home }) {
   return (
     <>
       {home.incidents?.map((incident) => <IncidentBanner key={incident.id} incident={incident} />)}
+      {home.campaigns && !home.waiting && <LastCampaigns campaigns={home.campaigns} />}
       <Tiles home={home} />
-      {home.campaigns && <LastCampaigns campaigns={home.campaigns} />}
+      {home.campaigns && home.waiting && <LastCampaigns campaigns={home.campaigns} />}
     </>
   );
 }
@@ -41,46 +42,54 @@ export function IncidentBanner({ incident }: { incident: Schemas["IncidentSummar
         <MessageBarTitle>
           <Link to={`/incidents/${incident.id}`}>{incident.title}</Link>
         </MessageBarTitle>
-        {copies(incident.impact_count)} {S.incidents.lostNow}. {incident.cause}{" "}
-        <span className="nowrap">
-          <Age at={incident.updated_at} />
-        </span>
+        {copies(incident.impact_count)} {S.incidents.lostNow}. {sentence(incident.cause)}. {S.incidents.updated}: <Age at={incident.updated_at} />.
       </MessageBarBody>
     </MessageBar>
   );
 }
 
-interface TileOf {
+interface Tile {
   n: number;
   word: string;
   to: string;
 }
 
-function tilesOf({ waiting, queue, unseen_count, own_held_count }: Home): TileOf[] {
-  const tiles: TileOf[] = [];
+/** What waits for a decision, and one's own mail. */
+function tilesOf({ waiting, queue, unseen_count, own_held_count }: Home): { work: Tile[]; own: Tile[] } {
+  const work: Tile[] = [];
+  const own: Tile[] = [];
   if (waiting) {
-    tiles.push({ n: waiting.release_requests_count, word: S.home.releaseRequests, to: "/quarantine?status=requested" });
-    tiles.push({ n: waiting.needs_review_count, word: S.home.needsReview, to: "/quarantine?status=needs_review" });
-    tiles.push({ n: waiting.changes_count, word: S.home.changesWaiting, to: "/changes" });
+    work.push({ n: waiting.release_requests_count, word: S.home.releaseRequests, to: "/quarantine?status=requested" });
+    work.push({ n: waiting.needs_review_count, word: S.home.needsReview, to: "/quarantine?status=needs_review" });
+    work.push({ n: waiting.changes_count, word: S.home.changesWaiting, to: "/changes" });
   }
   if (queue) {
-    tiles.push({ n: queue.due_count, word: S.home.queueDue, to: "/queue?state=due" });
-    tiles.push({ n: queue.held_count, word: S.home.queueHeld, to: "/queue?state=held" });
+    work.push({ n: queue.due_count, word: S.home.queueDue, to: "/queue?state=due" });
+    work.push({ n: queue.held_count, word: S.home.queueHeld, to: "/queue?state=held" });
   }
-  if (typeof unseen_count === "number") tiles.push({ n: unseen_count, word: S.home.ownUnseen, to: "/mail" });
-  if (typeof own_held_count === "number") tiles.push({ n: own_held_count, word: S.home.ownHeld, to: "/my-quarantine" });
-  return tiles;
+  if (typeof unseen_count === "number") own.push({ n: unseen_count, word: S.home.ownUnseen, to: "/mail" });
+  if (typeof own_held_count === "number") own.push({ n: own_held_count, word: S.home.ownHeld, to: "/my-quarantine" });
+  return { work, own };
 }
 
 function Tiles({ home }: { home: Home }) {
-  const tiles = tilesOf(home);
-  if (tiles.length === 0) return null;
-  const quiet = home.waiting && Object.values(home.waiting).every((n) => n === 0);
+  const { work, own } = tilesOf(home);
+  const nothing = home.waiting && Object.values(home.waiting).every((n) => n === 0);
   return (
-    <Section title={S.home.waits} aside={quiet ? <span className="quiet">{S.home.nothingWaits}</span> : null}>
+    <>
+      <TileSection title={S.home.waits} tiles={work} note={nothing ? S.home.nothingWaits : undefined} />
+      <TileSection title={S.home.ownMail} tiles={own} />
+    </>
+  );
+}
+
+function TileSection({ title, tiles, note }: { title: string; tiles: Tile[]; note?: string }) {
+  if (tiles.length === 0) return null;
+  return (
+    <Section title={title} aside={note && <span className="quiet">{note}</span>}>
       <div className="tiles">
         {tiles.map((tile) => (
-          <Link key={tile.word} to={tile.to} className="tile">
+          <Link key={tile.word} to={tile.to} className={tile.n === 0 ? "tile tile-none" : "tile"}>
             <b>{count(tile.n)}</b>
             <span>{tile.word}</span>
           </Link>

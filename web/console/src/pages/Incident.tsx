@@ -8,7 +8,7 @@ import { ConfirmDialog, GuardedButton, useAction } from "../components/actions";
 import { Facts, Page as Frame, Section } from "../components/Page";
 import { ErrorLine, Loaded } from "../components/states";
 import { api, call, type Schemas } from "../lib/api";
-import { count } from "../lib/format";
+import { count, sentence } from "../lib/format";
 import { useMay } from "../lib/session";
 import { copies, S } from "../strings";
 import { IncidentBadge } from "./Incidents";
@@ -47,7 +47,8 @@ function View({ incident }: { incident: Incident }) {
     <>
       <section className="card" aria-label={T.impact}>
         <div className={`answer tone-${tone}`}>
-          <p className="headline">{incident.cause}</p>
+          <p className="headline">{incident.status === "resolved" || incident.impact_count === 0 ? T.headlineBack : T.headline(incident.impact_count)}</p>
+          <p>{sentence(incident.cause)}</p>
         </div>
         <Facts
           of={[
@@ -85,7 +86,7 @@ function Remedies({ incident }: { incident: Incident }) {
     <ul className="list">
       {incident.remedies.map((remedy, i) => (
         <li key={`${remedy.kind}-${remedy.target_id ?? i}`}>
-          <p>{remedy.sentence}</p>
+          <p>{sentence(remedy.sentence)}</p>
           <div>
             <RemedyButton remedy={remedy} />
           </div>
@@ -103,7 +104,7 @@ function RemedyButton({ remedy }: { remedy: Remedy }) {
       title={T.remedyTitle(word, remedy.count)}
       text={
         <>
-          <p>{remedy.sentence}</p>
+          <p>{sentence(remedy.sentence)}</p>
           {remedy.kind === "allow" && (
             <Field label={T.allowExpires}>
               <Input type="date" value={expires} onChange={(_, data) => setExpires(data.value)} />
@@ -204,7 +205,7 @@ function CauseSection({ cause }: { cause: Schemas["Cause"] }) {
   const change = cause.change_id && may("protection.read") ? <Link to={`/changes/${cause.change_id}`}>{cause.change_title}</Link> : cause.change_title;
   return (
     <Section title={T.cause}>
-      <p>{cause.sentence}</p>
+      <p>{sentence(cause.sentence)}</p>
       <Facts
         of={[
           [F.change, change],
@@ -227,7 +228,7 @@ function Scope({ campaigns }: { campaigns: Schemas["IncidentCampaign"][] }) {
   if (campaigns.length === 0) return null;
   return (
     <Section title={T.scope}>
-      <div className="scroll-x" tabIndex={0} role="region" aria-label={T.scope}>
+      <div className="scroll-x" tabIndex={0} role="group" aria-label={T.scope}>
         <table className="number-table">
           <thead>
             <tr>
@@ -263,7 +264,7 @@ function ContrastSection({ contrast }: { contrast: Schemas["Contrast"] }) {
   return (
     <Section title={T.contrast}>
       <p className="quiet">{T.contrastLead(contrast.lost_count, contrast.landed_count)}</p>
-      <div className="scroll-x" tabIndex={0} role="region" aria-label={T.contrast}>
+      <div className="scroll-x" tabIndex={0} role="group" aria-label={T.contrast}>
         <table className="number-table">
           <thead>
             <tr>

@@ -8,6 +8,7 @@ import { Facts, Page as Frame } from "../components/Page";
 import { SidePanel } from "../components/SidePanel";
 import { EmptyState, Loaded } from "../components/states";
 import { api, call, type PageOf, type Schemas, usePages } from "../lib/api";
+import { sentence } from "../lib/format";
 import { useUrlState } from "../lib/hooks";
 import { S } from "../strings";
 import { StatusBadge } from "./Quarantine";
@@ -82,7 +83,7 @@ function Panel({ item, onClose }: { item: Item; onClose: () => void }) {
         )}
         {item.status === "requested" && <span className="quiet">{T.waits}</span>}
       </div>
-      <p>{item.explanation}</p>
+      <p>{sentence(item.explanation)}</p>
       <Facts
         of={[
           [S.from, item.sender],

@@ -168,7 +168,7 @@ function Rejected({ report }: { report: Report }) {
   return (
     <div className="stack" role="alert">
       <strong>{report.applied ? T.importPart(report.rejected_count) : T.importNothing(report.rejected_count)}</strong>
-      <div className="scroll-x" tabIndex={0} role="region" aria-label={T.problem} style={{ maxHeight: 260 }}>
+      <div className="scroll-x" tabIndex={0} role="group" aria-label={T.problem} style={{ maxHeight: 260 }}>
         <table className="number-table">
           <thead>
             <tr>

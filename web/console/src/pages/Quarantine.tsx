@@ -78,7 +78,7 @@ export function Page() {
             <DataTable
               label={S.quarantine.title}
               pages={pages}
-              columns={COLUMNS}
+              columns={openId ? COLUMNS.filter((c) => c.id !== "reason" && c.id !== "held") : COLUMNS}
               rowId={(i) => i.id}
               rowName={(i) => `${i.subject}, ${i.recipient}`}
               onOpen={(i) => setUrl({ item: i.id })}
@@ -149,7 +149,7 @@ function Facet({ name, title, values, words }: { name: string; title: string; va
   if (shown.length === 0) return null;
   return (
     <div className="facet">
-      <h3>{title}</h3>
+      <h2>{title}</h2>
       {shown.map((v) => (
         <button type="button" key={v.value} aria-pressed={v.value === chosen} onClick={() => setUrl({ [name]: v.value === chosen ? undefined : v.value, item: undefined })}>
           <span>{words[v.value] ?? v.label}</span>

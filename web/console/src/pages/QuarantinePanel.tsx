@@ -11,7 +11,7 @@ import { Loaded } from "../components/states";
 import { Timeline } from "../components/Timeline";
 import { VerdictView } from "../components/VerdictView";
 import { api, call, type Schemas } from "../lib/api";
-import { size } from "../lib/format";
+import { sentence, size } from "../lib/format";
 import { useMay } from "../lib/session";
 import { S } from "../strings";
 import { StatusBadge } from "./Quarantine";
@@ -60,7 +60,7 @@ function Details({ detail: d }: { detail: Detail }) {
   const { item } = d;
   return (
     <>
-      <p>{item.explanation}</p>
+      <p>{sentence(item.explanation)}</p>
       <Facts
         of={[
           [S.recipient, item.recipient],

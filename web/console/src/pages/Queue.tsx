@@ -100,7 +100,7 @@ function Summary({ now }: { now: Schemas["QueueSummary"] }) {
       </div>
       {now.lines.length > 0 && (
         <Section title={T.byDomain}>
-          <div className="scroll-x" tabIndex={0} role="region" aria-label={T.byDomain}>
+          <div className="scroll-x" tabIndex={0} role="group" aria-label={T.byDomain}>
             <table className="number-table">
               <thead>
                 <tr>

@@ -23,13 +23,15 @@ export function Page() {
   const tab = tabs.find((name) => name === url("tab")) ?? "organisation";
   return (
     <Frame title={T.title}>
-      <TabList selectedValue={tab} onTabSelect={(_, data) => setUrl({ tab: String(data.value) })}>
-        {tabs.map((name) => (
-          <Tab key={name} value={name}>
-            {T.tabs[name]}
-          </Tab>
-        ))}
-      </TabList>
+      <div className="scroll-x">
+        <TabList selectedValue={tab} onTabSelect={(_, data) => setUrl({ tab: String(data.value) })}>
+          {tabs.map((name) => (
+            <Tab key={name} value={name}>
+              {T.tabs[name]}
+            </Tab>
+          ))}
+        </TabList>
+      </div>
       {tab === "organisation" && <Organisation />}
       {tab === "accounts" && <Accounts />}
       {tab === "tokens" && <Tokens />}
