@@ -62,7 +62,7 @@ impl Effect {
     pub fn sentence(&self) -> String {
         let mut parts = Vec::new();
         if self.arrival_count > 0 {
-            parts.push(format!("{} held on arrival would be delivered now", counted(self.arrival_count)));
+            parts.push(format!("{} held on arrival would arrive now", counted(self.arrival_count)));
         }
         if self.purge_count > 0 {
             parts.push(format!("{} would return to the folders they came from", counted(self.purge_count)));
