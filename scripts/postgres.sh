@@ -5,7 +5,7 @@
 #   eval "$(scripts/postgres.sh start)"    starts it (once) and exports LANDFALL_TEST_POSTGRES
 #   scripts/postgres.sh stop               stops it and removes its directory
 set -euo pipefail
-state="${LANDFALL_POSTGRES_STATE:-${TMPDIR:-/tmp}/landfall-postgres.$(id -u)}"
+state="${LANDFALL_TEST_POSTGRES_STATE:-${TMPDIR:-/tmp}/landfall-postgres.$(id -u)}"
 bin=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -n 1 || true)
 
 as_postgres() { if [ "$(id -u)" = 0 ]; then runuser -u postgres -- "$@"; else "$@"; fi; }

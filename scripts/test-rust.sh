@@ -2,8 +2,8 @@
 # All Rust tests, with a PostgreSQL cluster of their own, stopped at the end.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-export LANDFALL_POSTGRES_STATE
-LANDFALL_POSTGRES_STATE=$(mktemp -d "${TMPDIR:-/tmp}/landfall-pgstate.XXXXXX")
+export LANDFALL_TEST_POSTGRES_STATE
+LANDFALL_TEST_POSTGRES_STATE=$(mktemp -d "${TMPDIR:-/tmp}/landfall-pgstate.XXXXXX")
 trap 'scripts/postgres.sh stop' EXIT
 eval "$(scripts/postgres.sh start)"
 if cargo nextest --version >/dev/null 2>&1; then

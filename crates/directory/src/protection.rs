@@ -1,12 +1,16 @@
 //! The rule set and the policies in force, compiled once and shared.
 
 use std::sync::{Arc, RwLock};
+use std::time::Duration;
 
 use store::{Notice, Topic, values};
 use tokio::sync::broadcast::error::RecvError;
 use verdict::{Policies, Policy, RuleSet, RuleSetSource};
 
 use crate::{Directory, DirectoryError};
+
+/// How long a rule set of another process can go unnoticed.
+const LOOK_MS: u64 = 15_000;
 
 /// What mail is judged by now.
 #[derive(Debug, Clone)]
@@ -33,7 +37,9 @@ impl ProtectionCache {
         let follower = cache.clone();
         tokio::spawn(async move {
             loop {
-                match notices.recv().await {
+                // The bus may lose everything, and another process may have written: the rows are looked at anyway.
+                let news = tokio::time::timeout(Duration::from_millis(LOOK_MS), notices.recv()).await;
+                match news.unwrap_or(Err(RecvError::Lagged(0))) {
                     Ok(Notice { topic: Topic::RuleSet, .. }) | Err(RecvError::Lagged(_)) => {
                         if let Err(error) = follower.refresh().await {
                             tracing::error!(%error, "the rule set in force could not be reloaded; the one before stays");

@@ -90,11 +90,15 @@ pub async fn restore(config: &Config, source: &Path) -> Result<(), CliError> {
     let Database::Sqlite { path: database } = &config.database else {
         return Err(CliError::Input("restore is for SQLite and the local object store".into()));
     };
-    if database.exists() {
-        return Err(CliError::Input(format!(
-            "{} holds data already: restore into a new folder",
-            config.data_dir.display()
-        )));
+    for dir in [&config.data_dir, &config.objects_dir] {
+        if let Some(found) =
+            first_found(dir).map_err(|e| CliError::failed(&format!("look into {}", dir.display()), &e))?
+        {
+            return Err(CliError::Input(format!(
+                "{} is not empty ({found} is there): restore into a new folder",
+                dir.display()
+            )));
+        }
     }
     check_manifest(source)?;
     copy_tree(&source.join(OBJECTS), &config.objects_dir).map_err(|e| CliError::failed("copy the objects", &e))?;
@@ -105,6 +109,21 @@ pub async fn restore(config: &Config, source: &Path) -> Result<(), CliError> {
     fs::rename(&partial, database).map_err(|e| CliError::failed("finish the restore", &e))?;
     println!("Restored {} from {}", config.data_dir.display(), source.display());
     Ok(())
+}
+
+/// The name of something in a folder that is to be filled; its configuration may stand there before.
+fn first_found(dir: &Path) -> std::io::Result<Option<String>> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        entries => entries?,
+    };
+    for entry in entries {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if name != "landfall.toml" {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
 }
 
 /// Checks a backup folder or a data directory: files against the manifest (a backup), every body against its hash, and

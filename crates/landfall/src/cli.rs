@@ -76,28 +76,35 @@ enum Command {
     },
 }
 
-/// Structured logs on standard error. `LANDFALL_LOG` or `log.level`; addresses appear at debug only.
-pub fn start_log(cli: &Cli) {
-    let quiet = matches!(cli.command, Command::Demo(_) | Command::Judge(_));
-    let default = if quiet { "warn" } else { "info" };
-    let level = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
-    let filter = level("LANDFALL_LOG").or_else(|| level("LANDFALL_LOG_LEVEL")).unwrap_or_else(|| default.to_owned());
-    let filter = EnvFilter::try_new(&filter).unwrap_or_else(|_| EnvFilter::new(default));
+/// Structured logs on standard error, as `log.level` and `log.format` say. Addresses appear at debug only.
+fn start_log(level: &str, format: &str) -> Result<(), CliError> {
+    let wrong =
+        |e: &dyn std::fmt::Display| CliError::Input(format!("log.level = {level:?}: {e}; for example info or debug"));
+    let filter = EnvFilter::try_new(level).map_err(|e| wrong(&e))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if level("LANDFALL_LOG_FORMAT").as_deref() == Some("json") {
-        builder.json().init();
-    } else {
-        builder.with_ansi(false).init();
-    }
+    let started = match format {
+        "json" => builder.json().try_init(),
+        "text" => builder.with_ansi(false).try_init(),
+        _ => return Err(CliError::Input(format!("log.format = {format:?}: text or json"))),
+    };
+    started.map_err(|e| CliError::failed("start the log", &e.to_string()))
 }
 
 /// Does what the command line says.
 pub async fn run(cli: Cli) -> Result<ExitCode, CliError> {
     let file = cli.config;
-    let load = |data: &Path| Config::load(data, file.as_deref(), &environment());
+    let load = |data: &Path| {
+        let config = Config::load(data, file.as_deref(), &environment())?;
+        start_log(&config.values["log.level"].0, &config.values["log.format"].0)?;
+        Ok::<Config, CliError>(config)
+    };
     match cli.command {
         Command::Serve { data } => serve(load(&data)?).await?,
-        Command::Demo(args) => return demo::run(args).await,
+        Command::Demo(args) => {
+            // The story is told on standard output; the log says only what went wrong.
+            start_log("warn", "text")?;
+            return demo::run(args).await;
+        }
         Command::Judge(args) => judge::run(args).await?,
         Command::Doctor { data } => doctor::run(&load(&data)?).await?,
         Command::Backup { data, to } => backup::backup(&load(&data)?, &to).await?,
@@ -111,6 +118,9 @@ pub async fn run(cli: Cli) -> Result<ExitCode, CliError> {
 async fn serve(config: Config) -> Result<(), CliError> {
     let server = server::Server::start(config).await?;
     server.print_listeners();
+    if let Some((name, text)) = server::dkim_record(&server.directory).await?.filter(|_| server.is_new) {
+        println!("Publish this key, so that others can check your signatures: {name} TXT \"{text}\"");
+    }
     if let Some(link) = server.first_run_link().await? {
         println!("First run: sign in as the owner with this link, once: {link}");
     }

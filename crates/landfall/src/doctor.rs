@@ -12,11 +12,12 @@ pub async fn run(config: &Config) -> Result<(), CliError> {
     let mut failed = 0;
     println!("\nChecks");
     for addr in config.smtp_listen.iter().chain([&config.http_listen]) {
-        let free = TcpListener::bind(addr);
+        // A port in use is no failure: the server takes a free one and says so.
+        let free = TcpListener::bind(addr).map(|_| "free".to_owned());
         report(
             &mut failed,
             &format!("listen on {addr}"),
-            free.map(|_| "free".into()).map_err(|e| format!("{e}; another is taken at start")),
+            Ok(free.unwrap_or_else(|e| format!("{e}; a free port is taken at start"))),
         );
     }
     report(&mut failed, "data directory", writable(config));
@@ -86,6 +87,11 @@ fn writable(config: &Config) -> Result<String, String> {
 async fn database(config: &Config) -> Result<String, String> {
     let store = server::open_store(config).await.map_err(|e| e.to_string())?;
     store.ping().await.map_err(|e| e.to_string())?;
+    if let Some(directory) = directory::Directory::open(&store).await.map_err(|e| e.to_string())?
+        && let Some((name, text)) = server::dkim_record(&directory).await.map_err(|e| e.to_string())?
+    {
+        println!("  note    DKIM key to publish: {name} TXT \"{text}\"");
+    }
     Ok(format!("schema version {}", store::SCHEMA_VERSION))
 }
 

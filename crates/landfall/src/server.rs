@@ -43,6 +43,8 @@ pub struct Server {
     pub smtp: Vec<SocketAddr>,
     /// Where HTTP listens.
     pub http: SocketAddr,
+    /// Whether this start made the organisation.
+    pub is_new: bool,
     /// The rule set in force.
     pub protection: ProtectionCache,
     stop: Stop,
@@ -165,6 +167,7 @@ impl Server {
     /// What the operator has to mend.
     pub async fn start(config: Config) -> Result<Server, CliError> {
         let store = open_store(&config).await?;
+        let is_new = Directory::open(&store).await?.is_none();
         let directory = open_directory(&store, &config).await?;
         let resolver = match config.dns {
             Dns::System => dns::Resolver::system(),
@@ -199,6 +202,7 @@ impl Server {
             directory,
             smtp,
             http: http_addr,
+            is_new,
             protection,
             stop,
             gateways,

@@ -125,7 +125,8 @@ async fn close(shared: &Shared, key: &RouteKey, connection: &mut Option<Connecti
 fn fail(shared: &Arc<Shared>, key: &RouteKey, job: Job, none: &NoConnection) {
     let is_own = shared.routes.is_own(key);
     let mut jobs = shared.desk.drain_unreachable(key);
-    tracing::info!(count = jobs.len() + 1, "no connection for {key:?}: {:?}", none.fate);
+    tracing::info!(count = jobs.len() + 1, "no connection for {key:?}");
+    tracing::debug!("no connection for {key:?}: {:?}", none.fate);
     jobs.push(job);
     for job in jobs {
         let context = Context::of(&job, is_own);

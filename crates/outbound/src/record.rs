@@ -176,8 +176,13 @@ fn log(delivery: &Claimed, next: &Next) {
     match next {
         Next::Done { reply } => tracing::debug!(delivery.id = %id, attempt_count, "accepted {id}: {reply}"),
         Next::Later { words, at, .. } => {
-            tracing::info!(delivery.id = %id, attempt_count, "deferred {id} until {at}: {words}");
+            tracing::info!(delivery.id = %id, attempt_count, "deferred {id} until {at}");
+            tracing::debug!(delivery.id = %id, "{id} was put off: {words}");
         }
-        Next::GaveUp { reply, .. } => tracing::info!(delivery.id = %id, attempt_count, "gave up {id}: {reply}"),
+        Next::GaveUp { reply, .. } => {
+            // A reply may quote the recipient: its text is for debug and for the trace.
+            tracing::info!(delivery.id = %id, attempt_count, code = reply.code(), "gave up {id}");
+            tracing::debug!(delivery.id = %id, "{id} was answered: {reply}");
+        }
     }
 }

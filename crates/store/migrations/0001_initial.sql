@@ -183,7 +183,7 @@ CREATE INDEX delivery_in_queue ON delivery (organisation_id, state, recipient_do
   WHERE state IN ('due', 'leased', 'held');
 
 -- ---------------------------------------------------------------- campaigns
--- state: draft, sending, paused, sent, cancelled. tracking: anonymous, individual, overall, off. content_type: mjml, html.
+-- state: draft, sending, paused, sent, cancelled. tracking: anonymous, individual, off. content_type: mjml, html.
 CREATE TABLE campaign (
   id BIGINT PRIMARY KEY, organisation_id BIGINT NOT NULL, name TEXT NOT NULL, subject TEXT NOT NULL,
   from_name TEXT NOT NULL, from_address TEXT NOT NULL, content_type TEXT NOT NULL, content TEXT NOT NULL,

@@ -27,8 +27,9 @@ const READER_CACHE: &str = "-2000";
 const POSTGRES_CONNECTIONS_MAX: u32 = 16;
 const BUSY_MS: u64 = 10_000;
 const ACQUIRE_MS: u64 = 10_000;
-/// Rows per multi-row insert, tried in this order, so that few different texts reach the statement cache.
-const CHUNKS: [usize; 5] = [256, 64, 16, 4, 1];
+/// Rows per multi-row insert, tried in this order, so that few different texts reach the statement cache. More rows gain
+/// little, and a prepared statement of thousands of parameters weighs hundreds of kilobytes.
+const CHUNKS: [usize; 4] = [64, 16, 4, 1];
 /// SQLite takes at most 32,766 parameters, PostgreSQL 65,535.
 const PARAMETERS_MAX: usize = 32_000;
 
