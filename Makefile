@@ -4,21 +4,23 @@
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/landfall-target
 export CARGO_TERM_COLOR ?= never
 BIN := $(CARGO_TARGET_DIR)/demo/landfall
-DATA ?= demo-data
+DATA ?= landfall-demo
 
-.PHONY: demo test test-rust test-house test-story test-console crash bench setup console binary lint dev clean-data fresh
+.PHONY: demo test test-rust test-house test-story test-console crash setup-build setup-test console binary lint dev
 
 ## demo: build everything and play the story; ARGS="--exit" plays it without waiting
-demo: setup console binary
-	$(BIN) demo $(ARGS)
+demo: setup-build console binary
+	$(BIN) demo --data $(DATA) $(ARGS)
 
 ## test: all tests, as CI runs them
-test: setup console binary test-house test-rust test-story test-console
+test: setup-test console binary test-house test-rust test-story test-console
 	@echo "make test: all rings green"
 
-## setup: install what is missing (apt when root, else a line that says what to install)
-setup:
-	@scripts/setup.sh
+## setup-build, setup-test: install what is missing (apt when root, else a line that says what to install)
+setup-build:
+	@scripts/setup.sh build
+setup-test:
+	@scripts/setup.sh test
 
 ## console: the web console, embedded into the binary
 console:
@@ -51,10 +53,6 @@ test-console: binary
 ## crash: kill -9 at 200 random instants (20 in `make test`)
 crash: binary
 	KILLS=200 scripts/test-kills.sh
-
-## bench: figures of this machine
-bench:
-	bench/run.sh
 
 ## lint: what an editor would tell
 lint:

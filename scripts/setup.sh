@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
-# Installs what building and testing need: Debian packages (when root), cargo-deny and cargo-nextest (optional: without
-# nextest, cargo test runs). Quick when everything is there.
+# Installs what building (setup.sh build) or testing (setup.sh test) needs: Debian packages when root, cargo-deny for the
+# tests. Quick when everything is there. Without cargo-nextest, cargo test runs.
 set -euo pipefail
 
 need=()
 have() { command -v "$1" >/dev/null 2>&1; }
 have cc || need+=(build-essential)
-have chromium || need+=(chromium fonts-dejavu-core)
-ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || need+=(postgresql)
-have python3 || need+=(python3)
-have curl || need+=(curl)
+if [ "${1:-test}" = test ]; then
+  have chromium || need+=(chromium fonts-dejavu-core)
+  ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || need+=(postgresql)
+  have python3 || need+=(python3)
+fi
 
 if [ "${#need[@]}" -gt 0 ]; then
   if [ "$(id -u)" != 0 ]; then
@@ -24,6 +25,7 @@ fi
 for tool in cargo node npm; do
   have "$tool" || { echo "Missing $tool: install Rust 1.95 or newer (rustup) and Node.js 20 or newer" >&2; exit 1; }
 done
+[ "${1:-test}" = test ] || exit 0
 if ! cargo deny --version >/dev/null 2>&1; then
   echo "Installing cargo-deny (once)"
   # A target folder of its own, small and optimised little: it runs for a second.
