@@ -49,7 +49,8 @@ pub async fn first_version(
     }
     let (store, now) = (tx.store().clone(), tx.store().now());
     let id: RuleSetId = store.next_id();
-    let own_domains = domains.iter().map(|domain| domain.as_str().to_owned()).collect();
+    // A single word such as localhost is too wide for rules that look for similar names; the facts know it anyway.
+    let own_domains = domains.iter().map(|d| d.as_str().to_owned()).filter(|d| d.contains('.')).collect();
     let rule_set = compile(RuleSetSource { id, own_domains, ..RuleSetSource::default() })?;
     let new = NewVersion { parent_id: None, author, reason: "first version", backtest_id: None, change_id: None };
     insert_active(tx, organisation_id, &rule_set, new).await?;

@@ -141,6 +141,12 @@ impl Directory {
         row.map(|r| Ok((r.text("name")?.to_owned(), r.text("material")?.to_owned()))).transpose()
     }
 
+    /// Whether there is a secret of that kind and name.
+    pub async fn has_secret(&self, kind: &str, name: &str) -> Result<bool, DirectoryError> {
+        let rows = self.store.query("setting.secret", &values![self.id(), kind]).await?;
+        Ok(rows.iter().any(|row| row.text("name").is_ok_and(|n| n == name)))
+    }
+
     /// Keeps a secret (a DKIM private key: kind `dkim`, name `selector._domainkey.domain`, material PEM).
     pub async fn put_secret(&self, kind: &str, name: &str, material: &str) -> Result<(), DirectoryError> {
         let id: i64 = self.store.next_id();

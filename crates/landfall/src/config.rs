@@ -315,7 +315,10 @@ fn read_file(file: &Path) -> Result<Vec<(String, String)>, CliError> {
         return Err(cannot(&"it is larger than 1 MiB"));
     }
     let text = std::fs::read_to_string(file).map_err(|e| cannot(&e))?;
-    let table: toml::Table = text.parse().map_err(|e: toml::de::Error| cannot(&e))?;
+    let table: toml::Table = text.parse().map_err(|e: toml::de::Error| {
+        let before = e.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        cannot(&format!("line {}: {}", before.matches('\n').count() + 1, e.message()))
+    })?;
     let mut flat = Vec::new();
     for (section, content) in table {
         let toml::Value::Table(content) = content else {

@@ -11,7 +11,7 @@ use directory::{Directory, NewAccount, NewOrganisation, NewPerson, ProtectionCac
 use gateway::{Gateway, GatewayConfig, GatewayStats, Listening};
 use message::Authenticator;
 use message::dkim::DkimKey;
-use model::{Address, Clock, Domain, Role, SystemClock};
+use model::{Address, Clock, Role, SystemClock};
 use outbound::{Agent, AgentConfig, Routes};
 use quarantine::{Quarantine, Worker};
 use rustls_pki_types::pem::PemObject;
@@ -55,7 +55,7 @@ pub struct Server {
     api: JoinHandle<std::io::Result<()>>,
 }
 
-/// Ends come in order: first nothing new comes in, then what is in flight is finished.
+/// Ends come in order, see [`Server::stop`].
 struct Stop {
     intake: CancellationToken,
     work: CancellationToken,
@@ -71,56 +71,64 @@ pub async fn open_store(config: &Config) -> Result<Store, CliError> {
 }
 
 /// The organisation of this data directory; made, with keys, rules, policies and an owner, when the directory is new.
+/// A first run that was cut off is completed by the next one.
 pub async fn open_directory(store: &Store, config: &Config) -> Result<Directory, CliError> {
-    if let Some(directory) = Directory::open(store).await? {
-        return Ok(directory);
-    }
-    let new = NewOrganisation { name: config.organisation_name.clone(), domains: config.organisation_domains.clone() };
-    let directory = Directory::create(store, new).await?;
-    first_run(&directory).await?;
+    let directory = match Directory::open(store).await? {
+        Some(directory) => directory,
+        None => {
+            let (name, domains) = (config.organisation_name.clone(), config.organisation_domains.clone());
+            Directory::create(store, NewOrganisation { name, domains }).await?
+        }
+    };
+    complete(&directory).await?;
     Ok(directory)
 }
 
-/// Everything that a new organisation has from its first minute on. Repeating it after a crash completes what is missing.
-async fn first_run(directory: &Directory) -> Result<(), CliError> {
-    for domain in &directory.organisation().domains {
-        add_dkim_key(directory, domain).await?;
+/// Everything that an organisation has from its first minute on; each step does nothing when it is done already.
+async fn complete(directory: &Directory) -> Result<(), CliError> {
+    let organisation = directory.organisation();
+    for domain in &organisation.domains {
+        let name = format!("{SELECTOR}._domainkey.{domain}");
+        if !directory.has_secret("dkim", &name).await? {
+            add_dkim_key(directory, &name).await?;
+        }
     }
     let mut tx = directory.store().begin().await?;
-    changes::first_version(&mut tx, directory.id(), &directory.organisation().domains, "first run")
+    changes::first_version(&mut tx, directory.id(), &organisation.domains, "first run")
         .await
         .map_err(|e| CliError::failed("make the first rule set", &e))?;
     tx.commit().await?;
-    let main = &directory.organisation().domains[0];
-    let address = Address::parse(&format!("postmaster@{main}")).map_err(|e| CliError::failed("the postmaster", &e))?;
-    let postmaster = NewPerson {
-        address,
+    if directory.account_by_login(OWNER).await?.is_some() {
+        return Ok(());
+    }
+    let address = format!("postmaster@{}", organisation.domains[0]);
+    if directory.person_by_address(&address).await?.is_none() {
+        directory.put_people(&[postmaster(&address)?]).await?;
+    }
+    let person_id = directory.person_by_address(&address).await?.map(|p| p.id);
+    let owner = NewAccount { login: OWNER.into(), name: "Owner".into(), role: Role::Owner, person_id, password: None };
+    directory.create_account(owner).await?;
+    Ok(())
+}
+
+/// RFC 5321 4.5.1: mail for the postmaster is accepted.
+fn postmaster(address: &str) -> Result<NewPerson, CliError> {
+    Ok(NewPerson {
+        address: Address::parse(address).map_err(|e| CliError::failed("the postmaster", &e))?,
         name: "Postmaster".into(),
         department: String::new(),
         city: String::new(),
         language: "en".into(),
         attributes: Default::default(),
-    };
-    directory.put_people(&[postmaster]).await?;
-    let person = directory.person_by_address(&format!("postmaster@{main}")).await?;
-    let owner = NewAccount {
-        login: OWNER.into(),
-        name: "Owner".into(),
-        role: Role::Owner,
-        person_id: person.map(|p| p.id),
-        password: None,
-    };
-    directory.create_account(owner).await?;
-    Ok(())
+    })
 }
 
-async fn add_dkim_key(directory: &Directory, domain: &Domain) -> Result<(), CliError> {
+async fn add_dkim_key(directory: &Directory, name: &str) -> Result<(), CliError> {
     let made = tokio::task::spawn_blocking(DkimKey::generate).await;
     let key = made
         .map_err(|e| CliError::failed("make a DKIM key", &e))?
         .map_err(|e| CliError::failed("make a DKIM key", &e))?;
-    directory.put_secret("dkim", &format!("{SELECTOR}._domainkey.{domain}"), &key.to_pem()).await?;
-    Ok(())
+    Ok(directory.put_secret("dkim", name, &key.to_pem()).await?)
 }
 
 /// The TXT record of the organisation's newest DKIM key: (name, text).
@@ -236,16 +244,17 @@ impl Server {
         Ok(Some(format!("{}/sign-in/link/{}", self.url(), link.token)))
     }
 
-    /// Stops: nothing new comes in, then what is in flight is finished, then the rest ends.
+    /// Stops: workers and the delivery agent finish what they have begun, then nothing more comes in. The agent goes
+    /// first, since it delivers to our own gateway, whose 421 would put mail off for minutes.
     pub async fn stop(self) {
-        self.stop.intake.cancel();
-        for gateway in self.gateways {
-            gateway.stopped().await;
-        }
         self.stop.work.cancel();
         self.agent.stopped().await;
         for task in self.tasks {
             ended("a worker", task.await);
+        }
+        self.stop.intake.cancel();
+        for gateway in self.gateways {
+            gateway.stopped().await;
         }
         self.detector.stopped().await;
         match self.api.await {
