@@ -116,6 +116,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, CliError> {
 }
 
 async fn serve(config: Config) -> Result<(), CliError> {
+    let stop = stop_signal()?;
     let server = server::Server::start(config).await?;
     server.print_listeners();
     if let Some((name, text)) = server::dkim_record(&server.directory).await?.filter(|_| server.is_new) {
@@ -124,20 +125,21 @@ async fn serve(config: Config) -> Result<(), CliError> {
     if let Some(link) = server.first_run_link().await? {
         println!("First run: sign in as the owner with this link, once: {link}");
     }
-    wait_for_signal().await;
+    stop.await;
     println!("Stopping: finishing what is in flight");
     server.stop().await;
     Ok(())
 }
 
-/// SIGINT or SIGTERM.
-pub async fn wait_for_signal() {
+/// SIGINT or SIGTERM, from now on: asked for before anybody is told that the server runs, so that one that comes at once
+/// does not cut the process off.
+pub fn stop_signal() -> Result<impl Future<Output = ()>, CliError> {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+    let listen = |kind| signal(kind).map_err(|e| CliError::failed("listen for signals", &e));
+    let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+    })
 }
 
 /// `Name address` as one line per listener.

@@ -19,7 +19,7 @@ use clap::Args;
 
 pub use seed::seed;
 
-use crate::cli::wait_for_signal;
+use crate::cli::stop_signal;
 use crate::error::CliError;
 use acts::Ending;
 use stage::Stage;
@@ -52,10 +52,11 @@ pub struct DemoArgs {
 
 /// Plays the story; interactive, it then runs until SIGINT or SIGTERM.
 pub async fn run(args: DemoArgs) -> Result<ExitCode, CliError> {
+    let mut stop = std::pin::pin!(stop_signal()?);
     let stage = Stage::set(&args).await?;
     let outcome = tokio::select! {
         outcome = play(&stage, &args) => outcome,
-        () = wait_for_signal() => {
+        () = &mut stop => {
             println!("Stopping: the story continues here next time");
             stage.end().await;
             return Ok(ExitCode::SUCCESS);
@@ -70,7 +71,7 @@ pub async fn run(args: DemoArgs) -> Result<ExitCode, CliError> {
     };
     if !args.exit {
         println!("\nThe server goes on. Stop it with Ctrl-C.");
-        wait_for_signal().await;
+        stop.await;
         stage.end().await;
         return Ok(ExitCode::SUCCESS);
     }
