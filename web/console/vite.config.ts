@@ -10,6 +10,7 @@ export default defineConfig({
   plugins: [react()],
   resolve: { alias: { "@landfall/api-client": clientOfTheApi } },
   server: { proxy: { "/api": serverOfTheApi } },
+  preview: { proxy: { "/api": serverOfTheApi } },
   build: {
     target: "es2022",
     // One shared chunk of the libraries, one small chunk per page: a new version of a page leaves the libraries in the cache.

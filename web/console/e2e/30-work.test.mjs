@@ -6,6 +6,9 @@ import { ask, inspect, launch, need, shown, signIn, visit, visitor } from "./bro
 const url = need("LANDFALL_URL", "the address of a running server that tells the story");
 const logins = JSON.parse(need("LANDFALL_LOGINS", "logins by role"));
 
+/** A thousand copies are back after this at the latest. */
+const BACK_MS = 60_000;
+
 function as(role, journeys) {
   describe(`the ${role} at work`, () => {
     const at = {};
@@ -142,6 +145,34 @@ as("administrator", (at) => {
     await page.getByText(/Nothing was imported/).waitFor();
     assert.match(await page.getByRole("dialog").innerText(), /\b3\b/);
     await inspect(page, "work-import");
+  });
+});
+
+as("administrator", (at) => {
+  it("brings the copies back: allows, releases, undoes; the incident is over and says so", async (t) => {
+    const { page } = at;
+    const open = (await ask(page, "/incidents")).items.find((i) => i.status !== "resolved" && i.impact_count > 0);
+    if (!open) return t.skip("no incident is open on this server");
+    await visit(page, `/incidents/${open.id}`);
+    for (const button of [/^Add an allow entry/, /^Release \(/, /^Undo the change/]) {
+      const remedy = page.getByRole("main").getByRole("button", { name: button }).first();
+      await remedy.click();
+      const dialog = page.getByRole("alertdialog");
+      const reason = dialog.getByLabel("Why");
+      if (await reason.count()) await reason.fill("It is our own tracking host.");
+      await dialog.getByRole("button", { name: button }).click();
+      await dialog.waitFor({ state: "detached" });
+    }
+    // The page follows by itself: nobody loads it again.
+    await page.getByText("No copy of it is lost now.").waitFor({ timeout: BACK_MS });
+    await page.locator("h1 ~ .fui-Badge", { hasText: "Resolved" }).waitFor({ timeout: BACK_MS });
+    await inspect(page, "work-incident-resolved");
+    for (const { campaign_id } of (await ask(page, `/incidents/${open.id}`)).campaigns) {
+      const { places } = await ask(page, `/campaigns/${campaign_id}/whereabouts`);
+      assert.equal(places.find((p) => p.place === "quarantine")?.count ?? 0, 0);
+    }
+    await visit(page, `/campaigns/${(await ask(page, "/campaigns")).items.find((c) => c.state === "sent").id}`);
+    await inspect(page, "work-campaign-back");
   });
 });
 

@@ -51,7 +51,7 @@ async function held(page) {
 /** Lists of a server on which nothing happened yet, and what they say then. */
 export const EMPTY = [
   { name: "campaigns", path: "/campaigns", says: "No campaign yet" },
-  { name: "people", path: "/people", says: "No people yet" },
+  { name: "people", path: "/people", says: "No lists yet. An import makes one." },
   { name: "quarantine", path: "/quarantine", says: "Nothing is held" },
   { name: "trace", path: "/trace", says: "No message yet" },
   { name: "changes", path: "/changes", says: "No change yet" },

@@ -9,6 +9,7 @@ import { NotFound } from "./pages/NotFound";
 import { PageBoundary } from "./shell/PageBoundary";
 import { Shell } from "./shell/Shell";
 import { Allowed } from "./shell/Allowed";
+import { S } from "./strings";
 import { useTheme } from "./theme";
 
 const page = (load: () => Promise<{ Page: ComponentType }>) => lazy(async () => ({ default: (await load()).Page }));
@@ -41,7 +42,8 @@ export function App() {
   const { theme, choice, choose } = useTheme();
   const { pathname } = useLocation();
   return (
-    <FluentProvider theme={theme} className="app">
+    <FluentProvider theme={theme}>
+      <div className="app">
       <Routes>
         <Route path="/sign-in" element={<Alone Page={SignIn} />} />
         <Route path="/sign-in/link/:token" element={<Alone Page={SignIn} />} />
@@ -64,7 +66,10 @@ export function App() {
           <Route path="*" element={<NotFound />} />
         </Route>
       </Routes>
-      <Toaster toasterId={TOASTER} position="bottom-end" timeout={6000} pauseOnHover />
+      </div>
+      <section className="toasts" aria-label={S.messages}>
+        <Toaster toasterId={TOASTER} inline position="bottom-end" timeout={6000} pauseOnHover />
+      </section>
     </FluentProvider>
   );
 }

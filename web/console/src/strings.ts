@@ -59,6 +59,7 @@ export const S = {
   product: "Landfall",
   skip: "Skip to the content",
   loading: "Loading",
+  messages: "Messages",
   close: "Close",
   cancel: "Cancel",
   save: "Save",
@@ -157,7 +158,8 @@ export const S = {
 
   table: {
     rows: (n: number, more: boolean) => `${count(n)}${more ? " loaded, more follow as you scroll" : ` ${n === 1 ? "row" : "rows"}, all of them`}`,
-    hint: "Keys: up and down to move, Enter to open, x to select.",
+    hint: "Keys: up and down to move, Enter to open.",
+    hintSelect: "Keys: up and down to move, Enter to open, x to select.",
     select: (name: string) => `Select ${name}`,
     selected: (n: number) => `${count(n)} selected`,
     clear: "Clear the selection",
@@ -250,6 +252,7 @@ export const S = {
       previewDefaults: "Nobody (merge fields show their defaults)",
       checks: "Checks before sending",
       checksFine: "No findings. It can be sent.",
+      fields: { name: "Name", subject: "Subject", from_name: "From: name", from_address: "From: address", list_id: "Recipients", content: "Content" } as Record<string, string>,
       blocks: "must be put right",
       warns: "worth a look",
       line: (n: number) => `line ${count(n)}`,
@@ -286,6 +289,7 @@ export const S = {
     overTime: "Where they were over time",
     overTimeTable: "Show as a table",
     overTimeNone: "The course over time appears once copies have moved.",
+    unchangedSince: "Unchanged since",
     time: "Time",
     actions: "What you can do",
     noActions: "Nothing needs doing.",
@@ -719,6 +723,7 @@ export const S = {
   },
 
   copy: {
+    one: "Copy",
     title: (who: string) => `Copy for ${who}`,
     evidence: "Evidence, newest first",
     observed: "seen",

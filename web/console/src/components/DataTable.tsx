@@ -79,7 +79,12 @@ function Grid<T>({ label, pages, columns, rowId, rowName, onOpen, openId, select
     const to = Math.max(0, Math.min(rows.length - 1, index));
     setActive(to);
     virtual.scrollToIndex(to);
-    requestAnimationFrame(() => scroller.current?.querySelector<HTMLElement>(`[data-index="${to}"]`)?.focus());
+    const focus = () => {
+      const target = scroller.current?.querySelector<HTMLElement>(`[data-index="${to}"]`);
+      target?.focus();
+      return Boolean(target);
+    };
+    if (!focus()) requestAnimationFrame(focus); // a row far away exists once it was scrolled to
   };
   const onKey = (event: KeyboardEvent, row: T, index: number) => {
     if (event.target !== event.currentTarget || event.altKey || event.ctrlKey || event.metaKey) return;
@@ -177,7 +182,7 @@ function Grid<T>({ label, pages, columns, rowId, rowName, onOpen, openId, select
       <div className="table-foot quiet">
         <span aria-live="polite">{S.table.rows(rows.length, Boolean(query.hasNextPage))}</span>
         {query.isFetchingNextPage && <Spinner size="extra-tiny" label={S.table.loadingMore} />}
-        <span className="table-hint">{S.table.hint}</span>
+        <span className="table-hint">{selection ? S.table.hintSelect : S.table.hint}</span>
       </div>
     </div>
   );

@@ -14,7 +14,20 @@ const TABLE_ROWS_MAX = 40;
 
 const numberAt = (point: Point, place: Place) => point.places.find((p) => p.place === place)?.count ?? 0;
 
-export function OverTime({ points, stepMs, label }: { points: Point[]; stepMs: number; label: string }) {
+/** After the last change the picture shows this much more, so that a long quiet time does not squeeze the story to the edge. */
+const QUIET_SHARE = 0.3;
+const QUIET_POINTS_MIN = 4;
+
+const same = (a?: Point, b?: Point) => PLACES.every((place) => (a ? numberAt(a, place) : 0) === (b ? numberAt(b, place) : 0));
+
+/** The course without the quiet time at its end. */
+function untilQuiet(points: Point[]): Point[] {
+  const last = points.findLastIndex((point, i) => i > 0 && !same(point, points[i - 1]));
+  return points.slice(0, Math.max(last, 0) + 1 + Math.max(QUIET_POINTS_MIN, Math.ceil(last * QUIET_SHARE)));
+}
+
+export function OverTime({ points: all, label }: { points: Point[]; label: string }) {
+  const points = untilQuiet(all);
   const most = Math.max(0, ...points.map((p) => totalOf(p.places)));
   if (points.length < 2 || most === 0) return <p className="quiet">{S.campaign.overTimeNone}</p>;
   const seen = PLACES.filter((place) => points.some((p) => numberAt(p, place) > 0));
@@ -45,9 +58,14 @@ export function OverTime({ points, stepMs, label }: { points: Point[]; stepMs: n
           ))}
         </div>
       </figure>
+      {points.length < all.length && (
+        <p className="quiet">
+          {S.campaign.unchangedSince} <When at={points.at(-1)!.at} />.
+        </p>
+      )}
       <details>
         <summary>{S.campaign.overTimeTable}</summary>
-        <Table points={points.slice(-TABLE_ROWS_MAX)} places={seen} stepMs={stepMs} />
+        <Table points={points.slice(-TABLE_ROWS_MAX)} places={seen} />
       </details>
     </div>
   );
@@ -72,7 +90,7 @@ function bands(points: Point[], places: Place[], x: (at: string) => number, most
   });
 }
 
-function Table({ points, places }: { points: Point[]; places: Place[]; stepMs: number }) {
+function Table({ points, places }: { points: Point[]; places: Place[] }) {
   return (
     <div className="scroll-x" tabIndex={0} role="group" aria-label={S.campaign.overTime}>
       <table className="number-table">

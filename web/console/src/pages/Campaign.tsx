@@ -13,7 +13,7 @@ import { type Place, PLACES, placeWord } from "../components/places";
 import { Progress } from "../components/Progress";
 import { EmptyState, Loaded, Loading } from "../components/states";
 import { api, call, type PageOf, type Schemas, usePages } from "../lib/api";
-import { count } from "../lib/format";
+import { count, sentence } from "../lib/format";
 import { useUrlState } from "../lib/hooks";
 import { useMay } from "../lib/session";
 import { copies, people, S } from "../strings";
@@ -126,7 +126,7 @@ function Now({ campaign, now }: { campaign: Campaign; now: Whereabouts }) {
       <div className="columns columns-stretch">
         <Section title={S.campaign.overTime}>
           <Loaded query={overTime} part loading={<Loading lines={4} />}>
-            {(course) => <OverTime points={course.points} stepMs={course.step_ms} label={S.campaign.overTime} />}
+            {(course) => <OverTime points={course.points} label={S.campaign.overTime} />}
           </Loaded>
         </Section>
         <Section title={S.campaign.actions}>
@@ -143,11 +143,12 @@ function Actions({ campaign, actions }: { campaign: Campaign; actions: Schemas["
     <ul className="list">
       {actions.map((action) => (
         <li key={`${action.kind}-${action.target_id}`}>
-          <p>{action.sentence}</p>
+          <p>{sentence(action.sentence)}</p>
+          {!action.allowed && <p className="quiet">{S.campaign.actionNo(action.permission)}</p>}
           <div>
             <ConfirmDialog
               title={S.campaign.actionTitle[action.kind](action.count)}
-              text={<p>{action.sentence}</p>}
+              text={<p>{sentence(action.sentence)}</p>}
               go={S.campaign.actionCount(S.campaign.actionWords[action.kind], action.count)}
               reason={action.kind === "release" ? undefined : { label: action.kind === "undo_change" ? S.campaign.reasonForUndo : S.campaign.reasonForRequest }}
               run={(reason) => runAction(campaign.id, action, reason)}

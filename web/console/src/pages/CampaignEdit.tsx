@@ -8,6 +8,7 @@ import { Page as Frame, Section } from "../components/Page";
 import { Sandbox } from "../components/Sandbox";
 import { ErrorLine, Loaded, Loading } from "../components/states";
 import { api, call, problemOf, type Schemas } from "../lib/api";
+import { sentence } from "../lib/format";
 import { useMe } from "../lib/session";
 import { people, S } from "../strings";
 import { STARTER } from "./campaignStarter";
@@ -18,6 +19,8 @@ const loadCampaign = (id: string) => call(api.GET("/api/v1/campaigns/{id}", at(i
 const loadLists = () => call(api.GET("/api/v1/lists"));
 const loadPreview = (id: string) => call(api.POST("/api/v1/campaigns/{id}/preview", { ...at(id), body: {} }));
 const loadLint = (id: string) => call(api.GET("/api/v1/campaigns/{id}/lint", at(id)));
+
+const T_FIELDS: Record<string, string> = S.campaigns.edit.fields;
 
 const blank = (me: Schemas["Me"]): Draft => ({
   name: "",
@@ -176,11 +179,11 @@ function Look({ id }: { id: string }) {
                     <MessageBar intent={f.severity === "error" ? "error" : "warning"} layout="multiline">
                       <MessageBarBody>
                         <strong>
-                          {f.field}
+                          {T_FIELDS[f.field] ?? f.field}
                           {f.line ? `, ${S.campaigns.edit.line(f.line)}` : ""} · {f.severity === "error" ? S.campaigns.edit.blocks : S.campaigns.edit.warns}
                         </strong>
                         <br />
-                        {f.message}
+                        {sentence(f.message)}
                       </MessageBarBody>
                     </MessageBar>
                   </li>

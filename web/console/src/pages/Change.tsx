@@ -89,6 +89,7 @@ function View({ detail }: { detail: Detail }) {
           {change.state === "backtesting" && change.backtest && (
             <Progress label={T.backtestRunning} done={change.backtest.judged_count} total={change.backtest.total_count} startedAt={change.backtest.started_at} />
           )}
+          {report && change.backtest && change.state !== "backtesting" && <p className="quiet">{T.judged(change.backtest.judged_count, change.backtest.total_count)}</p>}
           {report ? <ReportView report={report} /> : change.state !== "backtesting" && <p className="quiet">{T.notTested}</p>}
         </Section>
       </div>

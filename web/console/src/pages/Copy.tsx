@@ -12,15 +12,13 @@ import { S } from "../strings";
 type Copy = Schemas["CopyDetail"];
 const load = (id: string) => call(api.GET("/api/v1/copies/{id}", { params: { path: { id } } }));
 
-const TONE = { inbox: "good", other_folder: "good", junk: "watch", quarantine: "bad", not_received: "bad", deleted: "watch", on_its_way: "watch", accepted: "watch", unknown: "watch" } as const;
-
 export function Page() {
   const { id = "" } = useParams();
   const copy = useQuery({ queryKey: ["copies", "one", id], queryFn: () => load(id) });
   const data = copy.data;
   const back = data?.campaign_id ? { to: `/campaigns/${data.campaign_id}`, word: data.campaign_name ?? S.copy.campaign } : undefined;
   return (
-    <Frame title={data ? S.copy.title(data.recipient) : S.loading} lead={data?.subject} back={back}>
+    <Frame title={data ? S.copy.title(data.recipient) : S.copy.one} lead={data?.subject} back={back}>
       <Loaded query={copy}>{(c) => <View copy={c} />}</Loaded>
     </Frame>
   );
@@ -31,7 +29,7 @@ function View({ copy }: { copy: Copy }) {
   return (
     <>
       <section className="card" aria-label={S.campaign.place}>
-        <div className={`answer tone-${TONE[copy.place]}`}>
+        <div className={`answer place-edge-${copy.place}`}>
           <p className="headline">{copy.answer}</p>
           <PlaceBadge place={copy.place} folder={copy.place_detail} event={copy.last_event} />
         </div>

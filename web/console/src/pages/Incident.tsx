@@ -87,6 +87,7 @@ function Remedies({ incident }: { incident: Incident }) {
       {incident.remedies.map((remedy, i) => (
         <li key={`${remedy.kind}-${remedy.target_id ?? i}`}>
           <p>{sentence(remedy.sentence)}</p>
+          {!remedy.allowed && <p className="quiet">{T.noRight(remedy.permission)}</p>}
           <div>
             <RemedyButton remedy={remedy} />
           </div>

@@ -118,7 +118,7 @@ function Reading({ id, folders, onClose }: { id: string; folders: Folder[]; onCl
     seen.mutate();
   }, [unseen, marked, seen]);
   return (
-    <SidePanel title={mail.data?.subject || (mail.data ? T.noSubject : S.loading)} onClose={onClose}>
+    <SidePanel title={mail.data?.subject || (mail.data ? T.noSubject : T.body)} onClose={onClose}>
       <Loaded query={mail} part>
         {(m) => <Message mail={m} folders={folders} onClose={onClose} />}
       </Loaded>

@@ -96,7 +96,7 @@ function Panel({ id, onClose }: { id: string; onClose: () => void }) {
   const person = useQuery({ queryKey: ["people", id], queryFn: () => loadOne(id) });
   const may = useMay();
   return (
-    <SidePanel title={person.data?.name ?? S.loading} onClose={onClose}>
+    <SidePanel title={person.data?.name ?? S.table.details} onClose={onClose}>
       <Loaded query={person} part>
         {(p) => (
           <>
@@ -136,14 +136,17 @@ function ImportDialog({ onClose }: { onClose: () => void }) {
           <DialogTitle>{T.importTitle}</DialogTitle>
           <DialogContent className="dialog-content">
             <Field label={T.importFile} hint={T.importHint} required>
-              <input
-                type="file"
-                accept=".csv,text/csv"
-                onChange={(event) => {
-                  setFile(event.target.files?.[0] ?? null);
-                  setReport(null);
-                }}
-              />
+              {(field) => (
+                <input
+                  {...field}
+                  type="file"
+                  accept=".csv,text/csv"
+                  onChange={(event) => {
+                    setFile(event.target.files?.[0] ?? null);
+                    setReport(null);
+                  }}
+                />
+              )}
             </Field>
             <Field label={T.importList} hint={T.importListHint}>
               <Input value={list} onChange={(_, data) => setList(data.value)} />

@@ -8,7 +8,7 @@ import { Page as Frame } from "../components/Page";
 import { EmptyState, Loaded, Loading } from "../components/states";
 import { api, call, type PageOf, type Schemas, usePages } from "../lib/api";
 import { count } from "../lib/format";
-import { useUrlState } from "../lib/hooks";
+import { useNarrow, useUrlState } from "../lib/hooks";
 import { useMay } from "../lib/session";
 import { S } from "../strings";
 import { DecisionButtons } from "./QuarantineDecision";
@@ -133,11 +133,19 @@ function FacetColumn({ facets }: { facets: Facets }) {
     ["held_by", S.quarantine.facet.held_by, facets.held_by, S.quarantine.heldBy],
     ["campaign_id", S.quarantine.facet.campaign, facets.campaign, {}],
   ] as const;
+  const narrow = useNarrow();
+  const all = groups.map(([name, title, values, words]) => <Facet key={name} name={name} title={title} values={values} words={words} />);
+  if (narrow) {
+    return (
+      <details className="facets">
+        <summary>{S.quarantine.facets}</summary>
+        <div className="stack">{all}</div>
+      </details>
+    );
+  }
   return (
     <div className="stack facets" role="group" aria-label={S.quarantine.facets}>
-      {groups.map(([name, title, values, words]) => (
-        <Facet key={name} name={name} title={title} values={values} words={words} />
-      ))}
+      {all}
     </div>
   );
 }

@@ -10,6 +10,7 @@ export const STARTER = `<mjml>
         <mj-text font-size="20px">Hello {{ name | default("you") }}</mj-text>
         <mj-text>This is what is new this week.</mj-text>
         <mj-button href="https://intranet.example/news">Read the news</mj-button>
+        <mj-text font-size="12px"><a href="{{ unsubscribe_url }}">Unsubscribe</a></mj-text>
       </mj-column>
     </mj-section>
   </mj-body>
