@@ -28,6 +28,9 @@ password=$(sed -n 's/.*password \(.*\)$/\1/p' "$work/demo.log" | head -n 1)
 login() { awk -v role="$1" '$1 == role { print $2; exit }' "$work/demo.log"; }
 entry() { printf '"%s":{"login":"%s","password":"%s"}' "$1" "$(login "$1")" "$password"; }
 export LANDFALL_LOGINS="{$(entry communicator),$(entry administrator),$(entry analyst),$(entry recipient)}"
+# The seeded server has the same logins.
+LANDFALL_SEEDED_LOGIN="{\"login\":\"$(login administrator)\",\"password\":\"$password\"}"
+export LANDFALL_SEEDED_LOGIN
 LANDFALL_URL=$(url_in "$work/demo.log"); LANDFALL_EMPTY_URL=$(url_in "$work/empty.log"); LANDFALL_SEEDED_URL=$(url_in "$work/seeded.log")
 LANDFALL_EMPTY_LINK=$(sed -n 's/^First run.*: \(http.*\)$/\1/p' "$work/empty.log")
 export LANDFALL_URL LANDFALL_EMPTY_URL LANDFALL_SEEDED_URL LANDFALL_EMPTY_LINK
