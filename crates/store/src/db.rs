@@ -38,7 +38,8 @@ pub(crate) enum Db {
     Postgres(PgPool),
 }
 
-/// SQLite's one writer. `open`: a transaction was left behind by a dropped [`Tx`] and must be rolled back first.
+/// SQLite's one writer. `open`: a transaction may have been left behind, by a dropped [`Tx`] or by a BEGIN or COMMIT whose
+/// future was dropped, and must be rolled back first.
 pub(crate) struct Writer {
     connection: SqliteConnection,
     open: bool,
@@ -86,12 +87,14 @@ impl Db {
         match self {
             Db::Sqlite { writer, .. } => {
                 let mut writer = writer.clone().lock_owned().await;
-                if writer.open {
-                    raw_sqlite(&mut writer, "ROLLBACK").await?;
+                if writer.open && raw_sqlite(&mut writer, "ROLLBACK").await.is_err() {
+                    // Nothing was open after all: the COMMIT or BEGIN that was dropped had ended or failed.
+                    tracing::debug!("a transaction that was left behind had ended already");
                 }
+                // Before the statement: whoever drops this future leaves it to SQLite whether the transaction begins.
+                writer.open = true;
                 // IMMEDIATE: a read transaction that upgrades later fails at once with SQLITE_BUSY_SNAPSHOT.
                 raw_sqlite(&mut writer, "BEGIN IMMEDIATE").await?;
-                writer.open = true;
                 Ok(Begun::Sqlite(writer))
             }
             Db::Postgres(pool) => {

@@ -232,3 +232,30 @@ async fn a_snapshot_is_a_database_of_its_own() {
     let row = copy.query_one("setting.get", &values![ORGANISATION, "k"]).await.unwrap().unwrap();
     assert_eq!(row.text("value").unwrap(), "1");
 }
+
+#[tokio::test]
+async fn a_caller_that_goes_away_at_any_point_leaves_the_writer_usable() {
+    on_both(|t| async move {
+        let write = async |value: String| {
+            let mut tx = t.store.begin().await?;
+            tx.execute("setting.put", &values![ORGANISATION, "k", value, 0i64]).await?;
+            tx.commit().await
+        };
+        // Dropped after so many polls: within BEGIN, within the statement, within COMMIT.
+        for polls in 1..8_u32 {
+            let mut dropped = Box::pin(write(format!("dropped {polls}")));
+            for _ in 0..polls {
+                if futures::poll!(&mut dropped).is_ready() {
+                    break;
+                }
+                // SQLite's thread answers, or the socket does; either wakes nobody here, so look again.
+                tokio::task::yield_now().await;
+            }
+            drop(dropped);
+            write(format!("kept {polls}")).await.unwrap();
+            let row = t.store.query_one("setting.get", &values![ORGANISATION, "k"]).await.unwrap().unwrap();
+            assert_eq!(row.text("value").unwrap(), format!("kept {polls}"), "on {}", t.name);
+        }
+    })
+    .await;
+}
