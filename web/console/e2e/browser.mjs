@@ -75,6 +75,11 @@ async function shot(page, name) {
   await page.screenshot({ path: join(SHOTS, `${name}.png`), fullPage: true });
 }
 
+/** Colours that fade from one to the other have arrived. */
+async function settled(page) {
+  await page.evaluate(() => Promise.allSettled(document.getAnimations().filter((a) => a.effect?.getTiming().iterations !== Infinity).map((a) => a.finished)));
+}
+
 /** The page as it is now: light and dark at 1280 pixels, and at 390: nothing wrong, nothing cut off, one picture each. */
 export async function inspect(page, name) {
   const wrong = [];
@@ -86,6 +91,7 @@ export async function inspect(page, name) {
     await page.setViewportSize(size);
     await page.emulateMedia({ colorScheme });
     await shown(page);
+    await settled(page);
     wrong.push(...(await violations(page)).map((text) => `${word}: ${text}`));
     const wider = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
     if (wider > 1) wrong.push(`${word}: the page is ${wider} px wider than the screen`);

@@ -35,6 +35,7 @@ const PAGES: { path: string; needs: Permission; Page: ComponentType }[] = [
   { path: "/incidents/:id", needs: "incident.read", Page: page(() => import("./pages/Incident")) },
   { path: "/mail", needs: "mailbox.own", Page: page(() => import("./pages/Mail")) },
   { path: "/my-quarantine", needs: "quarantine.own", Page: page(() => import("./pages/MyQuarantine")) },
+  { path: "/password", needs: "own", Page: page(() => import("./pages/Password")) },
   { path: "/settings", needs: "settings.read", Page: page(() => import("./pages/Settings")) },
 ];
 

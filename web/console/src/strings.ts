@@ -141,7 +141,18 @@ export const S = {
     kind: { person: "Person", campaign: "Campaign", copy: "Copy", url_host: "URL host", incident: "Incident" } satisfies Words<Schemas["SearchKind"]>,
   },
   theme: { label: "Colours", system: "As the system", light: "Light", dark: "Dark" },
-  account: { label: (name: string) => `Account of ${name}`, signOut: "Sign out", version: (v: string) => `Version ${v}` },
+  account: { label: (name: string) => `Account of ${name}`, signOut: "Sign out", password: "Set a password", version: (v: string) => `Version ${v}` },
+
+  password: {
+    title: "Your password",
+    lead: "With a password you can sign in again when your session has ended.",
+    current: "Password until now",
+    currentHint: "Leave it empty if you came in by a link and have none yet.",
+    next: "New password",
+    nextHint: "At least ten characters.",
+    save: "Save the password",
+    done: "Your password is saved.",
+  },
 
   signIn: {
     title: "Sign in",

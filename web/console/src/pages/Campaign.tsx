@@ -96,9 +96,19 @@ function Sent({ campaign }: { campaign: Campaign }) {
       <Loaded query={whereabouts} loading={<Loading lines={4} tall />}>
         {(now) => <Now campaign={campaign} now={now} />}
       </Loaded>
-      <div className="columns columns-stretch">
-        <NotReceived id={id} />
-        <Reading id={id} />
+      <div className="columns">
+        <div className="stack wide-gap">
+          <CourseOverTime id={id} />
+          <NotReceived id={id} />
+        </div>
+        <div className="stack wide-gap">
+          {whereabouts.data && (
+            <Section title={S.campaign.actions}>
+              <Actions campaign={campaign} actions={whereabouts.data.actions} />
+            </Section>
+          )}
+          <Reading id={id} />
+        </div>
       </div>
       <Recipients id={id} />
     </>
@@ -106,7 +116,6 @@ function Sent({ campaign }: { campaign: Campaign }) {
 }
 
 function Now({ campaign, now }: { campaign: Campaign; now: Whereabouts }) {
-  const overTime = useQuery({ queryKey: ["campaigns", campaign.id, "over-time"], queryFn: () => loadOverTime(campaign.id) });
   const open = now.incidents.filter((incident) => incident.status !== "resolved");
   return (
     <>
@@ -123,17 +132,18 @@ function Now({ campaign, now }: { campaign: Campaign; now: Whereabouts }) {
         )}
         <PlaceBar places={now.places} label={S.campaign.whereNow} to={(place) => `?place=${place}#recipients`} />
       </section>
-      <div className="columns columns-stretch">
-        <Section title={S.campaign.overTime}>
-          <Loaded query={overTime} part loading={<Loading lines={4} />}>
-            {(course) => <OverTime points={course.points} label={S.campaign.overTime} />}
-          </Loaded>
-        </Section>
-        <Section title={S.campaign.actions}>
-          <Actions campaign={campaign} actions={now.actions} />
-        </Section>
-      </div>
     </>
+  );
+}
+
+function CourseOverTime({ id }: { id: string }) {
+  const overTime = useQuery({ queryKey: ["campaigns", id, "over-time"], queryFn: () => loadOverTime(id) });
+  return (
+    <Section title={S.campaign.overTime}>
+      <Loaded query={overTime} part loading={<Loading lines={4} />}>
+        {(course) => <OverTime points={course.points} label={S.campaign.overTime} />}
+      </Loaded>
+    </Section>
   );
 }
 

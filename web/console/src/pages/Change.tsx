@@ -78,7 +78,7 @@ function View({ detail }: { detail: Detail }) {
         </Section>
       )}
       <div className="columns">
-        <div className="stack">
+        <div className="stack wide-gap">
           <Section title={T.what}>
             <DiffView diff={diff} />
             <Facts of={[[T.why, change.reason]]} />

@@ -61,7 +61,7 @@ function View({ incident }: { incident: Incident }) {
         />
       </section>
       <div className="columns">
-        <div className="stack">
+        <div className="stack wide-gap">
           <Section title={T.remedies}>
             <Remedies incident={incident} />
           </Section>
@@ -70,7 +70,7 @@ function View({ incident }: { incident: Incident }) {
             <Updates updates={incident.updates} />
           </Section>
         </div>
-        <div className="stack">
+        <div className="stack wide-gap">
           <CauseSection cause={incident.cause_detail} />
           <Scope campaigns={incident.campaigns} />
           <ContrastSection contrast={incident.contrast} />

@@ -142,6 +142,7 @@ function AccountMenu({ theme, onTheme }: Props) {
             ))}
           </MenuGroup>
           <MenuDivider />
+          <MenuItem onClick={() => void navigate("/password")}>{S.account.password}</MenuItem>
           <MenuItem onClick={() => void leave()}>{S.account.signOut}</MenuItem>
           <MenuGroup>
             <MenuGroupHeader>{S.account.version(me.version)}</MenuGroupHeader>
