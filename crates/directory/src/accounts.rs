@@ -233,16 +233,21 @@ impl Directory {
         Ok(SignedIn { token, csrf, account, expires_at })
     }
 
-    /// Gives an account a new password.
+    /// Gives an account a new password. One that has a password names it; one that came in by a link has none to name.
     ///
     /// # Errors
-    /// [`DirectoryError::Invalid`] for a short one.
-    pub async fn set_password(&self, account: AccountId, password: &str) -> Result<(), DirectoryError> {
-        let hash = hash_password(password.to_owned()).await?;
-        match self.store.execute("account.set_password", &values![account, hash]).await? {
-            0 => Err(DirectoryError::NotFound("account")),
-            _ => Ok(()),
+    /// [`DirectoryError::Unauthenticated`] when `current` is not the password; [`DirectoryError::Invalid`] for a short one.
+    pub async fn change_password(&self, account: AccountId, current: &str, new: &str) -> Result<(), DirectoryError> {
+        let row = self.store.query_one("account.password", &values![account]).await?;
+        let row = row.ok_or(DirectoryError::NotFound("account"))?;
+        if let Some(hash) = row.opt_text("password_hash")?.map(str::to_owned)
+            && !verify_password(current.to_owned(), Some(hash)).await?
+        {
+            return Err(DirectoryError::Unauthenticated);
         }
+        let hash = hash_password(new.to_owned()).await?;
+        self.store.execute("account.set_password", &values![account, hash]).await?;
+        Ok(())
     }
 
     /// Whether an account has ever been signed in by link, or has a password.

@@ -91,6 +91,11 @@ async fn signing_in() {
         let signed_in = directory.sign_in("ADA@contoso.example", "correct horse").await.unwrap();
         let principal = directory.session(&signed_in.token).await.unwrap().unwrap();
         assert_eq!(principal.csrf.as_deref(), Some(signed_in.csrf.as_str()));
+        let id = principal.account.id;
+        assert!(directory.change_password(id, "wrong horse", "battery staple").await.is_err());
+        directory.change_password(id, "correct horse", "battery staple").await.unwrap();
+        assert!(directory.sign_in("ada@contoso.example", "correct horse").await.is_err());
+        directory.sign_in("ada@contoso.example", "battery staple").await.unwrap();
         t.clock.advance_ms(13 * 60 * 60 * 1000);
         assert!(directory.session(&signed_in.token).await.unwrap().is_none(), "a session ends");
     })

@@ -127,7 +127,7 @@ fn first_found(dir: &Path) -> std::io::Result<Option<String>> {
 }
 
 /// Checks a backup folder or a data directory: files against the manifest (a backup), every body against its hash, and
-/// every copy's place and last event against the fold of its events.
+/// every copy's place and last event against the fold of its events; and judges every message again from its stored facts.
 pub async fn verify(config: &Config) -> Result<(), CliError> {
     let dir = &config.data_dir;
     if dir.extension().is_some_and(|e| e == "partial") {
@@ -153,7 +153,9 @@ pub async fn verify(config: &Config) -> Result<(), CliError> {
     };
     let bodies = verify_bodies(&store).await?;
     let copies = verify_copies(&store).await?;
+    let verdicts = crate::replay::verify_verdicts(&store).await?;
     println!("Verified {}: {bodies} bodies and {copies} copies are as their rows and events say", dir.display());
+    println!("Replayed {verdicts} verdicts from their stored facts: all the same");
     Ok(())
 }
 

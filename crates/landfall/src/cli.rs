@@ -64,6 +64,15 @@ enum Command {
         #[arg(long, value_name = "DIR", default_value = "landfall-data")]
         data: PathBuf,
     },
+    /// Print a one-time sign-in link for an account, for whoever is locked out.
+    SignInLink {
+        /// The data directory.
+        #[arg(long, value_name = "DIR", default_value = "landfall-data")]
+        data: PathBuf,
+        /// The account.
+        #[arg(value_name = "LOGIN", default_value = server::OWNER)]
+        login: String,
+    },
     /// Write a data directory with many rows, to look at pages and measure with: N people, N held copies.
     #[command(hide = true)]
     Seed {
@@ -110,6 +119,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Backup { data, to } => backup::backup(&load(&data)?, &to).await?,
         Command::Restore { data, from } => backup::restore(&load(&data)?, &from).await?,
         Command::Verify { data } => backup::verify(&load(&data)?).await?,
+        Command::SignInLink { data, login } => sign_in_link(&load(&data)?, &login).await?,
         Command::Seed { data, rows } => demo::seed(load(&data)?, rows).await?,
     }
     Ok(ExitCode::SUCCESS)

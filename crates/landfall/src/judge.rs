@@ -179,7 +179,7 @@ fn everyone(mut policy: Policy) -> Policy {
 async fn rule_set(args: &JudgeArgs) -> Result<RuleSet, CliError> {
     let source = match &args.rules {
         None => RuleSetSource::default(),
-        Some(text) if text.parse::<i64>().is_ok() => stored_source(args, text).await?,
+        Some(text) if text.parse::<i64>().is_ok() => return stored_version(args, text).await,
         Some(path) => {
             let raw = std::fs::read(path).map_err(|e| CliError::Input(format!("--rules {path}: {e}")))?;
             serde_json::from_slice(&raw).map_err(|e| CliError::Input(format!("--rules {path}: {e}")))?
@@ -188,17 +188,15 @@ async fn rule_set(args: &JudgeArgs) -> Result<RuleSet, CliError> {
     RuleSet::compile(source).map_err(|e| CliError::Input(format!("--rules: {e}")))
 }
 
-async fn stored_source(args: &JudgeArgs, id: &str) -> Result<RuleSetSource, CliError> {
+async fn stored_version(args: &JudgeArgs, id: &str) -> Result<RuleSet, CliError> {
     let Some(data) = &args.data else {
         return Err(CliError::Input(format!("--rules {id}: name the data directory of that version with --data")));
     };
     let config = crate::config::Config::load(data, None, &crate::config::environment())?;
     let store = crate::server::open_store(&config).await?;
-    let id: i64 = id.parse().map_err(|_| CliError::Input(format!("--rules {id}: not an id")))?;
-    let row = store.query_one("rule_set.by_id", &store::values![id]).await?;
-    let row =
-        row.ok_or_else(|| CliError::Input(format!("--rules {id}: there is no such version in {}", data.display())))?;
-    Ok(row.json("source")?)
+    let version = id.parse().map_err(|_| CliError::Input(format!("--rules {id}: not an id")))?;
+    let found = crate::replay::version(&store, version).await;
+    found.map_err(|e| CliError::Input(format!("--rules {id}, in {}: {e}", data.display())))
 }
 
 async fn resolver(dns: &str) -> Result<(Option<dns::ZoneServer>, dns::Resolver), CliError> {

@@ -9,4 +9,5 @@ mod demo;
 mod doctor;
 pub mod error;
 mod judge;
+mod replay;
 pub mod server;

@@ -67,5 +67,8 @@ UPDATE api_token SET last_used_at = $2 WHERE id = $1
 SELECT CAST(CASE WHEN EXISTS (SELECT 1 FROM sign_in_link WHERE account_id = $1 AND used_at IS NOT NULL)
   OR EXISTS (SELECT 1 FROM account WHERE id = $1 AND password_hash IS NOT NULL) THEN 1 ELSE 0 END AS BIGINT) AS yes
 
+-- name: password
+SELECT password_hash FROM account WHERE id = $1
+
 -- name: set_password
 UPDATE account SET password_hash = $2 WHERE id = $1

@@ -13,15 +13,22 @@ VALUES ($1, $2, $3, $4, 'waiting', $5, $6, $7, $8)
 
 -- name: claim @postgres
 -- The oldest job that waits or whose worker has gone silent. lease_until is also the token of whoever holds it.
+-- What an undo puts back waits for the end of what the same change still pulls back (by the rules it began with).
 UPDATE job SET state = 'running', lease_until = $1, started_at = COALESCE(started_at, $2)
-WHERE id = (SELECT id FROM job WHERE organisation_id = $3 AND kind IN ('purge', 'restore', 'release')
-    AND state IN ('waiting', 'running') AND lease_until <= $2 ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED)
+WHERE id = (SELECT j.id FROM job j WHERE j.organisation_id = $3 AND j.kind IN ('purge', 'restore', 'release')
+    AND j.state IN ('waiting', 'running') AND j.lease_until <= $2
+    AND NOT EXISTS (SELECT 1 FROM job o WHERE o.cause_id = j.cause_id AND o.id < j.id AND o.kind <> j.kind
+      AND o.state IN ('waiting', 'running'))
+  ORDER BY j.id LIMIT 1 FOR UPDATE SKIP LOCKED)
 RETURNING id, kind, title, cause_id, params, done_count, failed_count, total_count, actor
 
 -- name: claim
 UPDATE job SET state = 'running', lease_until = $1, started_at = COALESCE(started_at, $2)
-WHERE id = (SELECT id FROM job WHERE organisation_id = $3 AND kind IN ('purge', 'restore', 'release')
-    AND state IN ('waiting', 'running') AND lease_until <= $2 ORDER BY id LIMIT 1)
+WHERE id = (SELECT j.id FROM job j WHERE j.organisation_id = $3 AND j.kind IN ('purge', 'restore', 'release')
+    AND j.state IN ('waiting', 'running') AND j.lease_until <= $2
+    AND NOT EXISTS (SELECT 1 FROM job o WHERE o.cause_id = j.cause_id AND o.id < j.id AND o.kind <> j.kind
+      AND o.state IN ('waiting', 'running'))
+  ORDER BY j.id LIMIT 1)
 RETURNING id, kind, title, cause_id, params, done_count, failed_count, total_count, actor
 
 -- name: progress

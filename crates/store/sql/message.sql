@@ -18,3 +18,7 @@ ON CONFLICT (kind, value, message_id) DO NOTHING
 -- name: bodies
 -- Every stored body once, for verify. A message refused by policy keeps no body (pack_id 0).
 SELECT id, pack_id, body_offset, body_bytes, body_sha256 FROM message WHERE id > $1 AND pack_id > 0 ORDER BY id LIMIT $2
+
+-- name: judged
+-- Every verdict with what it was made from, for a replay.
+SELECT id, facts, verdict, rule_set_id FROM message WHERE id > $1 AND verdict IS NOT NULL ORDER BY id LIMIT $2

@@ -26,3 +26,7 @@ WHERE id = $1 AND organisation_id = $2
 -- Newest first, without the source, which can be large.
 SELECT id, parent_id, hash, author, reason, backtest_id, change_id, active, created_at FROM rule_set
 WHERE organisation_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3
+
+-- name: source_of
+-- What a version was compiled from: for a replay of the verdicts that name it.
+SELECT source FROM rule_set WHERE id = $1

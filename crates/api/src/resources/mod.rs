@@ -8,6 +8,7 @@ mod home;
 mod incidents;
 mod jobs;
 mod mailbox;
+mod password;
 mod people;
 mod protection;
 mod public;
@@ -24,6 +25,7 @@ use crate::AppState;
 pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .merge(session::routes())
+        .merge(password::routes())
         .merge(home::routes())
         .merge(people::routes())
         .merge(campaigns::routes())
