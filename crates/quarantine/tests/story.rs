@@ -566,6 +566,37 @@ async fn a_worker_that_stops_or_dies_is_followed_by_another() {
 }
 
 #[tokio::test]
+async fn a_restore_waits_for_the_purge_of_its_change() {
+    on_both(|t: TestStore| async move {
+        let house = House::build(t, 1).await;
+        let insert = async |kind: &str, cause: i64| {
+            let id: model::JobId = house.store().next_id();
+            let row = values![id, house.directory.id(), kind, kind, cause, "{}", "ada", house.store().now()];
+            house.store().execute("job.insert", &row).await.unwrap();
+            id
+        };
+        let claim = async || {
+            let now = house.store().now();
+            let mut tx = house.store().begin().await.unwrap();
+            let row =
+                tx.query_one("job.claim", &values![now.plus_ms(15_000), now, house.directory.id()]).await.unwrap();
+            tx.commit().await.unwrap();
+            row.map(|row| row.id::<model::JobId>("id").unwrap())
+        };
+        let purge = insert("purge", CHANGE.0).await;
+        assert_eq!(claim().await, Some(purge));
+        let restore = insert("restore", CHANGE.0).await;
+        assert_eq!(claim().await, None, "the purge is running elsewhere");
+        let other = insert("restore", CHANGE.0 + 1).await;
+        assert_eq!(claim().await, Some(other), "another change waits for nobody");
+        let finish = values!["done", "", house.store().now(), purge, house.store().now().plus_ms(15_000)];
+        house.store().execute("job.finish", &finish).await.unwrap();
+        assert_eq!(claim().await, Some(restore));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_job_that_cannot_be_read_fails_once() {
     on_both(|t: TestStore| async move {
         let house = House::build(t, 1).await;
