@@ -3,7 +3,7 @@
 use model::{CampaignId, LinkId};
 use store::values;
 
-use crate::draft::Tracking;
+use crate::draft::{Campaign, Tracking};
 use crate::tracker::Tracker;
 use crate::{CampaignError, Campaigns};
 
@@ -45,6 +45,8 @@ pub struct GroupStats {
 /// The numbers of a campaign.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stats {
+    /// The counts of people may not be shown, nor how many hits wait: anonymous, and fewer people than the floor.
+    pub is_hidden: bool,
     /// People.
     pub people: Reach,
     /// Machines.
@@ -65,6 +67,7 @@ impl Tracker {
     pub async fn stats(&self, campaign_id: CampaignId) -> Result<Stats, CampaignError> {
         let campaign = Campaigns::new(self.directory().clone()).get(campaign_id).await?;
         self.settle(Some(campaign_id)).await?;
+        let is_hidden = self.is_hidden(&campaign).await?;
         let people = self.reach("hit.people", campaign_id).await?;
         let machines = self.reach("hit.machines", campaign_id).await?;
         let unsettled = self.store().query_one("hit.unsettled_count", &values![campaign_id]).await?;
@@ -91,7 +94,13 @@ impl Tracker {
                 });
             }
         }
-        Ok(Stats { people, machines, unsettled_count, links, groups })
+        Ok(Stats { is_hidden, people, machines, unsettled_count, links, groups })
+    }
+
+    /// Whether nothing that people did with this campaign may be told: it is anonymous and went to fewer than the floor.
+    pub(crate) async fn is_hidden(&self, campaign: &Campaign) -> Result<bool, CampaignError> {
+        let floor = self.directory().settings().await?.tracking.group_floor_count;
+        Ok(campaign.draft.tracking == Tracking::Anonymous && campaign.audience_count < floor)
     }
 
     async fn reach(&self, statement: &'static str, campaign_id: CampaignId) -> Result<Reach, CampaignError> {

@@ -218,6 +218,7 @@ impl Tracker {
                     ready.push((campaign_id, nonce, link_count));
                 }
             }
+            ready.sort_unstable(); // one order for everybody: no deadlock between two scorers
             let changed = self.score(&ready).await?;
             total += changed;
             if changed == 0 || (rows.len() as i64) < SETTLE_BATCH {
@@ -251,8 +252,13 @@ impl Tracker {
         let mut campaigns: Vec<CampaignId> = copies.iter().map(|(id, ..)| *id).collect();
         campaigns.sort_unstable();
         campaigns.dedup();
+        let written = crate::Campaigns::new(self.directory.clone());
         for id in campaigns {
-            store.bus().announce(Topic::Campaign, id);
+            // Even the moment of the news would tell of a handful of people who read. (News may be lost, scores may not.)
+            let Ok(campaign) = written.get(id).await else { continue };
+            if self.is_hidden(&campaign).await.is_ok_and(|hidden| !hidden) {
+                store.bus().announce(Topic::Campaign, id);
+            }
         }
         Ok(changed)
     }

@@ -543,7 +543,7 @@ async fn campaign_stats(
     let stats = app.tracker.stats(campaign.id).await?;
     let floor = app.directory.settings().await?.tracking.group_floor_count;
     // Anonymous means that nobody can be told from the numbers: a small audience is told nothing.
-    let hidden = campaign.draft.tracking == campaign::Tracking::Anonymous && campaign.audience_count < floor;
+    let hidden = stats.is_hidden;
     let shown = |n: i64| (!hidden).then_some(n);
     let reach = |r: campaign::Reach| HitCounts { opened_count: shown(r.opened), clicked_count: shown(r.clicked) };
     let link = |l: campaign::LinkStats| LinkCounts {
@@ -564,7 +564,7 @@ async fn campaign_stats(
         audience_count: campaign.audience_count,
         people: reach(stats.people),
         machines: HitCounts { opened_count: Some(stats.machines.opened), clicked_count: Some(stats.machines.clicked) },
-        unsettled_count: stats.unsettled_count,
+        unsettled_count: if hidden { 0 } else { stats.unsettled_count },
         links: stats.links.into_iter().map(link).collect(),
         groups: stats.groups.into_iter().map(group).collect(),
         floor,

@@ -259,7 +259,9 @@ async fn totals(State(app): State<AppState>, caller: Caller) -> Answer<Totals> {
         let page = campaigns.list(before, CAMPAIGNS_PER_READ).await?;
         for campaign in page.iter().filter(|campaign| campaign.send_started_at.is_some()) {
             let stats = app.tracker.stats(campaign.id).await?;
-            people.add(stats.people);
+            if !stats.is_hidden {
+                people.add(stats.people); // otherwise the sum would tell what the campaign's own page does not
+            }
             machines.add(stats.machines);
         }
         match page.last() {

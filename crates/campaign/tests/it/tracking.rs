@@ -65,6 +65,7 @@ async fn machines_are_never_people_and_people_stay_people() {
             (Reach::default(), 5),
             "nobody is counted before the silence"
         );
+        assert!(!early.is_hidden);
         assert_eq!(early.machines, Reach { opened: 0, clicked: 3 }, "a burst is one at once");
         g.clock.advance_ms(60_000);
         let stats = g.tracker.stats(id).await.unwrap();
@@ -84,15 +85,18 @@ async fn a_late_fetch_makes_an_earlier_one_a_machines() {
         let g = ground(&t, 1).await;
         let (id, bodies) = sent(&g, &g.draft()).await;
         let start = g.store.now();
+        let mut notices = g.store.bus().subscribe();
         let mut seen = Vec::new();
         for (token, i) in tokens(&bodies[0], "t").iter().zip(0..) {
             let target = g.tracker.resolve_click(token).await.unwrap();
             fetch(&g.tracker, &target, start.plus_ms(i * 4_000), "GET").await; // slowly through all three
             g.clock.set(start.plus_ms(i * 4_000 + 3_000));
             let stats = g.tracker.stats(id).await.unwrap();
+            assert!(stats.is_hidden, "one person is fewer than the floor");
             seen.push((stats.people.clicked, stats.machines.clicked));
         }
         assert_eq!(seen, [(1, 0), (1, 0), (0, 1)]);
+        assert!(notices.try_recv().is_err(), "news would tell when the one person read");
     })
     .await;
 }
