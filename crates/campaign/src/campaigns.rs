@@ -269,7 +269,9 @@ impl Campaigns {
 
         let store = self.directory.store();
         let mut tx = store.begin().await?;
-        tx.execute("campaign.freeze", &values![id, list, self.directory.id()]).await?;
+        let frozen = tx.execute("campaign.freeze", &values![id, list, self.directory.id()]).await;
+        // Somebody else started it a moment ago: their audience stands.
+        frozen.map_err(|error| if error.is_conflict() { CampaignError::Changed } else { error.into() })?;
         let links = template.links().iter().zip(0_i64..).map(|(url, position)| {
             let link_id: LinkId = store.next_id();
             values![link_id, id, position, url].to_vec()
