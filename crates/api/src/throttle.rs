@@ -1,7 +1,7 @@
 //! Slows down guessing of passwords: a bounded memory of failures per login and client address.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
 
 use model::Timestamp;
@@ -70,7 +70,12 @@ impl Throttle {
 
 /// Logins are compared in lower case; an overlong one is cut, so that the memory stays small.
 fn key(login: &str, client: Option<IpAddr>) -> (String, Option<IpAddr>) {
-    (login.trim().to_lowercase().chars().take(254).collect(), client)
+    // Whoever has an IPv6 address has the rest of its /64 too.
+    let network = client.map(|ip| match ip.to_canonical() {
+        IpAddr::V4(v4) => IpAddr::V4(v4),
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
+    });
+    (login.trim().to_lowercase().chars().take(254).collect(), network)
 }
 
 #[cfg(test)]
@@ -89,6 +94,9 @@ mod tests {
         assert_eq!(throttle.wait_ms("ada@example.org", Some(IpAddr::from([192, 0, 2, 2])), at(0)), 0);
         throttle.failed("ada@example.org", client, at(FIRST_WAIT_MS));
         assert_eq!(throttle.wait_ms("ada@example.org", client, at(FIRST_WAIT_MS)), 2 * FIRST_WAIT_MS);
+        let networks = ["2001:db8:0:1::1", "2001:db8:0:1:ffff::2", "::ffff:192.0.2.1", "192.0.2.1", "2001:db8:0:2::1"]
+            .map(|ip| key("ada", Some(ip.parse().expect("an address"))).1);
+        assert!(networks[0] == networks[1] && networks[2] == networks[3] && networks[0] != networks[4]);
         throttle.succeeded("ada@example.org", client);
         assert_eq!(throttle.wait_ms("ada@example.org", client, at(FIRST_WAIT_MS)), 0);
     }

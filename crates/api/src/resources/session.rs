@@ -85,6 +85,16 @@ impl<S: Send + Sync> FromRequestParts<S> for Client {
     }
 }
 
+fn not_throttled(app: &AppState, login: &str, client: Option<IpAddr>) -> Result<(), Problem> {
+    let wait_ms = app.throttle.wait_ms(login, client, app.store.now());
+    if wait_ms <= 0 {
+        return Ok(());
+    }
+    let seconds = u64::try_from((wait_ms + 999) / 1000).unwrap_or(1);
+    let detail = format!("Too many wrong passwords for this login. Try again in {seconds} s.");
+    Err(Problem::new(Kind::TooMany, detail).retry_after_s(seconds))
+}
+
 /// Signs in with login and password and sets the session's cookie.
 #[utoipa::path(post, path = "/session", tag = "session", request_body = SignIn, responses((status = 200, body = Me)))]
 async fn sign_in(
@@ -92,24 +102,17 @@ async fn sign_in(
     Client(client): Client,
     Json(body): Json<SignIn>,
 ) -> Result<Response, Problem> {
-    let now = app.store.now();
-    let wait_ms = app.throttle.wait_ms(&body.login, client, now);
-    if wait_ms > 0 {
-        let seconds = u64::try_from((wait_ms + 999) / 1000).unwrap_or(1);
-        return Err(Problem::new(
-            Kind::TooMany,
-            format!("Too many wrong passwords for this login. Try again in {seconds} s."),
-        )
-        .retry_after_s(seconds));
-    }
+    not_throttled(&app, &body.login, client)?;
     let _permit = app.password_checks.acquire().await.map_err(|closed| Problem::from_severity(true, closed))?;
+    // Again: many tries may have waited in line together.
+    not_throttled(&app, &body.login, client)?;
     match app.directory.sign_in(&body.login, &body.password).await {
         Ok(signed_in) => {
             app.throttle.succeeded(&body.login, client);
             Ok(signed_in_answer(&app, signed_in))
         }
         Err(DirectoryError::Unauthenticated) => {
-            app.throttle.failed(&body.login, client, now);
+            app.throttle.failed(&body.login, client, app.store.now());
             Err(DirectoryError::Unauthenticated.into())
         }
         Err(other) => Err(other.into()),
