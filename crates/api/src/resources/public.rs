@@ -78,6 +78,12 @@ async fn record(app: &AppState, target: &Target, visit: &Visit) {
 }
 
 /// Not ours, whatever the reason: nothing about it is told.
+/// The target as a header can hold it: an author may have written it with letters outside ASCII.
+fn location(url: &str) -> Option<HeaderValue> {
+    let url = url::Url::parse(url).ok()?;
+    HeaderValue::from_str(url.as_str()).ok()
+}
+
 fn no_such_page() -> Response {
     page(StatusCode::NOT_FOUND, "Not found", "<p>This link does not lead anywhere. It may be incomplete.</p>")
 }
@@ -116,9 +122,7 @@ async fn follow_link(
         Err(CampaignError::Token) => return Ok(no_such_page()),
         Err(other) => return Err(other.into()),
     };
-    let Some(location) = target.url.as_deref().and_then(|url| HeaderValue::from_str(url).ok()) else {
-        return Ok(no_such_page());
-    };
+    let Some(location) = target.url.as_deref().and_then(location) else { return Ok(no_such_page()) };
     record(&app, &target, &visit).await;
     let mut response = (StatusCode::FOUND, [(header::LOCATION, location)]).into_response();
     private(&mut response);
@@ -249,4 +253,21 @@ async fn metrics(State(app): State<AppState>) -> Result<Response, Problem> {
     });
     text.family("landfall_jobs", "gauge", "The newest 200 jobs by state.", "state", states);
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text.finish()).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_target_fits_into_the_header() {
+        let check = |url: &str, expect: Option<&str>| {
+            assert_eq!(location(url).as_ref().map(|v| v.to_str().expect("ASCII")), expect, "{url}");
+        };
+        check("https://x.example/news?id=1&x=2#top", Some("https://x.example/news?id=1&x=2#top"));
+        check("https://x.example/gr\u{fc}\u{df}e?q=\u{fc}", Some("https://x.example/gr%C3%BC%C3%9Fe?q=%C3%BC"));
+        check("https://b\u{fc}cher.example/", Some("https://xn--bcher-kva.example/"));
+        check(" https://x.example/a\r\nSet-Cookie: a=b", Some("https://x.example/aSet-Cookie:%20a=b"));
+        check("/relative", None);
+    }
 }
