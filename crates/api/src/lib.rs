@@ -11,6 +11,7 @@ mod console;
 mod convert;
 mod extract;
 mod mail_view;
+mod masked;
 mod metrics;
 mod openapi;
 mod problem;

@@ -13,6 +13,7 @@ use whereabouts::{BUCKETS_MAX, CopyFilter, Reason, ReasonGroup};
 use crate::AppState;
 use crate::access::{Caller, operation};
 use crate::extract::{Answer, Json, PathId, Query};
+use crate::masked::{Masked, MaskedAnswer};
 use crate::problem::Problem;
 use crate::resources::copies::Copy;
 use crate::resources::incidents::IncidentSummary;
@@ -336,10 +337,10 @@ async fn campaign_not_received(
     State(app): State<AppState>,
     caller: Caller,
     PathId(campaign): PathId<CampaignId>,
-) -> Answer<NotReceived> {
+) -> MaskedAnswer {
     let reasons = whereabouts::reasons(&app.store, caller.organisation_id, campaign).await?;
     let groups: Vec<NotReceivedGroup> = reasons.into_iter().map(NotReceivedGroup::from).collect();
-    Ok(Json(NotReceived { total_count: groups.iter().map(|g| g.count).sum(), groups }))
+    Masked::new(app.tracker.tokens(), &NotReceived { total_count: groups.iter().map(|g| g.count).sum(), groups })
 }
 
 /// Asks administrators to release the campaign's held copies.

@@ -12,6 +12,7 @@ use utoipa_axum::routes;
 use crate::AppState;
 use crate::access::{Caller, operation};
 use crate::extract::{Answer, Json, PathId, Query};
+use crate::masked::{Masked, MaskedAnswer};
 use crate::problem::Problem;
 use crate::resources::jobs::Job;
 use crate::wire::{At, Id, Page, Place, VerdictClass, after_id, id, limit_of};
@@ -601,11 +602,7 @@ async fn propose_change(
 
 /// One change with its backtest's report.
 #[utoipa::path(get, path = "/changes/{id}", tag = "changes", responses((status = 200, body = ChangeDetail)))]
-async fn get_change(
-    State(app): State<AppState>,
-    _caller: Caller,
-    PathId(change): PathId<ChangeId>,
-) -> Answer<ChangeDetail> {
+async fn get_change(State(app): State<AppState>, _caller: Caller, PathId(change): PathId<ChangeId>) -> MaskedAnswer {
     let change = app.changes.get(change).await?;
     let report = match change.backtest_id {
         Some(backtest) => Some(app.changes.backtest_status(backtest).await?)
@@ -614,12 +611,15 @@ async fn get_change(
         None => None,
     };
     let jobs = app.quarantine.jobs_of(change.id.0, None, JOBS_SHOWN).await?;
-    Ok(Json(ChangeDetail {
-        diff: Diff::from(&change.diff),
-        report,
-        jobs: jobs.into_iter().map(Job::from).collect(),
-        change: on_the_wire(&app, change).await?,
-    }))
+    Masked::new(
+        app.tracker.tokens(),
+        &ChangeDetail {
+            diff: Diff::from(&change.diff),
+            report,
+            jobs: jobs.into_iter().map(Job::from).collect(),
+            change: on_the_wire(&app, change).await?,
+        },
+    )
 }
 
 /// Every copy that its last backtest says would be treated otherwise.
@@ -630,11 +630,11 @@ async fn change_copies(
     _caller: Caller,
     PathId(change): PathId<ChangeId>,
     Query(q): Query<PredictedQuery>,
-) -> Answer<Page<PredictedCopy>> {
+) -> MaskedAnswer {
     let limit = limit_of(q.limit)?;
     let after = after_id(q.after.as_deref())?.map(CopyId);
     let Some(backtest) = app.changes.get(change).await?.backtest_id else {
-        return Ok(Json(Page { items: Vec::new(), next: None }));
+        return Masked::new(app.tracker.tokens(), &Page::<PredictedCopy> { items: Vec::new(), next: None });
     };
     let found = app.changes.backtest_copies(backtest, after, q.purges_only.unwrap_or(false), limit.into()).await?;
     let copy = |c: changes::BacktestCopy| PredictedCopy {
@@ -650,7 +650,7 @@ async fn change_copies(
         class_after: c.class_after,
         sentence: c.sentence,
     };
-    Ok(Json(Page::by_id(found.into_iter().map(copy).collect(), limit, |c| c.copy_id)))
+    Masked::new(app.tracker.tokens(), &Page::by_id(found.into_iter().map(copy).collect(), limit, |c| c.copy_id))
 }
 
 /// Judges the organisation's recent mail as if it were in force. Its progress is in `change.backtest`.

@@ -10,7 +10,8 @@ use utoipa_axum::routes;
 
 use crate::AppState;
 use crate::access::{Caller, operation};
-use crate::extract::{Answer, Json, PathId};
+use crate::extract::PathId;
+use crate::masked::{Masked, MaskedAnswer};
 use crate::problem::Problem;
 use crate::wire::{At, EventKind, Id, LastEvent, Place, id};
 
@@ -108,7 +109,11 @@ impl From<whereabouts::CopyRow> for Copy {
 }
 
 /// Evidence on the wire.
-pub fn evidence(e: whereabouts::Evidence) -> Evidence {
+pub fn evidence(mut e: whereabouts::Evidence) -> Evidence {
+    // Read flag, keywords and the like, kept for putting the copy back: whether somebody read it is nobody else's business.
+    if let Some(detail) = e.detail.as_object_mut() {
+        detail.remove("snapshot");
+    }
     Evidence {
         id: id(e.id),
         kind: e.kind.into(),
@@ -124,7 +129,7 @@ pub fn evidence(e: whereabouts::Evidence) -> Evidence {
 
 /// One copy as a timeline of evidence. Who may not trace mail sees copies of campaigns only.
 #[utoipa::path(get, path = "/copies/{id}", tag = "copies", responses((status = 200, body = CopyDetail)))]
-async fn get_copy(State(app): State<AppState>, caller: Caller, PathId(copy): PathId<CopyId>) -> Answer<CopyDetail> {
+async fn get_copy(State(app): State<AppState>, caller: Caller, PathId(copy): PathId<CopyId>) -> MaskedAnswer {
     let of = caller.organisation_id;
     let story = whereabouts::copy_timeline(&app.store, of, copy).await?;
     if story.campaign_id.is_none() && !caller.may(P::TraceRead) {
@@ -135,23 +140,26 @@ async fn get_copy(State(app): State<AppState>, caller: Caller, PathId(copy): Pat
         Some(campaign) => Some(Campaigns::new(app.directory.clone()).get(campaign).await?.draft.name),
         None => None,
     };
-    Ok(Json(CopyDetail {
-        id: id(story.id),
-        campaign_id: story.campaign_id.map(id),
-        campaign_name,
-        subject: found.message.subject,
-        from_address: found.message.from_address,
-        message_id_header: found.message.message_id_header,
-        recipient: story.recipient,
-        place: story.place.into(),
-        place_detail: story.place_detail,
-        last_event: story.last_event.into(),
-        last_event_at: story.last_event_at.into(),
-        answer: story.answer,
-        disposition: found.disposition,
-        policy: found.policy,
-        decision: story.decision,
-        quarantine_item_id: app.quarantine.of_copy(copy).await?.map(id),
-        timeline: story.evidence.into_iter().map(evidence).collect(),
-    }))
+    Masked::new(
+        app.tracker.tokens(),
+        &CopyDetail {
+            id: id(story.id),
+            campaign_id: story.campaign_id.map(id),
+            campaign_name,
+            subject: found.message.subject,
+            from_address: found.message.from_address,
+            message_id_header: found.message.message_id_header,
+            recipient: story.recipient,
+            place: story.place.into(),
+            place_detail: story.place_detail,
+            last_event: story.last_event.into(),
+            last_event_at: story.last_event_at.into(),
+            answer: story.answer,
+            disposition: found.disposition,
+            policy: found.policy,
+            decision: story.decision,
+            quarantine_item_id: app.quarantine.of_copy(copy).await?.map(id),
+            timeline: story.evidence.into_iter().map(evidence).collect(),
+        },
+    )
 }

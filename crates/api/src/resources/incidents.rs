@@ -11,6 +11,7 @@ use whereabouts::incident::{self, Status};
 use crate::AppState;
 use crate::access::{Caller, operation};
 use crate::extract::{Answer, Json, PathId, Query};
+use crate::masked::{Masked, MaskedAnswer};
 use crate::wire::{At, Id, Page, Permission, after_id, id, limit_of};
 
 /// The routes.
@@ -345,8 +346,9 @@ async fn get_incident(
     State(app): State<AppState>,
     caller: Caller,
     PathId(incident): PathId<IncidentId>,
-) -> Answer<Incident> {
-    one(&app, &caller, incident).await
+) -> MaskedAnswer {
+    let Json(found) = one(&app, &caller, incident).await?;
+    Masked::new(app.tracker.tokens(), &found)
 }
 
 /// Adds a dated update.

@@ -11,6 +11,7 @@ use utoipa_axum::routes;
 use crate::AppState;
 use crate::access::{Caller, operation};
 use crate::extract::{Answer, Json, PathId, Query};
+use crate::masked::{Masked, MaskedAnswer};
 use crate::problem::Problem;
 use crate::resources::copies::{Evidence, evidence};
 use crate::wire::{
@@ -299,6 +300,27 @@ pub fn actor(caller: &Caller) -> Actor {
     Actor { login: caller.login.clone(), role: caller.role }
 }
 
+/// Records who decided about what. Each copy's own event says it too; this is where an auditor looks.
+async fn decided(
+    app: &AppState,
+    caller: &Caller,
+    action: &str,
+    selection: &quarantine::Selection,
+    done: &quarantine::Outcome,
+) -> Result<(), Problem> {
+    let target = match selection {
+        quarantine::Selection::Items(items) if items.len() == 1 => format!("quarantine item {}", items[0]),
+        quarantine::Selection::Items(items) => format!("{} quarantine items", items.len()),
+        quarantine::Selection::Campaign(campaign) => format!("campaign {campaign}"),
+        quarantine::Selection::Cause(cause) => format!("change {cause}"),
+    };
+    let counts = serde_json::json!({
+        "done_count": done.done_count(), "unchanged_count": done.unchanged_count, "refused_count": done.refused_count,
+        "job_id": done.job_id.map(|job| job.to_string()), "selection": selection,
+    });
+    app.audit(caller, action, target, "", counts).await
+}
+
 /// What an action of the quarantine did, on the wire.
 pub fn outcome(done: quarantine::Outcome, step: Step) -> ActionOutcome {
     ActionOutcome {
@@ -318,11 +340,14 @@ async fn list_quarantine(
     State(app): State<AppState>,
     _caller: Caller,
     Query(q): Query<QuarantineQuery>,
-) -> Answer<Page<QuarantineItem>> {
+) -> MaskedAnswer {
     let limit = limit_of(q.limit)?;
     let after = after_id(q.after.as_deref())?.map(QuarantineItemId);
     let items = app.quarantine.list(&q.filter(), after, limit as usize).await?;
-    Ok(Json(Page::by_id(items.into_iter().map(QuarantineItem::from).collect(), limit, |i| i.id)))
+    Masked::new(
+        app.tracker.tokens(),
+        &Page::by_id(items.into_iter().map(QuarantineItem::from).collect(), limit, |i| i.id),
+    )
 }
 
 /// Numbers beside the filters.
@@ -357,20 +382,23 @@ async fn get_quarantine_item(
     State(app): State<AppState>,
     caller: Caller,
     PathId(item): PathId<QuarantineItemId>,
-) -> Answer<QuarantineDetail> {
+) -> MaskedAnswer {
     let detail = app.quarantine.detail(item).await?;
     let story = whereabouts::copy_timeline(&app.store, caller.organisation_id, detail.item.copy_id).await?;
-    Ok(Json(QuarantineDetail {
-        returns_to: detail.returns_to().to_owned(),
-        verdict: detail.verdict.as_ref().map(Verdict::from),
-        from_name: detail.from_name,
-        reverse_path: detail.reverse_path,
-        client_ip: detail.client_ip,
-        message_id_header: detail.message_id_header,
-        received_at: detail.received_at.into(),
-        item: detail.item.into(),
-        timeline: story.evidence.into_iter().map(evidence).collect(),
-    }))
+    Masked::new(
+        app.tracker.tokens(),
+        &QuarantineDetail {
+            returns_to: detail.returns_to().to_owned(),
+            verdict: detail.verdict.as_ref().map(Verdict::from),
+            from_name: detail.from_name,
+            reverse_path: detail.reverse_path,
+            client_ip: detail.client_ip,
+            message_id_header: detail.message_id_header,
+            received_at: detail.received_at.into(),
+            item: detail.item.into(),
+            timeline: story.evidence.into_iter().map(evidence).collect(),
+        },
+    )
 }
 
 /// The message, safe to look at. Reading it is recorded.
@@ -380,10 +408,10 @@ async fn preview_quarantine_item(
     State(app): State<AppState>,
     caller: Caller,
     PathId(item): PathId<QuarantineItemId>,
-) -> Answer<SafePreview> {
+) -> MaskedAnswer {
     let preview = app.quarantine.preview(item).await?;
     app.audit(&caller, "quarantine.preview", format!("quarantine item {item}"), "", serde_json::json!({})).await?;
-    Ok(Json(preview.into()))
+    Masked::new(app.tracker.tokens(), &SafePreview::from(preview))
 }
 
 /// Its header section.
@@ -391,10 +419,12 @@ async fn preview_quarantine_item(
     responses((status = 200, body = HeaderSection)))]
 async fn quarantine_item_headers(
     State(app): State<AppState>,
-    _caller: Caller,
+    caller: Caller,
     PathId(item): PathId<QuarantineItemId>,
 ) -> Answer<HeaderSection> {
-    Ok(Json(HeaderSection { raw: app.quarantine.headers(item).await? }))
+    let raw = app.quarantine.headers(item).await?;
+    app.audit(&caller, "quarantine.headers", format!("quarantine item {item}"), "", serde_json::json!({})).await?;
+    Ok(Json(HeaderSection { raw }))
 }
 
 /// What a release would do, before doing it.
@@ -425,7 +455,9 @@ async fn release_quarantine(
     caller: Caller,
     Json(body): Json<Selection>,
 ) -> Answer<ActionOutcome> {
-    let done = app.quarantine.release(&actor(&caller), &body.parse()?).await?;
+    let selection = body.parse()?;
+    let done = app.quarantine.release(&actor(&caller), &selection).await?;
+    decided(&app, &caller, "quarantine.release", &selection, &done).await?;
     Ok(Json(outcome(done, Step::Free)))
 }
 
@@ -437,7 +469,9 @@ async fn request_quarantine_release(
     caller: Caller,
     Json(body): Json<Selection>,
 ) -> Answer<ActionOutcome> {
-    let done = app.quarantine.request(&actor(&caller), &body.parse()?).await?;
+    let selection = body.parse()?;
+    let done = app.quarantine.request(&actor(&caller), &selection).await?;
+    decided(&app, &caller, "quarantine.request", &selection, &done).await?;
     Ok(Json(outcome(done, Step::Request)))
 }
 
@@ -449,6 +483,8 @@ async fn deny_quarantine_release(
     caller: Caller,
     Json(body): Json<Selection>,
 ) -> Answer<ActionOutcome> {
-    let done = app.quarantine.deny(&actor(&caller), &body.parse()?).await?;
+    let selection = body.parse()?;
+    let done = app.quarantine.deny(&actor(&caller), &selection).await?;
+    decided(&app, &caller, "quarantine.deny", &selection, &done).await?;
     Ok(Json(outcome(done, Step::Deny)))
 }

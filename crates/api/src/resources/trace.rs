@@ -11,6 +11,7 @@ use utoipa_axum::routes;
 use crate::AppState;
 use crate::access::{Caller, operation};
 use crate::extract::{Answer, Json, PathId, Query};
+use crate::masked::{Masked, MaskedAnswer};
 use crate::problem::Problem;
 use crate::resources::copies::{Evidence, evidence};
 use crate::wire::{At, AuthResult, Id, LastEvent, Page, Place, Verdict, VerdictClass, bad_cursor, id, limit_of};
@@ -231,7 +232,7 @@ async fn search_trace(
 
 /// One copy in full.
 #[utoipa::path(get, path = "/trace/{copy_id}", tag = "trace", responses((status = 200, body = TraceDetail)))]
-async fn get_trace(State(app): State<AppState>, caller: Caller, PathId(copy): PathId<CopyId>) -> Answer<TraceDetail> {
+async fn get_trace(State(app): State<AppState>, caller: Caller, PathId(copy): PathId<CopyId>) -> MaskedAnswer {
     let found = trace::detail(&app.store, caller.organisation_id, copy).await?;
     let found = found.ok_or_else(|| Problem::not_found("copy"))?;
     let story = whereabouts::copy_timeline(&app.store, caller.organisation_id, copy).await?;
@@ -240,21 +241,24 @@ async fn get_trace(State(app): State<AppState>, caller: Caller, PathId(copy): Pa
     let facts: Option<Facts> = stored(message.facts.as_ref())?;
     let verdict: Option<model::Verdict> = stored(message.verdict.as_ref())?;
     let facts = facts.as_ref();
-    Ok(Json(TraceDetail {
-        item: item_of(&found, message, verdict.as_ref())?,
-        answer: story.answer,
-        client_ip: message.client_ip.clone(),
-        helo: message.helo.clone(),
-        size_bytes: message.body_bytes,
-        authentication: facts.map(Authentication::from),
-        verdict: verdict.as_ref().map(Verdict::from),
-        decision: found.decision.clone(),
-        urls: facts.map(urls).unwrap_or_default(),
-        attachments: facts.map(attachments).unwrap_or_default(),
-        defects: facts.map(|f| f.defects.iter().map(|d| d.as_str().to_owned()).collect()).unwrap_or_default(),
-        quarantine_item_id: app.quarantine.of_copy(copy).await?.map(id),
-        timeline: story.evidence.into_iter().map(evidence).collect(),
-    }))
+    Masked::new(
+        app.tracker.tokens(),
+        &TraceDetail {
+            item: item_of(&found, message, verdict.as_ref())?,
+            answer: story.answer,
+            client_ip: message.client_ip.clone(),
+            helo: message.helo.clone(),
+            size_bytes: message.body_bytes,
+            authentication: facts.map(Authentication::from),
+            verdict: verdict.as_ref().map(Verdict::from),
+            decision: found.decision.clone(),
+            urls: facts.map(urls).unwrap_or_default(),
+            attachments: facts.map(attachments).unwrap_or_default(),
+            defects: facts.map(|f| f.defects.iter().map(|d| d.as_str().to_owned()).collect()).unwrap_or_default(),
+            quarantine_item_id: app.quarantine.of_copy(copy).await?.map(id),
+            timeline: story.evidence.into_iter().map(evidence).collect(),
+        },
+    )
 }
 
 fn stored<T: serde::de::DeserializeOwned>(value: Option<&serde_json::Value>) -> Result<Option<T>, Problem> {

@@ -270,6 +270,9 @@ async fn held_mail_is_looked_at_and_released_once() {
         assert_eq!(detail["quarantine_item_id"], json!(item));
         let home = server.get(Role::Recipient, "/home").await.expect(StatusCode::OK).json();
         assert_eq!((&home["unseen_count"], &home["own_held_count"]), (&json!(1), &json!(0)));
+        let audit = server.get(admin, "/audit").await.expect(StatusCode::OK).json();
+        let actions: Vec<_> = audit["items"].as_array().unwrap().iter().filter_map(|e| e["action"].as_str()).collect();
+        assert_eq!(actions[..3], ["quarantine.release", "quarantine.release", "quarantine.headers"], "{audit}");
     })
     .await;
 }
