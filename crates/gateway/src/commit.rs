@@ -226,7 +226,7 @@ impl Landing<'_> {
                     detail["origin"] = json!(signal.origin);
                 }
             }
-            None => detail["explanation"] = json!("delivered unjudged: judging failed"),
+            None => detail["explanation"] = json!("put into the inbox unjudged: judging failed"),
         }
         match &plan.action {
             Action::RedirectHere(to) => detail["redirected_to"] = json!(to.path.to_string()),

@@ -330,7 +330,7 @@ fn type_endings(kind: FileKind) -> &'static [&'static str] {
 
 fn done_words(disposition: &Disposition) -> String {
     match disposition {
-        Disposition::Deliver => "delivered".to_owned(),
+        Disposition::Deliver => "put into the inbox".to_owned(),
         Disposition::Junk => "moved to Junk".to_owned(),
         Disposition::Quarantine => "quarantined".to_owned(),
         Disposition::Reject => "refused".to_owned(),
