@@ -13,7 +13,8 @@ use crate::desk::{Claimed, Job};
 use crate::lane::Shared;
 use crate::{DeliveryState, FailureClass, notify};
 
-/// A result that cannot be written now is tried again this often, with doubling delays: losing it would send twice.
+/// A result that cannot be written now is tried again, with doubling delays, until the store is back: losing it would send
+/// twice, and until a restart nobody else would take the delivery. Once the agent stops, only this often.
 const RECORD_TRIES_MAX: u32 = 8;
 const RECORD_DELAY_MS: u64 = 100;
 const SOURCE: &str = "smtp";
@@ -80,7 +81,7 @@ async fn record_one(shared: &Shared, context: &Context, tried: &Tried) {
     let has_notice = notice.is_some();
     let delivery = &tried.delivery;
     log(delivery, &next);
-    for attempt in 0..RECORD_TRIES_MAX {
+    for attempt in 1_u32.. {
         let ops = ops(shared, tried, &next, now);
         let submission = match notice.clone() {
             Some(notice) => Submission::with_body(notice.body.clone(), move |body| {
@@ -99,9 +100,11 @@ async fn record_one(shared: &Shared, context: &Context, tried: &Tried) {
                 tracing::error!(delivery.id = %delivery.id, "the result of {} is not recorded: {error}", delivery.id);
                 return;
             }
+            Err(_) if shared.stop.is_cancelled() && attempt >= RECORD_TRIES_MAX => break,
             Err(error) => {
                 tracing::warn!(delivery.id = %delivery.id, "the result of {} waits for the store: {error}", delivery.id);
-                tokio::time::sleep(Duration::from_millis(RECORD_DELAY_MS << attempt)).await;
+                let delay_ms = RECORD_DELAY_MS << (attempt - 1).min(RECORD_TRIES_MAX); // 25.6 s at most
+                tokio::time::sleep(Duration::from_millis(delay_ms)).await;
             }
         }
     }
