@@ -21,6 +21,11 @@ pub enum Value {
     NullText,
 }
 
+/// PostgreSQL refuses NUL in text. What comes from a mail was marked by [`SqlText`] before; what people type is not.
+fn text(text: String) -> Value {
+    Value::Text(if text.contains('\0') { text.replace('\0', "\u{FFFD}") } else { text })
+}
+
 macro_rules! value_from {
     ($($from:ty => |$v:ident| $to:expr),+ $(,)?) => {$(
         impl From<$from> for Value { fn from($v: $from) -> Value { $to } }
@@ -32,15 +37,15 @@ value_from! {
     bool => |v| Value::Int(i64::from(v)),
     f64 => |v| Value::Real(v),
     Timestamp => |v| Value::Int(v.as_micros()),
-    &str => |v| Value::Text(v.to_owned()),
-    String => |v| Value::Text(v),
-    &String => |v| Value::Text(v.clone()),
+    &str => |v| text(v.to_owned()),
+    String => |v| text(v),
+    &String => |v| text(v.clone()),
     &SqlText => |v| Value::Text(v.as_str().to_owned()),
     SqlText => |v| Value::Text(v.as_str().to_owned()),
     Option<i64> => |v| v.map_or(Value::NullInt, Value::Int),
     Option<Timestamp> => |v| v.map_or(Value::NullInt, |t| Value::Int(t.as_micros())),
-    Option<String> => |v| v.map_or(Value::NullText, Value::Text),
-    Option<&str> => |v| v.map_or(Value::NullText, |t| Value::Text(t.to_owned())),
+    Option<String> => |v| v.map_or(Value::NullText, text),
+    Option<&str> => |v| v.map_or(Value::NullText, |t| text(t.to_owned())),
     &serde_json::Value => |v| Value::Text(v.to_string()),
     serde_json::Value => |v| Value::Text(v.to_string()),
 }

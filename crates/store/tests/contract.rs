@@ -131,6 +131,10 @@ async fn text_that_a_database_would_refuse_is_stored_marked() {
         let row = t.store.query_one("message.by_id", &values![id]).await.unwrap().unwrap();
         assert_eq!(row.text("subject").unwrap(), "a\u{FFFD}b\u{FFFD}c");
         assert_eq!(&body_of(&t.store, id).await[..], b"\0\xFF", "a body keeps its bytes");
+        // What somebody typed, as a value to store and as one to look for.
+        t.store.execute("setting.put", &values![ORGANISATION, "k\0", "v\0", 0i64]).await.unwrap();
+        let row = t.store.query_one("setting.get", &values![ORGANISATION, "k\0".to_owned()]).await.unwrap().unwrap();
+        assert_eq!(row.text("value").unwrap(), "v\u{FFFD}");
     })
     .await;
 }
