@@ -21,6 +21,14 @@ SELECT address FROM person WHERE organisation_id = $1
 -- name: known_addresses
 SELECT address FROM person WHERE organisation_id = $1 AND address IN (SELECT value FROM json_each($2))
 
+-- name: page @postgres
+-- $3 and $4 bound the texts that start with what was typed (all of them when nothing was). By code points, as SQLite does:
+-- the rules of a language ignore the letter that ends the range.
+SELECT id, address, name, department, city, language, attributes, protected, created_at FROM person
+WHERE organisation_id = $1 AND id > $2
+  AND ((name_lower COLLATE "C" >= $3 AND name_lower COLLATE "C" < $4) OR (address COLLATE "C" >= $3 AND address COLLATE "C" < $4))
+ORDER BY id LIMIT $5
+
 -- name: page
 -- $3 and $4 bound the texts that start with what was typed (all of them when nothing was).
 SELECT id, address, name, department, city, language, attributes, protected, created_at FROM person
