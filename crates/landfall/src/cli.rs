@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use directory::Directory;
+use store::Database;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{Config, environment};
@@ -138,6 +140,24 @@ async fn serve(config: Config) -> Result<(), CliError> {
     stop.await;
     println!("Stopping: finishing what is in flight");
     server.stop().await;
+    Ok(())
+}
+
+/// Prints a one-time link. Whoever may read the data directory may sign in as anybody.
+async fn sign_in_link(config: &Config, login: &str) -> Result<(), CliError> {
+    let nothing = || CliError::Input(format!("{} holds no data: there is no account", config.data_dir.display()));
+    if let Database::Sqlite { path } = &config.database
+        && !path.exists()
+    {
+        return Err(nothing());
+    }
+    let store = server::open_store(config).await?;
+    let directory = Directory::open(&store).await?.ok_or_else(nothing)?;
+    let account = directory.account_by_login(login).await?;
+    let account = account.ok_or_else(|| CliError::Input(format!("there is no account {login:?}")))?;
+    let link = directory.sign_in_link(account.id).await?;
+    let url = config.public_url.clone().unwrap_or_else(|| format!("http://{}", config.http_listen));
+    println!("Sign in as {login} with this link, once: {url}/sign-in/link/{}", link.token);
     Ok(())
 }
 

@@ -122,6 +122,7 @@ async fn probes_the_postmaster_and_a_log_without_addresses() {
     assert!(talk.say("RCPT TO:<Postmaster>").await.starts_with("250"), "RFC 5321 4.5.1: without a domain");
     assert!(talk.say("RCPT TO:<nobody@example.org>").await.starts_with("550 5.1.1"));
     assert!(talk.say("RCPT TO:<ada@elsewhere.example>").await.starts_with("550 5.7.1"));
+    drop(talk);
     for postmaster in ["postmaster@example.org", "postmaster@mx.example"] {
         assert_eq!(owner.copies_of(postmaster).await.len(), 1, "{postmaster}");
     }
@@ -139,4 +140,18 @@ async fn probes_the_postmaster_and_a_log_without_addresses() {
     for line in log {
         assert!(!line.contains('@'), "an address at info: {line}");
     }
+}
+
+#[tokio::test]
+async fn who_is_locked_out_gets_a_link_from_the_command_line() {
+    let site = Site::new();
+    site.run_here("sign-in-link", &[]).await.refused(2, &["holds no data"]);
+    assert!(!site.data().join("landfall.db").exists(), "looking makes nothing");
+    let (server, _owner) = site.serve_first().await;
+    let ran = site.run_here("sign-in-link", &["owner"]).await.done();
+    let token = ran.stdout.trim_end().rsplit('/').next().expect("a token");
+    assert_eq!(sign_in_by_link(server.http, token).await.done()["login"], "owner");
+    sign_in_by_link(server.http, token).await.refused(401, "", &[]);
+    site.run_here("sign-in-link", &["mallory"]).await.refused(2, &["mallory"]);
+    server.stop().await;
 }
