@@ -99,6 +99,7 @@ async fn a_bad_address_is_refused_at_every_door() {
     assert!(talk.say("RCPT TO:<ada>").await.starts_with("501 5.1.3"));
     assert!(talk.say("RCPT TO:<ada@>").await.starts_with("501 5.1.3"));
     assert!(talk.say("DATA").await.starts_with("503"), "nobody is addressed");
+    drop(talk);
     assert_eq!(owner.copies_of(ADA).await.len(), 0);
     server.stop().await;
 }

@@ -45,6 +45,8 @@ pub struct Running {
     child: Child,
     said: Lines,
     logged: Lines,
+    /// Its data is there as long as it runs.
+    _dir: Arc<TempDir>,
     /// What its lines say.
     pub smtp: SocketAddr,
     pub http: SocketAddr,
@@ -136,7 +138,7 @@ impl Site {
         };
         let smtp = said.wait_for("SMTP ").await.expect("an SMTP line");
         let (smtp, http) = (listener(&smtp, "SMTP "), listener(&console, "Console http://"));
-        Running { child, said, logged, smtp, http }
+        Running { child, said, logged, _dir: self.dir.clone(), smtp, http }
     }
 
     /// Starts a server and signs in as its owner.
