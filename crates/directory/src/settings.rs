@@ -130,7 +130,8 @@ impl Directory {
 fn check(settings: &Settings) -> Result<(), DirectoryError> {
     let base = &settings.tracking.base_url;
     let is_web = base.starts_with("https://") || base.starts_with("http://");
-    if base.ends_with('/') || !(base.is_empty() || is_web) {
+    let is_plain = base.bytes().all(|b| b.is_ascii_graphic() && !b"\"'<>\\`{}".contains(&b));
+    if base.ends_with('/') || !is_plain || !(base.is_empty() || is_web) {
         return Err(DirectoryError::invalid(
             "tracking.base_url",
             "an address such as https://t.example.org, without a slash at the end",

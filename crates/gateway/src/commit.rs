@@ -108,9 +108,9 @@ impl Landing<'_> {
         let campaign_id = self.plans.iter().find_map(|plan| plan.own).map(|own| own.campaign_id);
         let before = values![self.message_id, self.organisation_id, "inbound"];
         let after = values![
-            SqlText::new(&facts.header.message_id),
+            SqlText::indexed(&facts.header.message_id),
             SqlText::new(&self.mail.envelope.reverse_path.to_string()),
-            SqlText::new(&from.address),
+            SqlText::indexed(&from.address),
             SqlText::new(&from.name),
             &subject,
             subject.to_lower(),

@@ -16,6 +16,19 @@ impl SqlText {
     /// The most that one value keeps, in bytes; the rest is cut (and marked as a defect).
     pub const BYTES_MAX: usize = 8 * 1024;
 
+    /// The most that a column with an index keeps: PostgreSQL refuses index rows over about 2,700 bytes, and no line of a
+    /// mail may be longer than 998 octets (RFC 5322 2.1.1).
+    pub const INDEXED_BYTES_MAX: usize = 998;
+
+    /// For a column with an index: as [`SqlText::new`], with the smaller bound.
+    pub fn indexed(text: &str) -> Self {
+        let mut end = text.len().min(Self::INDEXED_BYTES_MAX);
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        SqlText::new(&text[..end]).marked(end < text.len())
+    }
+
     /// From raw bytes.
     pub fn from_bytes(raw: &[u8]) -> Self {
         let text = String::from_utf8_lossy(raw);
@@ -79,6 +92,8 @@ mod tests {
         check(b"plain", "plain", false);
         check(b"a\0b", "a\u{FFFD}b", true);
         check(b"a\xFFb", "a\u{FFFD}b", true);
+        let long = SqlText::indexed(&"ü".repeat(900));
+        assert_eq!((long.as_str().len(), long.had_defect()), (SqlText::INDEXED_BYTES_MAX, true));
         assert_eq!(SqlText::new(&"ü".repeat(SqlText::BYTES_MAX)).as_str().len(), SqlText::BYTES_MAX);
     }
 }

@@ -293,7 +293,7 @@ async fn create_account(
     caller: Caller,
     Json(body): Json<NewAccount>,
 ) -> Result<(StatusCode, Json<Account>), Problem> {
-    only_owners_touch_owners(&caller, body.role.0)?;
+    holds_all_of(&caller, body.role.0)?;
     let person_id = body.person_id.map(|raw| PersonId(raw.0));
     if let Some(person) = person_id
         && app.directory.person(person).await?.is_none()
@@ -313,12 +313,14 @@ async fn create_account(
     Ok((StatusCode::CREATED, Json(made.into())))
 }
 
-/// An administrator may not become an owner through an account or a link.
-fn only_owners_touch_owners(caller: &Caller, role: model::Role) -> Result<(), Problem> {
-    if role == model::Role::Owner && caller.role != model::Role::Owner {
-        return Err(Problem::new(Kind::Forbidden, "Only an owner makes logins and links for owners.").at("role"));
+/// Nobody gets more permissions through a login or a link of their own making: a role is given only by somebody whose
+/// own role holds all of its permissions. (The owner's holds all; so only an owner makes owners.)
+fn holds_all_of(caller: &Caller, role: model::Role) -> Result<(), Problem> {
+    if role.permissions().iter().all(|permission| caller.may(*permission)) {
+        return Ok(());
     }
-    Ok(())
+    let text = format!("Your role does not hold all permissions of {role}: ask an owner to make this login or link.");
+    Err(Problem::new(Kind::Forbidden, text).at("role"))
 }
 
 /// Makes a one-time sign-in link for a login.
@@ -330,7 +332,7 @@ async fn create_sign_in_link(
     PathId(account): PathId<AccountId>,
 ) -> Result<(StatusCode, Json<SignInLink>), Problem> {
     let known = app.directory.account(account).await?.ok_or_else(|| Problem::not_found("account"))?;
-    only_owners_touch_owners(&caller, known.role)?;
+    holds_all_of(&caller, known.role)?;
     let link = app.directory.sign_in_link(account).await?;
     app.audit(&caller, "account.sign_in_link", known.login, "", serde_json::json!({})).await?;
     let made = SignInLink {

@@ -120,6 +120,11 @@ async fn only_an_owner_makes_owners() {
     let server = Server::start(testkit::sqlite().await).await;
     let new = json!({ "login": "second", "name": "Second", "role": "owner" });
     server.post(Role::Administrator, "/accounts", new.clone()).await.expect(StatusCode::FORBIDDEN);
+    // Nor more than one's own role holds: an analyst may release what an administrator may not.
+    let analyst = json!({ "login": "third", "name": "Third", "role": "analyst" });
+    server.post(Role::Administrator, "/accounts", analyst).await.expect(StatusCode::FORBIDDEN);
+    let recipient = json!({ "login": "fourth", "name": "Fourth", "role": "recipient" });
+    server.post(Role::Administrator, "/accounts", recipient).await.expect(StatusCode::CREATED);
     let owner = server.directory.account_by_login("owner").await.expect("a look-up").expect("the owner");
     let path = format!("/accounts/{}/sign-in-link", owner.id);
     server.post(Role::Administrator, &path, json!({})).await.expect(StatusCode::FORBIDDEN);

@@ -12,7 +12,8 @@ use model::VerdictClass;
 /// See the module.
 pub const RULE: Rule = Rule {
     id: "list_block",
-    version: 1,
+    // 2: the sentence names a link's host, since the whole address of a tracked link is one person's.
+    version: 2,
     weight: 10.0,
     class: VerdictClass::HighConfidencePhish,
     about: "An entry of the block list covers the sender, a link or a file.",
@@ -21,24 +22,30 @@ pub const RULE: Rule = Rule {
 
 fn check(look: &Look<'_>) -> Vec<Finding> {
     let Look { facts, rules, now } = *look;
-    let finding = |class: VerdictClass, entry: &ListEntry, what: &str, evidence: &str| {
+    let finding = |class: VerdictClass, entry: &ListEntry, what: &str, shown: &str, evidence: &str| {
         let evidence = names::bounded(evidence);
-        let sentence = format!("the {what} {evidence} is on the block list (entry {})", entry.value);
+        let sentence = format!("the {what} {} is on the block list (entry {})", names::bounded(shown), entry.value);
         Finding::new(class, sentence, evidence).origin(entry.words(), entry.change_id).cause(Cause::BlockEntry)
     };
     let mut findings = Vec::new();
     for entry in rules.lists.sender_hits(ListAction::Block, facts, now) {
-        findings.push(finding(VerdictClass::HighConfidencePhish, entry, "sender", &facts.from().address));
+        findings.push(finding(
+            VerdictClass::HighConfidencePhish,
+            entry,
+            "sender",
+            &facts.from().address,
+            &facts.from().address,
+        ));
     }
     for url in &facts.urls {
         let Some(parts) = UrlParts::of(url) else { continue };
         for entry in rules.lists.url_hits(ListAction::Block, &parts, now) {
-            findings.push(finding(VerdictClass::HighConfidencePhish, entry, "link", &url.url));
+            findings.push(finding(VerdictClass::HighConfidencePhish, entry, "link to", &url.host, &url.url));
         }
     }
     for file in &facts.attachments {
         for entry in rules.lists.file_hits(ListAction::Block, &file.sha256, now) {
-            findings.push(finding(VerdictClass::Malware, entry, "file", &file.name));
+            findings.push(finding(VerdictClass::Malware, entry, "file", &file.name, &file.name));
         }
     }
     findings
@@ -69,7 +76,7 @@ fn cases() {
         # A URL with a path.
         block: url evil.example
         url: https://www.evil.example/a/b
-        expect: high_confidence_phish 10 the link https://www.evil.example/a/b is on the block list (entry evil.example)
+        expect: high_confidence_phish 10 the link to www.evil.example is on the block list (entry evil.example)
 
         # A file.
         block: file aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa
