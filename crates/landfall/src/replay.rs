@@ -1,6 +1,7 @@
 //! Every verdict can be replayed: the same stored facts and the rule set version that the verdict names give it again.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use model::{Facts, RuleSetId, Verdict};
 use store::{Store, values};
@@ -32,8 +33,8 @@ pub async fn verify_verdicts(store: &Store) -> Result<u64, CliError> {
                 );
                 return Err(CliError::Failed(text));
             }
-            if !versions.contains_key(&stored.rule_set_id) {
-                versions.insert(stored.rule_set_id, version(store, stored.rule_set_id).await?);
+            if let Entry::Vacant(missing) = versions.entry(stored.rule_set_id) {
+                missing.insert(version(store, stored.rule_set_id).await?);
             }
             check(id, &stored, &verdict::judge(&facts, &versions[&stored.rule_set_id], facts.received_at))?;
             count += 1;
