@@ -37,6 +37,11 @@ pub enum Ending {
 pub async fn play(stage: &Stage, report: &mut Report) -> Result<Ending, CliError> {
     let mut progress = stage.progress().await?;
     let mut late_scan = None;
+    if progress.acts_done > 0 && progress.acts_done < 5 {
+        println!("\nThe story continues after act {}.", progress.acts_done);
+    } else if progress.acts_done >= 5 {
+        println!("\nThe story was told to its end on this data. To play it again, name a new folder with --data.");
+    }
     if stage.acts == 0 {
         return Ok(Ending::Cut);
     }
