@@ -10,6 +10,9 @@ trap 'rm -rf "$work"' EXIT
 "$bin" demo --exit --data "$work/data" --report "$work/report.json"
 python3 scripts/check-report.py "$work/report.json" 1000
 
+# The other ending: stopped at the choice.
+python3 scripts/test-choice.py
+
 "$bin" backup --data "$work/data" --to "$work/backup"
 "$bin" verify --data "$work/backup"
 "$bin" restore --data "$work/again" --from "$work/backup"

@@ -18,7 +18,7 @@ const PROBLEM = {
 /** What the frame needs to stand: who is signed in, and the line for news. */
 const KEPT = /\/api\/v1\/(me|events|jobs)(\?|$)/;
 /** Pages that ask nothing of the server before somebody writes. */
-const ASKS_NOTHING = ["campaign-new", "change-new"];
+const ASKS_NOTHING = ["campaign-new", "change-new", "password"];
 
 for (const role of ["communicator", "administrator", "recipient"]) {
   describe(`failing for the ${role}`, () => {
