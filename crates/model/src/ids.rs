@@ -90,6 +90,8 @@ ids! {
     AccountId,
     /// A signed-in session.
     SessionId,
+    /// A password for mail programs.
+    AppPasswordId,
     /// An API token.
     TokenId,
     /// A list of people.

@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 /// One line per noun.
 const FILES: &[(&str, &str)] = &[
     ("account", include_str!("../sql/account.sql")),
+    ("app_password", include_str!("../sql/app_password.sql")),
     ("audit", include_str!("../sql/audit.sql")),
     ("backtest", include_str!("../sql/backtest.sql")),
     ("campaign", include_str!("../sql/campaign.sql")),
