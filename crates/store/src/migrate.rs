@@ -9,6 +9,7 @@ use crate::{StoreError, values};
 const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0001_initial.sql"),
     include_str!("../migrations/0002_app_password.sql"),
+    include_str!("../migrations/0003_outbound.sql"),
 ];
 
 /// The schema version this binary writes.
