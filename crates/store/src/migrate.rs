@@ -10,6 +10,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0001_initial.sql"),
     include_str!("../migrations/0002_app_password.sql"),
     include_str!("../migrations/0003_outbound.sql"),
+    include_str!("../migrations/0004_reports.sql"),
 ];
 
 /// The schema version this binary writes.
