@@ -16,6 +16,14 @@ impl From<DirectoryError> for Problem {
                 Kind::SignIn,
                 "The login or the password is not right, or the link was used or is too old.",
             ),
+            DirectoryError::Throttled { wait_ms } => {
+                let seconds = u64::try_from((wait_ms + 999) / 1000).unwrap_or(1);
+                Problem::new(
+                    Kind::TooMany,
+                    format!("Too many wrong passwords for this login. Try again in {seconds} s."),
+                )
+                .retry_after_s(seconds)
+            }
             DirectoryError::Protection(_) => Problem::from_severity(false, error),
         }
     }

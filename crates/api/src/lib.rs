@@ -19,7 +19,6 @@ mod resources;
 mod server;
 mod session_auth;
 mod state;
-mod throttle;
 mod wire;
 
 pub use openapi::{API_PREFIX, openapi, openapi_json};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use campaign::Tracker;
 use changes::Changes;
-use directory::{Directory, NewAudit, ProtectionCache};
+use directory::{Directory, NewAudit, ProtectionCache, Throttle};
 use gateway::GatewayStats;
 use mailbox::Embedded;
 use quarantine::Quarantine;
@@ -16,10 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::access::Caller;
 use crate::metrics::Metrics;
 use crate::problem::Problem;
-use crate::throttle::Throttle;
 
-/// Passwords checked at the same time: each costs 19 MiB and a core for some milliseconds.
-const PASSWORD_CHECKS_MAX: usize = 4;
 /// Open lines of server-sent events.
 const EVENT_LINES_MAX: usize = 512;
 
@@ -81,13 +78,13 @@ impl AppState {
             gateway_stats,
             document: Bytes::from(crate::openapi_json()),
             store: directory.store().clone(),
+            throttle: directory.throttle().clone(),
+            password_checks: directory.password_checks().clone(),
             directory,
             protection,
             shutdown,
             config: Arc::new(config),
             metrics: Arc::default(),
-            throttle: Arc::default(),
-            password_checks: Arc::new(Semaphore::new(PASSWORD_CHECKS_MAX)),
             event_lines: Arc::new(Semaphore::new(EVENT_LINES_MAX)),
         }
     }

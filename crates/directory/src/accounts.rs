@@ -388,7 +388,7 @@ async fn hash_password(password: String) -> Result<String, DirectoryError> {
 }
 
 /// Without a hash the same work is done against one that nothing matches, so that time tells nothing.
-async fn verify_password(password: String, hash: Option<String>) -> Result<bool, DirectoryError> {
+pub(crate) async fn verify_password(password: String, hash: Option<String>) -> Result<bool, DirectoryError> {
     const NOBODY: &str =
         "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5bm9ib2R5bm9ib2R5$Ynp3cRkLB9QsO9hr3ZbOOAqYJhQ0yZqH3kpfVvEoSbM";
     if password.len() > PASSWORD_BYTES_MAX {
@@ -404,7 +404,7 @@ async fn verify_password(password: String, hash: Option<String>) -> Result<bool,
     .await
 }
 
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, DirectoryError> + Send + 'static,
 ) -> Result<T, DirectoryError> {
     tokio::task::spawn_blocking(work)

@@ -25,6 +25,12 @@ pub enum DirectoryError {
     /// Wrong login, password, link or token. Says no more on purpose.
     #[error("the login or the password is not right")]
     Unauthenticated,
+    /// Too many wrong tries from there with this login.
+    #[error("too many wrong tries; the next is allowed in {wait_ms} ms")]
+    Throttled {
+        /// Until the next one.
+        wait_ms: i64,
+    },
     /// A stored rule set or policy does not compile: a defect of ours or a foreign hand.
     #[error("the stored rule set does not load: {0}")]
     Protection(String),
@@ -35,6 +41,7 @@ impl DirectoryError {
     pub fn severity(&self) -> Severity {
         match self {
             DirectoryError::Store(e) => e.severity(),
+            DirectoryError::Throttled { .. } => Severity::Transient,
             DirectoryError::Invalid { .. }
             | DirectoryError::NotFound(_)
             | DirectoryError::Exists(_)

@@ -4,7 +4,9 @@
 //! in a database; today a server serves the one that its first run made.
 
 mod accounts;
+mod app_passwords;
 mod audit;
+mod client_logins;
 mod error;
 mod import;
 mod keys;
@@ -12,10 +14,15 @@ mod lists;
 mod organisation;
 mod people;
 mod protection;
+mod sasl;
+mod scram;
 mod settings;
+mod throttle;
 
 pub use accounts::{Account, ApiToken, NewAccount, Principal, SignInLink, SignedIn};
+pub use app_passwords::{APP_PASSWORDS_MAX, AppPassword, ClientScope};
 pub use audit::{AuditEntry, NewAudit};
+pub use client_logins::{ClientLogin, ScramVerifier};
 pub use error::DirectoryError;
 pub use import::{ImportReport, RejectedLine};
 pub use keys::{CopyTokens, Mac, OwnCopy, new_token, token_hash};
@@ -23,4 +30,6 @@ pub use lists::List;
 pub use organisation::{Directory, NewOrganisation, Organisation};
 pub use people::{NewPerson, PeopleFilter, Person, Recipient};
 pub use protection::{Protection, ProtectionCache};
+pub use sasl::{Sasl, SaslMechanism, SaslStep};
 pub use settings::{FailureMode, IncidentSettings, IndividualTracking, LimitSettings, Settings, TrackingSettings};
+pub use throttle::Throttle;

@@ -5,10 +5,13 @@ use std::sync::{Arc, RwLock};
 
 use model::{Domain, OrganisationId};
 use store::{Store, values};
+use tokio::sync::Semaphore;
 
 use crate::people::Recipient;
-use crate::{DirectoryError, Settings};
+use crate::{DirectoryError, Settings, Throttle};
 
+/// Passwords checked at the same time: each costs 19 MiB and a core for some milliseconds.
+const PASSWORD_CHECKS_MAX: usize = 4;
 /// Recipients kept in memory; past it the memory is emptied and fills again.
 const RECIPIENTS_MAX: usize = 200_000;
 
@@ -39,6 +42,8 @@ pub struct Directory {
     organisation: Arc<Organisation>,
     /// Address -> recipient, emptied whenever people change.
     pub(crate) recipients: Arc<RwLock<HashMap<String, Option<Recipient>>>>,
+    pub(crate) throttle: Arc<Throttle>,
+    pub(crate) password_checks: Arc<Semaphore>,
 }
 
 impl Directory {
@@ -77,7 +82,13 @@ impl Directory {
     }
 
     fn of(store: &Store, organisation: Organisation) -> Directory {
-        Directory { store: store.clone(), organisation: Arc::new(organisation), recipients: Arc::default() }
+        Directory {
+            store: store.clone(),
+            organisation: Arc::new(organisation),
+            recipients: Arc::default(),
+            throttle: Arc::default(),
+            password_checks: Arc::new(Semaphore::new(PASSWORD_CHECKS_MAX)),
+        }
     }
 
     /// The organisation.
@@ -98,6 +109,16 @@ impl Directory {
     /// Whether mail for `domain` is ours.
     pub fn is_own_domain(&self, domain: &Domain) -> bool {
         self.organisation.domains.contains(domain)
+    }
+
+    /// What slows guessing down, shared by every door that takes passwords.
+    pub fn throttle(&self) -> &Arc<Throttle> {
+        &self.throttle
+    }
+
+    /// What bounds the password checks of the process; take a permit around [`Directory::sign_in`] and the like.
+    pub fn password_checks(&self) -> &Arc<Semaphore> {
+        &self.password_checks
     }
 
     pub(crate) fn remember(&self, address: String, recipient: Option<Recipient>) {

@@ -24,8 +24,8 @@ pub use facts::{
     LinkFact, MailboxFact, OwnCopyFact, UrlFact, UrlSource,
 };
 pub use ids::{
-    AccountId, AuditId, BacktestId, CampaignId, ChangeId, CopyId, DeliveryId, EventId, FeedId, FolderId, HitId,
-    IdSource, IncidentId, JobId, LinkId, ListEntryId, ListId, MailItemId, MailboxId, MessageId, OrganisationId,
+    AccountId, AppPasswordId, AuditId, BacktestId, CampaignId, ChangeId, CopyId, DeliveryId, EventId, FeedId, FolderId,
+    HitId, IdSource, IncidentId, JobId, LinkId, ListEntryId, ListId, MailItemId, MailboxId, MessageId, OrganisationId,
     ParseIdError, PersonId, PolicyId, QuarantineItemId, RuleSetId, SessionId, TokenId, UpdateId,
 };
 pub use permission::{Permission, Role};

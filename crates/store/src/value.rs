@@ -60,6 +60,7 @@ macro_rules! value_from_id {
 }
 value_from_id!(
     AccountId,
+    AppPasswordId,
     AuditId,
     BacktestId,
     CampaignId,

@@ -1,4 +1,5 @@
-//! Slows down guessing of passwords: a bounded memory of failures per login and client address.
+//! Slows down guessing of passwords: a bounded memory of failures per login and client address. One for the console and
+//! for mail programs, so that who is told to wait at one door cannot go on at the other.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -7,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use model::Timestamp;
 
 /// Failures in a row before waiting begins.
-const FREE_FAILURES_COUNT: u32 = 5;
+pub(crate) const FREE_FAILURES_COUNT: u32 = 5;
 /// The first wait; it doubles with every further failure.
 const FIRST_WAIT_MS: i64 = 2_000;
 /// The longest wait, after which failures are forgotten.
@@ -44,8 +45,8 @@ impl Throttle {
         (failures.wait_ms() - now.ms_since(failures.last_at)).max(0)
     }
 
-    /// A try failed.
-    pub fn failed(&self, login: &str, client: Option<IpAddr>, now: Timestamp) {
+    /// A try failed. Gives how many have in a row.
+    pub fn failed(&self, login: &str, client: Option<IpAddr>, now: Timestamp) -> u32 {
         let mut pairs = self.pairs.lock().unwrap_or_else(PoisonError::into_inner);
         if pairs.len() >= PAIRS_MAX {
             pairs.retain(|_, failures| now.ms_since(failures.last_at) < LONGEST_WAIT_MS);
@@ -60,6 +61,7 @@ impl Throttle {
             failures.count = 0;
         }
         *failures = Failures { count: failures.count.saturating_add(1), last_at: now };
+        failures.count
     }
 
     /// A try succeeded.

@@ -1,0 +1,187 @@
+//! Logins of mail programs (IMAP, submission): by app password, or by the account's own password.
+//!
+//! A login is an account's login or an address of its person. Unknown logins cost the same work as known ones, wrong tries
+//! are slowed down per login and client network, and the work is bounded for the whole process.
+
+use std::net::IpAddr;
+
+use model::{AccountId, Address, AppPasswordId, MailboxId, PersonId, Role};
+use serde_json::json;
+use store::values;
+
+use crate::accounts::verify_password;
+use crate::app_passwords::{ClientScope, as_shown};
+use crate::scram::{ITERATIONS, ScramKeys};
+use crate::throttle::FREE_FAILURES_COUNT;
+use crate::{Account, AppPassword, Directory, DirectoryError, NewAudit};
+
+/// Longer ones are nobody's.
+const LOGIN_BYTES_MAX: usize = 320;
+
+/// Who a mail program is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientLogin {
+    /// The account.
+    pub account_id: AccountId,
+    /// The person it belongs to.
+    pub person_id: PersonId,
+    /// The person's mailbox.
+    pub mailbox_id: MailboxId,
+    /// The person's primary address.
+    pub address: String,
+    /// The account's role.
+    pub role: Role,
+    /// The app password used; `None`: the account's own password.
+    pub app_password_id: Option<AppPasswordId>,
+}
+
+/// What SCRAM-SHA-256 needs before it sees a proof (RFC 5802 5.1). A login that does not exist has one too, with which no
+/// proof agrees.
+#[derive(Debug, Clone)]
+pub struct ScramVerifier {
+    /// Sent to the client.
+    pub salt: Vec<u8>,
+    /// Sent to the client.
+    pub iterations: u32,
+    pub(crate) passwords: Vec<(AppPassword, ScramKeys)>,
+    pub(crate) login: Option<ClientLogin>,
+}
+
+/// An account that a mail program can be.
+struct Found {
+    account: Account,
+    login: ClientLogin,
+}
+
+impl Directory {
+    /// Who has this login and this password, if it opens `scope`; `None` for any mismatch. `client` is where the try comes
+    /// from. The try is counted.
+    ///
+    /// # Errors
+    /// [`DirectoryError::Throttled`] after too many wrong tries; [`DirectoryError::Store`].
+    pub async fn client_login(
+        &self,
+        login: &str,
+        password: &str,
+        scope: ClientScope,
+        client: Option<IpAddr>,
+    ) -> Result<Option<ClientLogin>, DirectoryError> {
+        self.client_may_try(login, client)?;
+        let _permit = self.password_checks.acquire().await.expect("it is never closed");
+        // Again: many tries may have waited in line together.
+        self.client_may_try(login, client)?;
+        let verifier = self.scram_verifier(login, scope).await?;
+        let mut found = None;
+        // Whether this is done depends on what was typed, never on who exists.
+        if let Some(secret) = as_shown(password) {
+            let keys = self.derive(secret, verifier.salt.clone(), verifier.iterations).await?;
+            found = verifier.passwords.iter().find(|(_, kept)| kept.is(&keys)).map(|(password, _)| password.clone());
+        }
+        let login_of = match found {
+            Some(password) => {
+                self.touch_app_password(&password).await?;
+                verifier.login.map(|known| ClientLogin { app_password_id: Some(password.id), ..known })
+            }
+            None => self.own_password(verifier.login, password).await?,
+        };
+        self.note_client_try(login, client, login_of.is_some()).await?;
+        Ok(login_of)
+    }
+
+    /// The login, if `password` is its account's own.
+    async fn own_password(
+        &self,
+        login: Option<ClientLogin>,
+        password: &str,
+    ) -> Result<Option<ClientLogin>, DirectoryError> {
+        let id = login.as_ref().map_or(AccountId(0), |login| login.account_id);
+        let row = self.store.query_one("account.password", &values![id]).await?;
+        let hash = row.map(|row| row.opt_text("password_hash").map(|h| h.map(str::to_owned))).transpose()?.flatten();
+        let is_right = verify_password(password.to_owned(), hash).await?;
+        Ok(login.filter(|_| is_right))
+    }
+
+    /// What SCRAM needs for a login, in the same form for logins that do not exist. Checking a proof against it does not
+    /// count tries: [`crate::Sasl`] does.
+    ///
+    /// # Errors
+    /// [`DirectoryError::Store`].
+    pub async fn scram_verifier(&self, login: &str, scope: ClientScope) -> Result<ScramVerifier, DirectoryError> {
+        let found = self.client_account(login).await?;
+        let name = found.as_ref().map_or(login, |found| found.account.login.as_str());
+        let salt = self.scram_salt(name).await?;
+        // An account without app passwords asks for the same rows as one that does not exist.
+        let id = found.as_ref().map_or(AccountId(0), |found| found.account.id);
+        let kept = self.kept_app_passwords(id).await?;
+        let (salt, iterations) = kept.first().map_or((salt, ITERATIONS), |one| (one.salt.clone(), one.iterations));
+        let of_same_salt = kept.into_iter().filter(|one| one.salt == salt && one.iterations == iterations);
+        let passwords = of_same_salt.filter(|one| one.password.scopes.contains(&scope));
+        Ok(ScramVerifier {
+            iterations,
+            passwords: passwords.map(|one| (one.password, one.keys)).collect(),
+            salt,
+            login: found.map(|found| found.login),
+        })
+    }
+
+    /// The account that a login or an address means, if it has a person with a mailbox and is not switched off.
+    async fn client_account(&self, login: &str) -> Result<Option<Found>, DirectoryError> {
+        let login = login.trim();
+        if login.is_empty() || login.len() > LOGIN_BYTES_MAX || login.contains('\0') {
+            return Ok(None);
+        }
+        let account = match self.account_by_login(login).await? {
+            Some(account) => Some(account),
+            None => match Address::parse(login) {
+                Ok(address) => match self.recipient(&address).await? {
+                    Some(recipient) => self.account_of_person(recipient.person_id).await?,
+                    None => None,
+                },
+                Err(_) => None,
+            },
+        };
+        let Some(account) = account.filter(|account| !account.disabled) else { return Ok(None) };
+        let Some(person_id) = account.person_id else { return Ok(None) };
+        let Some(person) = self.person(person_id).await? else { return Ok(None) };
+        let Ok(address) = Address::parse(&person.address) else { return Ok(None) };
+        let Some(recipient) = self.recipient(&address).await? else { return Ok(None) };
+        let login = ClientLogin {
+            account_id: account.id,
+            person_id,
+            mailbox_id: recipient.mailbox_id,
+            address: person.address,
+            role: account.role,
+            app_password_id: None,
+        };
+        Ok(Some(Found { account, login }))
+    }
+
+    /// Refuses tries that come too soon after wrong ones.
+    pub(crate) fn client_may_try(&self, login: &str, client: Option<IpAddr>) -> Result<(), DirectoryError> {
+        match self.throttle.wait_ms(login, client, self.store.now()) {
+            0 => Ok(()),
+            wait_ms => Err(DirectoryError::Throttled { wait_ms }),
+        }
+    }
+
+    /// Counts a try. The one that begins the waiting is audited: a person mistypes once, a guesser goes on.
+    pub(crate) async fn note_client_try(
+        &self,
+        login: &str,
+        client: Option<IpAddr>,
+        is_right: bool,
+    ) -> Result<(), DirectoryError> {
+        if is_right {
+            self.throttle.succeeded(login, client);
+            return Ok(());
+        }
+        if self.throttle.failed(login, client, self.store.now()) != FREE_FAILURES_COUNT {
+            return Ok(());
+        }
+        let shown = model::SqlText::new(login).as_str().chars().take(LOGIN_BYTES_MAX).collect::<String>();
+        let client = client.map_or_else(String::new, |ip| ip.to_string());
+        let detail = json!({ "client": client, "tries": FREE_FAILURES_COUNT });
+        let target = format!("login {shown}");
+        self.audit(NewAudit { account_id: None, action: "client_login.wrong", target, reason: "", detail }).await
+    }
+}
