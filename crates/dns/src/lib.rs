@@ -7,9 +7,11 @@
 
 mod error;
 mod resolver;
+mod secure;
 mod zone;
 
 pub use error::{DnsError, Severity};
 pub use hickory_resolver::TokioResolver;
 pub use resolver::{Resolver, ResolverLimits};
+pub use secure::{HostAddresses, Secured, Tlsa};
 pub use zone::{ZONE_ENTRIES_MAX, Zone, ZoneError, ZoneServer};

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -72,6 +72,10 @@ struct Inner {
     limits: ResolverLimits,
     turns: Arc<Semaphore>,
     flights: Mutex<HashMap<(Name, RecordType), Flight>>,
+    /// The servers that are asked, in order.
+    servers: Vec<SocketAddr>,
+    /// Whether their AD bit is believed.
+    trusts_ad: bool,
 }
 
 impl Resolver {
@@ -111,21 +115,46 @@ impl Resolver {
 
     /// A resolver without a network: every name is [`DnsError::NotFound`], at once.
     pub fn none() -> Self {
-        Self::with(None, ResolverLimits::default())
+        Self::with(None, ResolverLimits::default(), Vec::new())
+    }
+
+    /// The same resolver whose AD bit is believed: say so only of a validating resolver on this machine, or one that
+    /// nobody else can stand in front of. It shares nothing with the one it was made from.
+    #[must_use]
+    pub fn trusting_ad(self) -> Self {
+        let (resolver, limits, servers) =
+            (self.shared.resolver.clone(), self.shared.limits, self.shared.servers.clone());
+        let mut trusting = Self::with(resolver, limits, servers);
+        if let Some(inner) = Arc::get_mut(&mut trusting.shared) {
+            inner.trusts_ad = true;
+        }
+        trusting
+    }
+
+    /// Servers whose AD bit is believed; empty when none is.
+    pub(crate) fn trusted(&self) -> &[SocketAddr] {
+        if self.shared.trusts_ad { &self.shared.servers } else { &[] }
+    }
+
+    pub(crate) fn limits(&self) -> &ResolverLimits {
+        &self.shared.limits
     }
 
     fn build(config: ResolverConfig, options: ResolverOpts, limits: ResolverLimits) -> Result<Self, DnsError> {
+        let port_of = |server: &NameServerConfig| server.connections.first().map_or(53, |connection| connection.port);
+        let servers = config.name_servers().iter().map(|s| SocketAddr::new(s.ip, port_of(s))).collect();
         let resolver = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
             .with_options(options)
             .with_tls_config(unused_tls()?)
             .build()
             .map_err(setup)?;
-        Ok(Self::with(Some(resolver), limits))
+        Ok(Self::with(Some(resolver), limits, servers))
     }
 
-    fn with(resolver: Option<TokioResolver>, limits: ResolverLimits) -> Self {
+    fn with(resolver: Option<TokioResolver>, limits: ResolverLimits, servers: Vec<SocketAddr>) -> Self {
         let turns = Arc::new(Semaphore::new(limits.in_flight_max.max(1)));
-        Resolver { shared: Arc::new(Inner { resolver, limits, turns, flights: Mutex::new(HashMap::new()) }) }
+        let flights = Mutex::new(HashMap::new());
+        Resolver { shared: Arc::new(Inner { resolver, limits, turns, flights, servers, trusts_ad: false }) }
     }
 
     /// The library's resolver, for a library that wants exactly that; `None` when there is no network.
@@ -191,7 +220,48 @@ impl Resolver {
                 _ => None,
             })
             .collect();
-        if texts.is_empty() { Err(not_found(name)) } else { Ok(texts) }
+        some(name, texts)
+    }
+
+    /// The IPv4 addresses of `name`. Unlike [`Resolver::addresses`] an address literal is no name here.
+    ///
+    /// # Errors
+    /// [`DnsError`].
+    pub async fn ipv4(&self, name: &str) -> Result<Vec<Ipv4Addr>, DnsError> {
+        let records = self.lookup(name, RecordType::A).await?;
+        let found = self.bounded(&records).filter_map(|data| match data {
+            RData::A(a) => Some(a.0),
+            _ => None,
+        });
+        some(name, found.collect())
+    }
+
+    /// The IPv6 addresses of `name`.
+    ///
+    /// # Errors
+    /// [`DnsError`].
+    pub async fn ipv6(&self, name: &str) -> Result<Vec<Ipv6Addr>, DnsError> {
+        let records = self.lookup(name, RecordType::AAAA).await?;
+        let found = self.bounded(&records).filter_map(|data| match data {
+            RData::AAAA(aaaa) => Some(aaaa.0),
+            _ => None,
+        });
+        some(name, found.collect())
+    }
+
+    /// The names that the owner of `ip` gave it (PTR), in lower case without a trailing dot. They are claims: whoever
+    /// wants to believe one asks for its addresses.
+    ///
+    /// # Errors
+    /// [`DnsError`].
+    pub async fn ptr(&self, ip: IpAddr) -> Result<Vec<String>, DnsError> {
+        let name = reverse_name(ip);
+        let records = self.lookup(&name, RecordType::PTR).await?;
+        let found = self.bounded(&records).filter_map(|data| match data {
+            RData::PTR(ptr) => Some(host_text(&ptr.0)),
+            _ => None,
+        });
+        some(&name, found.collect())
     }
 
     fn bounded<'r>(&self, records: &'r [RData]) -> impl Iterator<Item = &'r RData> {
@@ -283,21 +353,46 @@ fn bound(options: &mut ResolverOpts, limits: &ResolverLimits) {
 }
 
 /// Every name that mail asks for is absolute: search domains never apply.
-fn parse_name(text: &str) -> Result<Name, DnsError> {
+pub(crate) fn parse_name(text: &str) -> Result<Name, DnsError> {
     let invalid = || DnsError::InvalidName { name: text.chars().take(NAME_BYTES_MAX).collect() };
     if text.is_empty() || text.len() > NAME_BYTES_MAX {
         return Err(invalid());
     }
-    let mut name = Name::from_str_relaxed(text).map_err(|_| invalid())?.to_lowercase();
+    let plain = text.strip_suffix('.').unwrap_or(text);
+    // Octets are octets (RFC 2181 11): no sign in a name escapes another one.
+    let name = match plain.is_ascii() {
+        true if plain.split('.').any(str::is_empty) => return Err(invalid()),
+        true => Name::from_labels(plain.split('.').map(str::as_bytes)),
+        false => Name::from_str_relaxed(plain),
+    };
+    let mut name = name.map_err(|_| invalid())?.to_lowercase();
     name.set_fqdn(true);
     Ok(name)
 }
 
-fn host_text(name: &Name) -> String {
+/// The name under which an address is looked up backwards (RFC 1035 3.5, RFC 3596 2.5).
+fn reverse_name(ip: IpAddr) -> String {
+    match ip {
+        IpAddr::V4(ip) => {
+            let [a, b, c, d] = ip.octets();
+            format!("{d}.{c}.{b}.{a}.in-addr.arpa")
+        }
+        IpAddr::V6(ip) => {
+            let nibbles = ip.octets().into_iter().rev().flat_map(|octet| [octet & 15, octet >> 4]);
+            nibbles.map(|nibble| format!("{nibble:x}.")).collect::<String>() + "ip6.arpa"
+        }
+    }
+}
+
+fn some<T>(name: &str, found: Vec<T>) -> Result<Vec<T>, DnsError> {
+    if found.is_empty() { Err(not_found(name)) } else { Ok(found) }
+}
+
+pub(crate) fn host_text(name: &Name) -> String {
     name.to_lowercase().to_ascii().trim_end_matches('.').to_owned()
 }
 
-fn not_found(name: &str) -> DnsError {
+pub(crate) fn not_found(name: &str) -> DnsError {
     DnsError::NotFound { name: name.to_owned() }
 }
 
@@ -357,6 +452,14 @@ mod tests {
         assert_eq!(resolver.addresses("mx.contoso.example").await.unwrap(), both);
         assert_eq!(resolver.addresses("alias.contoso.example.").await.unwrap(), both);
         assert_eq!(resolver.addresses("[192.0.2.7]").await.unwrap(), ["192.0.2.7".parse::<IpAddr>().unwrap()]);
+    }
+
+    #[test]
+    fn addresses_have_names_backwards() {
+        let check = |ip: &str, name: &str| assert_eq!(reverse_name(ip.parse().unwrap()), name);
+        check("192.0.2.7", "7.2.0.192.in-addr.arpa");
+        let zeros = "0.".repeat(20);
+        check("2001:db8::1:f2", &format!("2.f.0.0.1.0.0.0.{}8.b.d.0.1.0.0.2.ip6.arpa", &zeros[..32]));
     }
 
     #[tokio::test]

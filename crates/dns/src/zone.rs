@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
-use hickory_proto::rr::rdata::{A, AAAA, CNAME, MX, PTR, SOA, TXT};
+use hickory_proto::rr::rdata::{A, AAAA, CNAME, MX, NULL, PTR, SOA, TLSA, TXT};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
@@ -30,6 +30,8 @@ const TXT_STRING_BYTES_MAX: usize = 255;
 const UDP_BYTES_MIN: u16 = 512;
 /// The largest datagram sent, whatever the client says (avoids fragments).
 const UDP_BYTES_MAX: u16 = 1_232;
+/// The record type that RFC 7208 3.1 gave up; it is served so that tests can see nobody ask for it.
+const TYPE_SPF: u16 = 99;
 const TCP_CONNECTIONS_MAX: usize = 64;
 const TCP_IDLE: Duration = Duration::from_secs(10);
 /// Tries to find a port that is free for UDP and TCP alike.
@@ -62,15 +64,32 @@ pub enum ZoneError {
     },
 }
 
-/// Parsed records: one line is `NAME [TTL] [IN] TYPE DATA`, with A, AAAA, MX, TXT, CNAME or PTR. Names are absolute
-/// with or without their last dot. `;` or `#` starts a comment line, `;` also ends a record outside quotes.
-/// TXT strings stand in double quotes (`\"` and `\\` inside); several are one record; a long one is divided.
+/// Parsed records: one line is `NAME [TTL] [IN] TYPE DATA`, with A, AAAA, MX, TXT, SPF (type 99), CNAME, PTR or TLSA. Names are
+/// absolute with or without their last dot. `;` or `#` starts a comment line, `;` also ends a record outside quotes.
+/// TXT strings stand in double quotes (`\"`, `\\` and `\DDD` inside); several are one record; a long one is divided.
+/// `$SECURE NAME` answers for this name and all below it with the AD bit, as a validating resolver would for a signed
+/// zone. `$SERVFAIL NAME`, `$SILENT NAME`, `$TRUNCATED NAME` and
+/// `$LIES NAME` say how the server misbehaves when it is asked for a type that it has no record of.
 #[derive(Debug, Clone, Default)]
 pub struct Zone {
     records: HashMap<Name, Vec<RData>>,
     /// Every name that exists, with the parents that exist only because of a child (RFC 8020).
     names: HashSet<Name>,
     entry_count: usize,
+    secure: Vec<Name>,
+    faults: HashMap<Name, Fault>,
+}
+
+/// How the server misbehaves when it is asked for something of a name that it has no record of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    ServFail,
+    /// It never answers.
+    Silent,
+    /// It says that its answer is too long, by TCP as well.
+    Truncated,
+    /// It answers another question than the one that was asked.
+    Lies,
 }
 
 impl Zone {
@@ -85,10 +104,32 @@ impl Zone {
             if line.is_empty() || line.starts_with([';', '#']) {
                 continue;
             }
+            if zone.directive(line).map_err(|problem| ZoneError::Line { line: index + 1, problem })? {
+                continue;
+            }
             let (name, data) = parse_line(line).map_err(|problem| ZoneError::Line { line: index + 1, problem })?;
             zone.insert(name, data)?;
         }
         Ok(zone)
+    }
+
+    /// Takes a line that is no record; false when it is one.
+    fn directive(&mut self, line: &str) -> Result<bool, String> {
+        let Some((word, name)) = line.strip_prefix('$').and_then(|line| line.split_once(char::is_whitespace)) else {
+            return Ok(false);
+        };
+        let name = parse_name(name.trim())?;
+        match word {
+            "SECURE" => self.secure.push(name),
+            "SERVFAIL" => drop(self.faults.insert(name, Fault::ServFail)),
+            "SILENT" => drop(self.faults.insert(name, Fault::Silent)),
+            "TRUNCATED" => drop(self.faults.insert(name, Fault::Truncated)),
+            "LIES" => drop(self.faults.insert(name, Fault::Lies)),
+            other => {
+                return Err(format!("${other} is not known (SECURE, SERVFAIL, SILENT, TRUNCATED or LIES)"));
+            }
+        }
+        Ok(true)
     }
 
     fn insert(&mut self, name: Name, data: RData) -> Result<(), ZoneError> {
@@ -104,12 +145,21 @@ impl Zone {
         Ok(())
     }
 
+    fn is_silent(&self, query: &Query) -> bool {
+        let name = absolute(query.name().clone());
+        let kind = query.query_type();
+        self.faults.get(&name) == Some(&Fault::Silent)
+            && !self.records.get(&name).is_some_and(|records| records.iter().any(|data| data.record_type() == kind))
+    }
+
     /// Fills `reply` for one question: the records, after following aliases inside the zone.
     fn answer(&self, query: &Query, reply: &mut Message) {
         let kind = query.query_type();
         let mut name = absolute(query.name().clone());
         let mut exists = false;
+        let mut is_secure = true;
         for _ in 0..=ALIASES_MAX {
+            is_secure &= self.secure.iter().any(|zone| zone.zone_of(&name));
             exists |= self.names.contains(&name);
             let records = self.records.get(&name).map_or(&[][..], Vec::as_slice);
             let matching = records.iter().filter(|data| kind == RecordType::ANY || data.record_type() == kind);
@@ -122,7 +172,21 @@ impl Zone {
             reply.add_answer(Record::from_rdata(name, TTL_SECONDS, RData::CNAME(CNAME(target.clone()))));
             name = absolute(target);
         }
+        reply.metadata.authentic_data &= is_secure;
         if reply.answers.is_empty() {
+            // The name that is looked for at the end, past its aliases.
+            match self.faults.get(&name) {
+                Some(Fault::ServFail) => return reply.metadata.response_code = ResponseCode::ServFail,
+                Some(Fault::Truncated) => return reply.metadata.truncation = true,
+                Some(Fault::Lies) => {
+                    let other = Query::query(Name::root(), kind);
+                    reply.queries = vec![other];
+                    let lie = RData::TXT(TXT::new(vec!["v=spf1 +all".into()]));
+                    reply.add_answer(Record::from_rdata(Name::root(), TTL_SECONDS, lie));
+                    return;
+                }
+                Some(Fault::Silent) | None => {}
+            }
             reply.metadata.response_code = if exists { ResponseCode::NoError } else { ResponseCode::NXDomain };
             reply.add_authority(start_of_authority());
         }
@@ -142,7 +206,15 @@ fn absolute(name: Name) -> Name {
 }
 
 fn parse_name(text: &str) -> Result<Name, String> {
-    Name::from_str_relaxed(text).map(absolute).map_err(|e| format!("{text:?} is no domain name: {e}"))
+    let plain = text.strip_suffix('.').unwrap_or(text);
+    let name = match plain {
+        "" => Ok(Name::root()),
+        _ if plain.is_ascii() && plain.split('.').all(|label| !label.is_empty()) => {
+            Name::from_labels(plain.split('.').map(str::as_bytes))
+        }
+        _ => Name::from_str_relaxed(plain),
+    };
+    name.map(absolute).map_err(|e| format!("{text:?} is no domain name: {e}"))
 }
 
 fn parse_line(line: &str) -> Result<(Name, RData), String> {
@@ -150,7 +222,8 @@ fn parse_line(line: &str) -> Result<(Name, RData), String> {
     let name = parse_name(&fields.next().ok_or("a record begins with a name")?)?;
     fields.next_if(|f| !f.is_empty() && f.bytes().all(|b| b.is_ascii_digit())); // the TTL is ours
     fields.next_if(|f| f.eq_ignore_ascii_case("IN"));
-    let kind = fields.next().ok_or("the record type is missing (A, AAAA, MX, TXT, CNAME or PTR)")?.to_ascii_uppercase();
+    let kind =
+        fields.next().ok_or("the record type is missing (A, AAAA, MX, TXT, CNAME, PTR or TLSA)")?.to_ascii_uppercase();
     let data: Vec<String> = fields.collect();
     let one = || match data.as_slice() {
         [value] => Ok(value.as_str()),
@@ -168,17 +241,42 @@ fn parse_line(line: &str) -> Result<(Name, RData), String> {
             }
             _ => return Err("MX takes a preference and a host".into()),
         },
-        "TXT" if data.is_empty() => return Err("TXT takes a text in double quotes".into()),
-        "TXT" => {
-            let divided = data.iter().flat_map(|text| {
-                let empty = text.is_empty().then_some(&[][..]);
-                text.as_bytes().chunks(TXT_STRING_BYTES_MAX).chain(empty)
+        "TLSA" => match data.as_slice() {
+            [usage, selector, matching, hex] => {
+                let number = |text: &str| text.parse::<u8>().map_err(|_| "TLSA begins with three numbers (0 to 255)");
+                let bytes = from_hex(hex).ok_or("TLSA ends with hexadecimal digits")?;
+                let (usage, selector, matching) = (number(usage)?, number(selector)?, number(matching)?);
+                RData::TLSA(TLSA::new(usage.into(), selector.into(), matching.into(), bytes))
+            }
+            _ => return Err("TLSA takes a usage, a selector, a matching type and data".into()),
+        },
+        "TXT" | "SPF" if data.is_empty() => return Err(format!("{kind} takes a text in double quotes")),
+        "TXT" => RData::TXT(TXT::from_bytes(strings(&data))),
+        "SPF" => {
+            let framed = strings(&data).into_iter().flat_map(|text| {
+                let length = u8::try_from(text.len()).unwrap_or(u8::MAX);
+                std::iter::once(length).chain(text.iter().copied()).collect::<Vec<u8>>()
             });
-            RData::TXT(TXT::from_bytes(divided.collect()))
+            RData::Unknown { code: RecordType::from(TYPE_SPF), rdata: NULL::with(framed.collect()) }
         }
-        other => return Err(format!("record type {other} is not served (A, AAAA, MX, TXT, CNAME or PTR)")),
+        other => return Err(format!("record type {other} is not served (A, AAAA, MX, TXT, CNAME, PTR or TLSA)")),
     };
     Ok((name, data))
+}
+
+/// Character-strings of texts: a long one is divided.
+fn strings(texts: &[String]) -> Vec<&[u8]> {
+    let divided = texts.iter().flat_map(|text| {
+        let empty = text.is_empty().then_some(&[][..]);
+        text.as_bytes().chunks(TXT_STRING_BYTES_MAX).chain(empty)
+    });
+    divided.collect()
+}
+
+fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let digits = text.is_ascii().then_some(text.as_bytes())?;
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    (digits.len() % 2 == 0).then(|| digits.chunks(2).map(byte).collect()).flatten()
 }
 
 /// Words divided by blanks; a word in double quotes may hold blanks and `;`.
@@ -196,7 +294,7 @@ fn split_fields(line: &str) -> Result<Vec<String>, String> {
                     match chars.next() {
                         None => return Err("a text in double quotes does not end".into()),
                         Some('"') => break,
-                        Some('\\') => word.extend(chars.next()),
+                        Some('\\') => word.extend(escaped(&mut chars)),
                         Some(c) => word.push(c),
                     }
                 }
@@ -210,6 +308,19 @@ fn split_fields(line: &str) -> Result<Vec<String>, String> {
                 fields.push(word);
             }
         }
+    }
+}
+
+/// What stands behind a backslash (RFC 1035 5.1): three digits are a character's number, anything else is itself.
+fn escaped(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Option<char> {
+    const DIGITS: usize = 3;
+    let digits: String = chars.clone().take(DIGITS).collect();
+    match digits.parse::<u8>() {
+        Ok(number) if digits.len() == DIGITS => {
+            chars.nth(DIGITS - 1);
+            Some(char::from(number))
+        }
+        _ => chars.next(),
     }
 }
 
@@ -337,9 +448,12 @@ fn respond(zone: &Zone, request: &[u8], datagram: bool) -> Option<Vec<u8>> {
     reply.metadata.recursion_desired = request.metadata.recursion_desired;
     // Resolvers on loopback ask us as they would ask a recursive server.
     reply.metadata.recursion_available = true;
+    // RFC 6840 5.7 and 5.8: the AD bit is for those who ask for it.
+    reply.metadata.authentic_data = request.metadata.authentic_data;
     reply.add_queries(request.queries.iter().cloned());
     match request.queries.as_slice() {
         _ if request.metadata.op_code != OpCode::Query => reply.metadata.response_code = ResponseCode::NotImp,
+        [query] if zone.is_silent(query) => return None,
         [query] if query.query_class() == DNSClass::IN => zone.answer(query, &mut reply),
         _ => reply.metadata.response_code = ResponseCode::Refused,
     }
@@ -413,6 +527,32 @@ mod tests {
         check("a.example TXT \"open", "does not end");
         check("a.example MX mx.example", "MX takes a preference and a host");
         check("a..example A 127.0.0.1", "no domain name");
+    }
+
+    #[test]
+    fn texts_hold_any_byte() {
+        let zone = Zone::parse("a.example TXT \"x\\013\\000y\\\\\" \"\"\na.example SPF \"v=spf1\"").unwrap();
+        let reply = ask(&zone, "a.example.", RecordType::TXT);
+        let RData::TXT(txt) = &reply.answers[0].data else { panic!("a TXT record") };
+        assert_eq!(txt.txt_data.concat(), b"x\r\0y\\");
+        let reply = ask(&zone, "a.example.", RecordType::from(TYPE_SPF));
+        let RData::Unknown { rdata, .. } = &reply.answers[0].data else { panic!("a record of type 99") };
+        assert_eq!(rdata.anything, b"\x06v=spf1");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_misbehaves_is_trouble_and_never_an_answer() {
+        let zone = "$SERVFAIL fails.example\nfails.example A 127.0.0.1\n$SILENT silent.example\n\
+                    $TRUNCATED cut.example\n$LIES lies.example\nalias.example CNAME fails.example";
+        let server = ZoneServer::start(zone, SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+        let limits = crate::ResolverLimits { try_ms: 300, tries_max: 1, deadline_ms: 1_000, ..Default::default() };
+        let resolver = crate::Resolver::at_with(server.addr(), limits).unwrap();
+        for name in ["fails.example", "silent.example", "cut.example", "alias.example"] {
+            let answer = resolver.txt(name).await;
+            assert!(matches!(answer, Err(crate::DnsError::Transient { .. })), "{name}: {answer:?}");
+        }
+        assert!(resolver.txt("lies.example").await.is_err(), "what nobody asked for is no answer");
+        assert_eq!(resolver.ipv4("fails.example").await.unwrap(), ["127.0.0.1".parse::<Ipv4Addr>().unwrap()]);
     }
 
     #[tokio::test]
