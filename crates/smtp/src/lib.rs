@@ -15,7 +15,7 @@ pub mod server;
 mod stream;
 pub mod transcript;
 
-pub use client::{Client, ClientConfig, ClientError, Mail, Outcome, Phase, TlsMode};
+pub use client::{Client, ClientConfig, ClientError, LmtpClient, LmtpFate, Mail, Outcome, Phase, TlsMode};
 pub use server::{Handler, Server, ServerConfig, Session};
 /// Ends a [`Server`]; re-exported so that callers name the same type.
 pub use tokio_util::sync::CancellationToken;

@@ -5,6 +5,7 @@
 
 mod config;
 mod error;
+mod lmtp;
 mod transaction;
 
 use std::io::{self, IoSlice};
@@ -18,6 +19,7 @@ use tokio::time::timeout;
 
 pub use config::{ClientConfig, Timeouts, TlsMode};
 pub use error::{ClientError, Phase};
+pub use lmtp::{LmtpClient, LmtpFate};
 pub use transaction::{Capabilities, Mail, Outcome};
 
 use crate::data::{END_OF_DATA, add_dots, canonical_newlines};
@@ -44,6 +46,15 @@ pub struct Client {
     greeting: Reply,
     tls: Option<TlsInfo>,
     state: State,
+    dialect: Dialect,
+}
+
+/// Which protocol the host speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Dialect {
+    Smtp,
+    /// RFC 2033.
+    Lmtp,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +68,10 @@ enum State {
 impl Client {
     /// Connects, waits for the banner, says EHLO (or HELO) and begins TLS as configured.
     pub async fn connect(addr: SocketAddr, config: ClientConfig) -> Result<Client, ClientError> {
+        Client::connect_to(addr, config, Dialect::Smtp).await
+    }
+
+    async fn connect_to(addr: SocketAddr, config: ClientConfig, dialect: Dialect) -> Result<Client, ClientError> {
         let stream = connect_tcp(addr, &config).await?;
         let mut client = Client {
             stream: Some(Stream::Clear(stream)),
@@ -67,6 +82,7 @@ impl Client {
             greeting: Reply::plain(220, vec![String::new()]),
             tls: None,
             state: State::Ready,
+            dialect,
         };
         client.greeting = client.read_reply(Phase::Greeting).await?;
         if client.greeting.code() != 220 {
@@ -138,13 +154,17 @@ impl Client {
     }
 
     async fn hello(&mut self) -> Result<(), ClientError> {
-        let ehlo = format!("EHLO {}\r\n", self.config.helo_name);
+        let verb = match self.dialect {
+            Dialect::Smtp => "EHLO",
+            Dialect::Lmtp => "LHLO",
+        };
+        let ehlo = format!("{verb} {}\r\n", self.config.helo_name);
         let reply = self.command(Phase::Hello, &ehlo).await?;
         if reply.is_completion() {
             self.capabilities = Capabilities::parse(&reply);
             return Ok(());
         }
-        if reply.class() != ReplyClass::Permanent {
+        if reply.class() != ReplyClass::Permanent || self.dialect == Dialect::Lmtp {
             return Err(ClientError::Closed { phase: Phase::Hello, reply });
         }
         // RFC 5321 3.2: a host that does not know EHLO is asked with HELO.
@@ -207,6 +227,25 @@ impl Client {
         commands: &[(Phase, String)],
         wire: &[u8],
     ) -> Result<Outcome, ClientError> {
+        let mut said = self.converse(commands).await?;
+        let is_anyone_accepted = said.is_anyone_accepted();
+        let data = match said.data.take() {
+            Some(go_on) if go_on.class() == ReplyClass::Intermediate => {
+                // RFC 2920 3.1: a host that says 354 without a recipient gets an empty body.
+                let wire = if is_anyone_accepted { wire } else { b"" };
+                Some(self.send_body(wire).await?)
+            }
+            Some(reply) if reply.is_completion() => {
+                let text = format!("DATA was answered {reply}");
+                return Err(ClientError::Protocol { phase: Phase::DataStart, text });
+            }
+            refused => refused,
+        };
+        Ok(said.outcome(mail, data.filter(|_| is_anyone_accepted)))
+    }
+
+    /// The dialogue up to the reply to DATA.
+    async fn converse(&mut self, commands: &[(Phase, String)]) -> Result<Said, ClientError> {
         self.expect_silence()?;
         let mut said = Said::default();
         let group_max = if self.capabilities.pipelining { PIPELINE_MAX } else { 1 };
@@ -223,20 +262,7 @@ impl Client {
                 said.hear(*phase, reply)?;
             }
         }
-        let is_anyone_accepted = said.is_anyone_accepted();
-        let data = match said.data.take() {
-            Some(go_on) if go_on.class() == ReplyClass::Intermediate => {
-                // RFC 2920 3.1: a host that says 354 without a recipient gets an empty body.
-                let wire = if is_anyone_accepted { wire } else { b"" };
-                Some(self.send_body(wire).await?)
-            }
-            Some(reply) if reply.is_completion() => {
-                let text = format!("DATA was answered {reply}");
-                return Err(ClientError::Protocol { phase: Phase::DataStart, text });
-            }
-            refused => refused,
-        };
-        Ok(said.outcome(mail, data.filter(|_| is_anyone_accepted)))
+        Ok(said)
     }
 
     /// Writes the body and waits for what became of it. From the final dot on the end is unclear until the reply.

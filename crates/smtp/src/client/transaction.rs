@@ -67,7 +67,7 @@ pub struct Outcome {
 #[derive(Default)]
 pub(super) struct Said {
     mail: Option<Reply>,
-    recipients: Vec<Reply>,
+    pub(super) recipients: Vec<Reply>,
     pub(super) data: Option<Reply>,
 }
 
@@ -82,7 +82,7 @@ impl Said {
         Ok(())
     }
 
-    fn is_mail_refused(&self) -> bool {
+    pub(super) fn is_mail_refused(&self) -> bool {
         self.mail.as_ref().is_some_and(|reply| !reply.is_completion())
     }
 
