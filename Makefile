@@ -6,7 +6,7 @@ export CARGO_TERM_COLOR ?= never
 BIN := $(CARGO_TARGET_DIR)/demo/landfall
 DATA ?= landfall-demo
 
-.PHONY: demo test test-rust test-house test-story test-console crash setup-build setup-test console binary lint dev
+.PHONY: demo test bench test-rust test-house test-story test-console crash setup-build setup-test console binary lint dev
 
 ## demo: build everything and play the story; ARGS="--exit" plays it without waiting
 demo: setup-build console binary
@@ -53,6 +53,12 @@ test-console: binary
 ## crash: kill -9 at 200 random instants (20 in `make test`)
 crash: binary
 	KILLS=200 scripts/test-kills.sh
+
+## bench: side by side with Postfix, rspamd and Dovecot on this machine; ROWS="inbound accept" runs some rows
+bench: console
+	bench/setup.sh
+	cargo build --release --locked -p landfall
+	python3 bench/run.py $(ROWS)
 
 ## lint: what an editor would tell
 lint:

@@ -1,0 +1,47 @@
+"""Accepting alone, durably: 8 KB HTML mail over 20 connections, a new connection for each mail; timed until the last 250.
+Postfix writes it to its queue and throws it away behind the queue (transport `discard`). Landfall is told to accept without
+judging (`landfall bypass on`), and still writes body, rows, events and the mailbox entry before its 250."""
+import time
+
+import load
+from landfall import DOMAIN, Landfall, settle
+from peers import nsd, postfix
+from process import Stage
+from rows.inbound import CONNECTIONS, records, user
+
+PEER = "Postfix"
+TARGET = 5
+COUNT = 20_000
+
+
+def timed(stage, port, file, count):
+    """Mails a second until the last 250."""
+    load.Source(stage, port, [file], 400, CONNECTIONS, user).wait()
+    settle()
+    start = time.monotonic()
+    load.Source(stage, port, [file], count, CONNECTIONS, user).wait()
+    return count / (time.monotonic() - start)
+
+
+def peer(notes):
+    """Postfix; its queue is drained by `discard` meanwhile, as fast as it can."""
+    with Stage() as stage:
+        file = stage.write("mail.eml", load.html_mail())
+        port = postfix.start(stage, "postfix", {"virtual_mailbox_domains": DOMAIN, "virtual_transport": "discard:"})
+        return timed(stage, port, file, COUNT // 2)
+
+
+def landfall(notes):
+    """Landfall with the bypass on."""
+    with Stage() as stage:
+        file = stage.write("mail.eml", load.html_mail())
+        server = Landfall(stage, {}, dns=f"127.0.0.1:{nsd.start(stage, records())}")
+        server.add_people([user(n) for n in range(CONNECTIONS)])
+        server.command("bypass", "on", "--for", "30m", "--reason", "bench")
+        cpu = server.cpu_seconds()
+        rate = timed(stage, server.smtp, file, COUNT)
+        cpu = server.cpu_seconds() - cpu
+        stored = server.one("SELECT COUNT(*) FROM mail_item")
+        notes.append(f"Landfall: {stored} mails in mailboxes, {cpu * 1000 / (COUNT + 400):.2f} ms of processor a mail, "
+                     f"peak memory {server.peak_memory_mb()} MB")
+        return rate
