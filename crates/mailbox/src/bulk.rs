@@ -14,6 +14,9 @@ use store::{Op, Row, StoreError, Tx, Value, values};
 use crate::folder::{NAME_BYTES_MAX, NewFolder};
 use crate::{Delivery, FolderRole, Landed, MailboxError, PutBack, Snapshot, TakenOut};
 
+/// Most duplicates of one copy that are put back with it.
+const DUPLICATES_MAX: usize = 64;
+
 /// The two operations of one delivery for a group commit: the folder gives a uid, the item takes it.
 ///
 /// Both are guarded: a mailbox without such a folder and a copy that lies in a mailbox already are conflicts, and the
@@ -71,29 +74,39 @@ pub async fn take_out(tx: &mut Tx, copy_ids: &[CopyId]) -> Result<Vec<TakenOut>,
     Ok(taken)
 }
 
+/// The items of some copies and of their owners' duplicates, locked; and how each copy lies there.
 async fn look_with_items(tx: &mut Tx, copy_ids: &[CopyId]) -> Result<(Vec<i64>, Vec<TakenOut>), MailboxError> {
     if copy_ids.is_empty() {
         return Ok((Vec::new(), Vec::new()));
     }
     let rows = tx.query("mailbox.lock_items_of_copies", &values![&id_list(copy_ids)]).await?;
-    let folders = folders_of(tx, &rows).await?;
-    let mut item_ids = Vec::with_capacity(rows.len());
-    let mut taken = Vec::with_capacity(rows.len());
-    for row in &rows {
+    let copies = tx.query("imap.lock_duplicates", &values![&id_list(copy_ids)]).await?;
+    let mut folders = folders_of(tx, &rows).await?;
+    folders.extend(folders_of(tx, &copies).await?);
+    let snapshot = |row: &Row| -> Result<Snapshot, MailboxError> {
         let folder_id: FolderId = row.id("folder_id")?;
         let (name, role) = folders.get(&folder_id).ok_or(MailboxError::NotFound("folder"))?;
+        Ok(snapshot_of(row, row.id("mailbox_id")?, name, *role)?)
+    };
+    let mut item_ids = Vec::with_capacity(rows.len() + copies.len());
+    let mut taken: Vec<TakenOut> = Vec::with_capacity(rows.len());
+    for row in &rows {
         item_ids.push(row.int("id")?);
-        taken.push(TakenOut {
-            copy_id: row.id("copy_id")?,
-            message_id: row.id("message_id")?,
-            snapshot: snapshot_of(row, row.id("mailbox_id")?, name, *role)?,
-        });
+        let (copy_id, message_id) = (row.id("copy_id")?, row.id("message_id")?);
+        taken.push(TakenOut { copy_id, message_id, snapshot: snapshot(row)? });
+    }
+    for row in &copies {
+        let origin: CopyId = row.id("origin_copy_id")?;
+        if let Some(original) = taken.iter_mut().find(|t| t.copy_id == origin) {
+            item_ids.push(row.int("id")?);
+            original.snapshot.duplicates.push(snapshot(row)?);
+        }
     }
     Ok((item_ids, taken))
 }
 
 /// Name and role of the folders that some items lie in.
-async fn folders_of(tx: &mut Tx, items: &[Row]) -> Result<HashMap<FolderId, (String, FolderRole)>, StoreError> {
+pub(crate) async fn folders_of(tx: &mut Tx, items: &[Row]) -> Result<HashMap<FolderId, (String, FolderRole)>, StoreError> {
     let ids: BTreeSet<FolderId> = items.iter().map(|row| row.id("folder_id")).collect::<Result<_, _>>()?;
     let rows = tx.query("mailbox.folders_by_id", &values![&id_list(&ids)]).await?;
     rows.iter().map(|row| Ok((row.id("id")?, (row.text("name")?.to_owned(), role_of(row, "role")?)))).collect()
@@ -110,12 +123,18 @@ pub async fn put_back(tx: &mut Tx, items: &[PutBack]) -> Result<Vec<Landed>, Mai
     }
     let folders = ensure_folders(tx, items).await?;
     let there = items_there(tx, items).await?;
-    let mut wanted: BTreeMap<FolderId, Vec<&PutBack>> = BTreeMap::new();
+    let mut wanted: BTreeMap<FolderId, Vec<Placed<'_>>> = BTreeMap::new();
     let mut seen = BTreeSet::new();
     for item in items.iter().filter(|i| !there.contains_key(&i.copy_id)) {
         // A copy named twice is put back once.
-        if seen.insert(item.copy_id) {
-            wanted.entry(folders.of(&item.snapshot)?).or_default().push(item);
+        if !seen.insert(item.copy_id) {
+            continue;
+        }
+        let original = Placed { item, snapshot: &item.snapshot, is_duplicate: false };
+        let duplicates = item.snapshot.duplicates.iter().take(DUPLICATES_MAX);
+        let duplicates = duplicates.map(|snapshot| Placed { item, snapshot, is_duplicate: true });
+        for placed in std::iter::once(original).chain(duplicates) {
+            wanted.entry(folders.of(placed.snapshot)?).or_default().push(placed);
         }
     }
     let mut uids = take_uids(tx, &wanted).await?;
@@ -123,17 +142,17 @@ pub async fn put_back(tx: &mut Tx, items: &[PutBack]) -> Result<Vec<Landed>, Mai
     let mut landed: HashMap<CopyId, Landed> = HashMap::with_capacity(items.len());
     for (folder_id, copies) in &wanted {
         let (name, role) = folders.named(*folder_id);
-        for item in copies {
+        for placed in copies {
             let uid = uids.get_mut(folder_id).ok_or(MailboxError::NotFound("folder"))?;
-            rows.push(item_row(tx, item, *folder_id, *uid));
-            let mailbox_id = item.snapshot.mailbox_id;
+            rows.push(item_row(tx, placed, *folder_id, *uid));
+            let mailbox_id = placed.snapshot.mailbox_id;
             let (folder, uid_now) = (name.to_owned(), *uid);
-            let (copy_id, folder_id) = (item.copy_id, *folder_id);
-            landed.insert(
-                copy_id,
-                Landed { copy_id, mailbox_id, folder_id, folder, role, uid: uid_now, was_there: false },
-            );
+            let (copy_id, folder_id) = (placed.item.copy_id, *folder_id);
             *uid += 1;
+            if !placed.is_duplicate {
+                let at = Landed { copy_id, mailbox_id, folder_id, folder, role, uid: uid_now, was_there: false };
+                landed.insert(copy_id, at);
+            }
         }
     }
     tx.insert_many("mailbox.insert_item", &rows).await?;
@@ -141,23 +160,36 @@ pub async fn put_back(tx: &mut Tx, items: &[PutBack]) -> Result<Vec<Landed>, Mai
     items.iter().map(|item| of(item).ok_or(MailboxError::NotFound("copy"))).collect()
 }
 
-fn item_row(tx: &Tx, item: &PutBack, folder_id: FolderId, uid: i64) -> Vec<Value> {
+/// What is put into a folder: a copy, or its owner's duplicate of it.
+struct Placed<'a> {
+    item: &'a PutBack,
+    snapshot: &'a Snapshot,
+    is_duplicate: bool,
+}
+
+fn item_row(tx: &Tx, placed: &Placed<'_>, folder_id: FolderId, uid: i64) -> Vec<Value> {
     let id: i64 = tx.store().next_id();
-    let s = &item.snapshot;
+    let s = placed.snapshot;
     let keywords = json!(s.keywords);
+    let copy_id = placed.item.copy_id;
+    // A duplicate is no copy: its copy_id is its own id.
+    let (copy, origin) = if placed.is_duplicate { (id, Some(copy_id)) } else { (copy_id.0, None) };
     values![
         id,
         s.mailbox_id,
         folder_id,
         uid,
-        item.copy_id,
-        item.message_id,
+        copy,
+        placed.item.message_id,
         s.internal_at,
         s.seen,
         s.flagged,
         s.answered,
+        s.deleted,
+        s.draft,
         &keywords,
-        &s.safety_tip
+        &s.safety_tip,
+        origin
     ]
     .to_vec()
 }
@@ -239,12 +271,12 @@ impl Folders {
 
 /// The folders that the snapshots name; those that are gone are created again.
 async fn ensure_folders(tx: &mut Tx, items: &[PutBack]) -> Result<Folders, MailboxError> {
-    let mailbox_ids: BTreeSet<MailboxId> = items.iter().map(|i| i.snapshot.mailbox_id).collect();
+    let snapshots = || items.iter().flat_map(|i| std::iter::once(&i.snapshot).chain(&i.snapshot.duplicates));
+    let mailbox_ids: BTreeSet<MailboxId> = snapshots().map(|s| s.mailbox_id).collect();
     let folders = Folders::read(tx, &mailbox_ids).await?;
-    let missing: BTreeMap<(MailboxId, &str), FolderRole> = items
-        .iter()
-        .filter(|i| folders.find(&i.snapshot).is_none())
-        .map(|i| ((i.snapshot.mailbox_id, i.snapshot.folder.as_str()), i.snapshot.folder_role))
+    let missing: BTreeMap<(MailboxId, &str), FolderRole> = snapshots()
+        .filter(|s| folders.find(s).is_none())
+        .map(|s| ((s.mailbox_id, s.folder.as_str()), s.folder_role))
         .collect();
     if missing.is_empty() {
         return Ok(folders);
@@ -277,9 +309,12 @@ pub(crate) fn snapshot_of(
         seen: row.flag("seen")?,
         flagged: row.flag("flagged")?,
         answered: row.flag("answered")?,
+        deleted: row.flag("deleted")?,
+        draft: row.flag("draft")?,
         keywords: row.json("keywords")?,
         internal_at: row.at("internal_at")?,
         safety_tip: row.text("safety_tip")?.to_owned(),
+        duplicates: Vec::new(),
     })
 }
 
@@ -289,6 +324,6 @@ pub(crate) fn role_of(row: &Row, column: &str) -> Result<FolderRole, StoreError>
         .ok_or_else(|| StoreError::Column { column: column.into(), problem: format!("unknown folder role {text:?}") })
 }
 
-fn id_list<'a, I: Into<i64> + Copy + 'a>(ids: impl IntoIterator<Item = &'a I>) -> serde_json::Value {
+pub(crate) fn id_list<'a, I: Into<i64> + Copy + 'a>(ids: impl IntoIterator<Item = &'a I>) -> serde_json::Value {
     ids.into_iter().map(|id| serde_json::Value::from((*id).into())).collect()
 }

@@ -103,6 +103,12 @@ pub struct Snapshot {
     pub flagged: bool,
     /// `\Answered`
     pub answered: bool,
+    /// `\Deleted`
+    #[serde(default)]
+    pub deleted: bool,
+    /// `\Draft`
+    #[serde(default)]
+    pub draft: bool,
     /// Keywords, sorted.
     #[serde(default)]
     pub keywords: Vec<String>,
@@ -111,6 +117,9 @@ pub struct Snapshot {
     /// The warning shown above it.
     #[serde(default)]
     pub safety_tip: String,
+    /// The owner's own duplicates of it, in other folders or the same: taken out with it, put back with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub duplicates: Vec<Snapshot>,
 }
 
 impl Snapshot {
@@ -123,9 +132,12 @@ impl Snapshot {
             seen: false,
             flagged: false,
             answered: false,
+            deleted: false,
+            draft: false,
             keywords: Vec::new(),
             internal_at,
             safety_tip: String::new(),
+            duplicates: Vec::new(),
         }
     }
 }

@@ -29,6 +29,9 @@ pub enum MailboxError {
     /// A keyword (RFC 3501 section 2.3.2) that cannot be used.
     #[error("a keyword is 1 to 64 letters, digits and $ _ - . characters, and an item has at most 32 of them")]
     Keyword,
+    /// More at once than one step takes.
+    #[error("that is too much at once")]
+    TooMany,
     /// The mailbox system behind a connector does not answer now.
     #[error("the mailbox system does not answer: {0}")]
     Unreachable(String),
@@ -50,6 +53,7 @@ impl MailboxError {
             | MailboxError::FolderName(_)
             | MailboxError::FolderExists
             | MailboxError::FolderInUse(_)
+            | MailboxError::TooMany
             | MailboxError::Keyword => Severity::Permanent,
         }
     }

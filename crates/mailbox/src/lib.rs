@@ -5,11 +5,13 @@
 //! - [`Embedded`] keeps mail in rows of the store. [`deliver_ops`] gives the rows of a delivery for a group commit;
 //!   [`take_out`], [`put_back`] and [`deliver_many`] work on hundreds of copies inside the caller's transaction, so that
 //!   the copies, what is remembered of them and their events move together or not at all.
-//! - [`owner`](Embedded::folders) functions are what a mailbox's owner does: folders, items, flags, moving, deleting.
+//! - [`owner`](Embedded::folders) functions are what a mailbox's owner does: folders, items, flags, moving, deleting;
+//!   [`client`](Embedded::view) functions are the same for mail programs, as IMAP wants it.
 //!
 //! Nothing here knows verdicts, policies or quarantine.
 
 mod bulk;
+mod client;
 mod connector;
 pub mod contract;
 mod embedded;
@@ -18,6 +20,10 @@ mod folder;
 mod owner;
 
 pub use bulk::{deliver_many, deliver_ops, look, put_back, take_out};
+pub use client::{
+    COPY_MAX, Content, FOLDERS_MAX, FlagMode, Flags, FolderCounts, FolderState, OwnHeader, OwnMail, Transfer, ViewItem,
+    is_folder_name,
+};
 pub use connector::{Delivery, Found, Landed, Locator, Mailbox, PutBack, Snapshot, TakenOut};
 pub use embedded::Embedded;
 pub use error::{MailboxError, Severity};

@@ -1,6 +1,6 @@
 //! What the owner of a mailbox does with it. Everything is asked by mailbox id: an item of another mailbox does not exist.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use model::{
     CampaignId, CopyId, EventKind, FolderId, MailItemId, MailboxId, MessageId, OrganisationId, PersonId, Place,
@@ -9,7 +9,7 @@ use model::{
 use serde_json::json;
 use store::{BodyRef, NewEvent, Row, Topic, Tx, values};
 
-use crate::bulk::role_of;
+use crate::bulk::{folders_of, id_list, role_of};
 use crate::folder::{NewFolder, check_name};
 use crate::{Embedded, FolderRole, MailboxError};
 
@@ -19,7 +19,7 @@ pub const ITEMS_PAGE_MAX: usize = 200;
 pub const KEYWORDS_MAX: usize = 32;
 const KEYWORD_BYTES_MAX: usize = 64;
 /// What the events say who saw it.
-const SOURCE: &str = "mailbox";
+pub(crate) const SOURCE: &str = "mailbox";
 
 /// A mailbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -267,6 +267,10 @@ impl Embedded {
     ) -> Result<(), MailboxError> {
         let keywords = change.keywords.as_deref().map(checked_keywords).transpose()?;
         let mut tx = self.store().begin().await?;
+        let first = tx.query_one("mailbox.item", &values![mailbox_id, item_id]).await?;
+        let folder_id: FolderId = first.ok_or(MailboxError::NotFound("item"))?.id("folder_id")?;
+        // Folders are locked before items; should the item move meanwhile, its new folder shows it anew anyway.
+        tx.query("imap.bump_modseq", &values![mailbox_id, folder_id]).await?;
         let row = tx.query_one("mailbox.lock_item", &values![mailbox_id, item_id]).await?;
         let row = row.ok_or(MailboxError::NotFound("item"))?;
         let keywords = match keywords {
@@ -326,11 +330,10 @@ impl Embedded {
             }
             Some(_) | None => {
                 tx.execute("mailbox.delete_items", &values![&json!([item_id.0])]).await?;
-                let now = self.store().now();
-                let mut event =
-                    NewEvent::now(held.organisation_id, held.copy_id, EventKind::DeletedByOwner, SOURCE, now);
-                event.actor = actor.to_owned();
-                tx.append_events(&[event]).await?;
+                if held.is_copy {
+                    let gone = Gone { organisation_id: held.organisation_id, copy_id: held.copy_id };
+                    delete_copies(&mut tx, &[gone], actor).await?;
+                }
                 Deleted::Gone
             }
         };
@@ -352,6 +355,8 @@ struct Held {
     organisation_id: OrganisationId,
     campaign_id: Option<CampaignId>,
     copy_id: CopyId,
+    /// The ledger knows it; otherwise it is the owner's own draft, sent mail or duplicate.
+    is_copy: bool,
     folder_id: FolderId,
     uid: i64,
     role: FolderRole,
@@ -371,6 +376,7 @@ async fn hold(tx: &mut Tx, mailbox_id: MailboxId, item_id: MailItemId) -> Result
         organisation_id: row.id("organisation_id")?,
         campaign_id: row.opt_id("campaign_id")?,
         copy_id,
+        is_copy: row.opt_int("ledger_id")?.is_some(),
         folder_id: row.id("folder_id")?,
         uid: row.int("uid")?,
         role: role_of(&row, "folder_role")?,
@@ -386,16 +392,55 @@ async fn move_held(tx: &mut Tx, held: &Held, folder_id: FolderId, actor: &str) -
     let uid = locked.ok_or(MailboxError::NotFound("folder"))?.int("uid_next")?;
     tx.execute("mailbox.set_uid_next", &values![&json!([[folder_id.0, uid + 1]])]).await?;
     tx.execute("mailbox.move_item", &values![folder_id, uid, held.mailbox_id, held.item_id]).await?;
-    let (place, place_detail): (Place, String) = role.whereabouts(&name);
-    let now = tx.store().now();
-    let event = NewEvent {
+    if held.is_copy {
+        let moved = Gone { organisation_id: held.organisation_id, copy_id: held.copy_id };
+        let event = moved_event(&moved, role, &name, actor, tx.store().now());
+        tx.append_events(&[event]).await?;
+    }
+    Ok(Moved { folder_id, uid })
+}
+
+/// A copy of the ledger that its owner moves or deletes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Gone {
+    pub(crate) organisation_id: OrganisationId,
+    pub(crate) copy_id: CopyId,
+}
+
+pub(crate) fn moved_event(copy: &Gone, role: FolderRole, name: &str, actor: &str, at: Timestamp) -> NewEvent {
+    let (place, place_detail): (Place, String) = role.whereabouts(name);
+    NewEvent {
         place: Some(place),
         place_detail,
         actor: actor.to_owned(),
-        ..NewEvent::now(held.organisation_id, held.copy_id, EventKind::MovedByOwner, SOURCE, now)
-    };
-    tx.append_events(&[event]).await?;
-    Ok(Moved { folder_id, uid })
+        ..NewEvent::now(copy.organisation_id, copy.copy_id, EventKind::MovedByOwner, SOURCE, at)
+    }
+}
+
+/// What the ledger hears of copies whose items were deleted in this transaction. Where the owner has kept a duplicate,
+/// that takes the copy's place: moving by COPY and EXPUNGE, as older mail programs do, is moving and not deleting.
+pub(crate) async fn delete_copies(tx: &mut Tx, copies: &[Gone], actor: &str) -> Result<(), MailboxError> {
+    let ids: Vec<CopyId> = copies.iter().map(|c| c.copy_id).collect();
+    let rows = tx.query("imap.lock_duplicates", &values![&id_list(&ids)]).await?;
+    let folders = folders_of(tx, &rows).await?;
+    // The newest duplicate comes last and stays in the map.
+    let kept: HashMap<CopyId, &Row> =
+        rows.iter().map(|row| Ok((row.id("origin_copy_id")?, row))).collect::<Result<_, MailboxError>>()?;
+    let now = tx.store().now();
+    let mut events = Vec::with_capacity(copies.len());
+    for copy in copies {
+        let Some(row) = kept.get(&copy.copy_id) else {
+            let mut event = NewEvent::now(copy.organisation_id, copy.copy_id, EventKind::DeletedByOwner, SOURCE, now);
+            event.actor = actor.to_owned();
+            events.push(event);
+            continue;
+        };
+        let folder_id: FolderId = row.id("folder_id")?;
+        let (name, role) = folders.get(&folder_id).ok_or(MailboxError::NotFound("folder"))?;
+        tx.execute("imap.promote", &values![copy.copy_id, row.int("id")?]).await?;
+        events.push(moved_event(copy, *role, name, actor, now));
+    }
+    Ok(tx.append_events(&events).await?)
 }
 
 async fn folder(tx: &mut Tx, mailbox_id: MailboxId, id: FolderId) -> Result<(String, FolderRole), MailboxError> {
@@ -404,7 +449,7 @@ async fn folder(tx: &mut Tx, mailbox_id: MailboxId, id: FolderId) -> Result<(Str
     Ok((row.text("name")?.to_owned(), role_of(&row, "role")?))
 }
 
-fn checked_keywords(keywords: &[String]) -> Result<BTreeSet<&str>, MailboxError> {
+pub(crate) fn checked_keywords(keywords: &[String]) -> Result<BTreeSet<&str>, MailboxError> {
     let good = |k: &str| {
         !k.is_empty()
             && k.len() <= KEYWORD_BYTES_MAX

@@ -35,20 +35,22 @@ FROM folder f WHERE f.mailbox_id = $6 AND f.role = $7
 ON CONFLICT (copy_id) DO NOTHING
 
 -- name: insert_item
-INSERT INTO mail_item (id, mailbox_id, folder_id, uid, copy_id, message_id, internal_at, seen, flagged, answered, keywords,
-  safety_tip)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+INSERT INTO mail_item (id, mailbox_id, folder_id, uid, copy_id, message_id, internal_at, seen, flagged, answered, deleted,
+  draft, keywords, safety_tip, origin_copy_id)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
 ON CONFLICT (copy_id) DO NOTHING
 
 -- name: lock_items_of_copies @postgres
 -- Alone, without a join: after waiting for a lock PostgreSQL reads the locked row again, but not the joined one.
-SELECT id, mailbox_id, folder_id, uid, copy_id, message_id, internal_at, seen, flagged, answered, keywords, safety_tip
+SELECT id, mailbox_id, folder_id, uid, copy_id, message_id, internal_at, seen, flagged, answered, deleted, draft, keywords,
+  safety_tip
 FROM mail_item
 WHERE copy_id IN (SELECT CAST(value AS BIGINT) FROM json_array_elements_text(CAST($1 AS JSON)) AS t(value))
 ORDER BY id FOR UPDATE
 
 -- name: lock_items_of_copies
-SELECT id, mailbox_id, folder_id, uid, copy_id, message_id, internal_at, seen, flagged, answered, keywords, safety_tip
+SELECT id, mailbox_id, folder_id, uid, copy_id, message_id, internal_at, seen, flagged, answered, deleted, draft, keywords,
+  safety_tip
 FROM mail_item WHERE copy_id IN (SELECT value FROM json_each($1)) ORDER BY id
 
 -- name: delete_items @postgres
@@ -125,20 +127,23 @@ WHERE i.mailbox_id = $1 AND i.folder_id = $2 AND (i.internal_at, i.id) < ($3, $4
 ORDER BY i.internal_at DESC, i.id DESC LIMIT $5
 
 -- name: item
+-- ledger_id is NULL for what is no copy of anything: the owner's own drafts, sent mail and duplicates.
 SELECT i.id, i.mailbox_id, i.folder_id, i.uid, i.copy_id, i.message_id, i.internal_at, i.seen, i.flagged, i.answered,
   i.keywords, i.safety_tip, m.subject, m.from_address, m.from_name, m.message_id_header, m.pack_id, m.body_offset,
-  m.body_bytes, m.body_sha256, f.name AS folder_name, f.role AS folder_role, c.organisation_id, c.campaign_id
-FROM mail_item i JOIN message m ON m.id = i.message_id JOIN folder f ON f.id = i.folder_id JOIN copy c ON c.id = i.copy_id
+  m.body_bytes, m.body_sha256, f.name AS folder_name, f.role AS folder_role, m.organisation_id, c.campaign_id,
+  c.id AS ledger_id
+FROM mail_item i JOIN message m ON m.id = i.message_id JOIN folder f ON f.id = i.folder_id
+LEFT JOIN copy c ON c.id = i.copy_id
 WHERE i.mailbox_id = $1 AND i.id = $2
 
 -- name: find_copy
-SELECT i.id, i.copy_id, i.uid, i.internal_at, i.seen, i.flagged, i.answered, i.keywords, i.safety_tip,
-  f.id AS folder_id, f.name AS folder_name, f.role AS folder_role
+SELECT i.id, i.copy_id, i.uid, i.internal_at, i.seen, i.flagged, i.answered, i.deleted, i.draft,
+  i.keywords, i.safety_tip, f.id AS folder_id, f.name AS folder_name, f.role AS folder_role
 FROM mail_item i JOIN folder f ON f.id = i.folder_id WHERE i.mailbox_id = $1 AND i.copy_id = $2
 
 -- name: find_message_id
-SELECT i.id, i.copy_id, i.uid, i.internal_at, i.seen, i.flagged, i.answered, i.keywords, i.safety_tip,
-  f.id AS folder_id, f.name AS folder_name, f.role AS folder_role
+SELECT i.id, i.copy_id, i.uid, i.internal_at, i.seen, i.flagged, i.answered, i.deleted, i.draft,
+  i.keywords, i.safety_tip, f.id AS folder_id, f.name AS folder_name, f.role AS folder_role
 FROM message m JOIN mail_item i ON i.message_id = m.id JOIN folder f ON f.id = i.folder_id
 WHERE m.message_id_header = $1 AND i.mailbox_id = $2 ORDER BY i.id LIMIT $3
 
@@ -149,7 +154,10 @@ SELECT id, folder_id, seen, flagged, answered, keywords FROM mail_item WHERE mai
 SELECT id, folder_id, seen, flagged, answered, keywords FROM mail_item WHERE mailbox_id = $1 AND id = $2
 
 -- name: set_flags
-UPDATE mail_item SET seen = $1, flagged = $2, answered = $3, keywords = $4 WHERE id = $5
+-- After imap.bump_modseq of its folder, whose number it takes, so that sessions of mail programs notice.
+UPDATE mail_item SET seen = $1, flagged = $2, answered = $3, keywords = $4,
+  modseq = (SELECT f.modseq FROM folder f WHERE f.id = mail_item.folder_id)
+WHERE id = $5
 
 -- name: move_item
 UPDATE mail_item SET folder_id = $1, uid = $2 WHERE mailbox_id = $3 AND id = $4

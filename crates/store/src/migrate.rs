@@ -1,9 +1,9 @@
-//! Migrations: numbered scripts, each applied once in a transaction.
+//! Migrations: numbered scripts, each applied once, in one transaction with the note that it was.
 
 use model::Timestamp;
 
 use crate::db::Db;
-use crate::{StoreError, values};
+use crate::StoreError;
 
 /// One line per migration; the version is the position, from 1.
 const MIGRATIONS: &[&str] = &[
@@ -11,6 +11,8 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0002_app_password.sql"),
     include_str!("../migrations/0003_outbound.sql"),
     include_str!("../migrations/0004_reports.sql"),
+    include_str!("../migrations/0005_imap.sql"),
+    include_str!("../migrations/0006_connectors.sql"),
 ];
 
 /// The schema version this binary writes.
@@ -23,14 +25,7 @@ pub(crate) async fn run(db: &Db, now: Timestamp) -> Result<(), StoreError> {
     }
     for version in found + 1..=SCHEMA_VERSION {
         let index = usize::try_from(version - 1).expect("versions start at 1");
-        db.run_script(MIGRATIONS[index]).await?;
-        db.record_version(version, now).await?;
+        db.migrate(version, MIGRATIONS[index], now.as_micros()).await?;
     }
     Ok(())
-}
-
-impl Db {
-    async fn record_version(&self, version: i64, now: Timestamp) -> Result<(), StoreError> {
-        self.execute_alone("setting.record_schema_version", &values![version, now]).await
-    }
 }
