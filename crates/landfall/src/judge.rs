@@ -140,8 +140,17 @@ fn envelope(args: &JudgeArgs) -> Result<Envelope, CliError> {
         Some(text) => vec![Address::parse(text).map_err(|e| CliError::Input(format!("--rcpt {text:?}: {e}")))?],
         None => Vec::new(),
     };
-    let client = ClientInfo { ip: args.client_ip, helo: args.helo.clone(), esmtp: true, tls: None };
-    Ok(Envelope { reverse_path, forward_paths, body_type: BodyType::EightBitMime, declared_size_bytes: None, client })
+    let client =
+        ClientInfo { ip: args.client_ip, helo: args.helo.clone(), esmtp: true, tls: None, lmtp: false, login: None };
+    Ok(Envelope {
+        reverse_path,
+        forward_paths,
+        body_type: BodyType::EightBitMime,
+        declared_size_bytes: None,
+        options: Default::default(),
+        rcpt_options: Vec::new(),
+        client,
+    })
 }
 
 /// What the command line left open is taken from the header section.

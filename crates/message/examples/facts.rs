@@ -18,7 +18,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         forward_paths: Vec::new(),
         body_type: BodyType::EightBitMime,
         declared_size_bytes: None,
-        client: ClientInfo { ip: [127, 0, 0, 1].into(), helo: "localhost".into(), esmtp: true, tls: None },
+        options: Default::default(),
+        rcpt_options: Vec::new(),
+        client: ClientInfo {
+            ip: [127, 0, 0, 1].into(),
+            helo: "localhost".into(),
+            esmtp: true,
+            tls: None,
+            lmtp: false,
+            login: None,
+        },
     };
     let context = ParseContext {
         received_at: Timestamp::default(),

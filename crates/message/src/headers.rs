@@ -37,11 +37,7 @@ pub struct Received<'a> {
 /// A Received field.
 pub fn received(parts: &Received<'_>) -> String {
     let client = &parts.envelope.client;
-    let protocol = match (client.esmtp, client.tls.is_some()) {
-        (true, true) => "ESMTPS",
-        (true, false) => "ESMTP",
-        (false, _) => "SMTP",
-    };
+    let protocol = protocol(parts.envelope);
     let tls = client.tls.as_ref().map_or(String::new(), |tls| {
         format!("\r\n\t(version={} cipher={})", host_like(&tls.version), host_like(&tls.cipher))
     });
@@ -55,6 +51,21 @@ pub fn received(parts: &Received<'_>) -> String {
         host_like(parts.id),
         parts.at.to_rfc5322(),
     )
+}
+
+/// The registered word (RFC 3848, RFC 6531 4.3): how it came, `S` with TLS, `A` with a login.
+fn protocol(envelope: &Envelope) -> String {
+    let client = &envelope.client;
+    let base = match (client.lmtp, client.esmtp, envelope.options.smtp_utf8) {
+        (true, _, true) => "UTF8LMTP",
+        (true, _, false) => "LMTP",
+        (false, true, true) => "UTF8SMTP",
+        (false, true, false) => "ESMTP",
+        (false, false, _) => return "SMTP".into(),
+    };
+    let tls = if client.tls.is_some() { "S" } else { "" };
+    let login = if client.login.is_some() { "A" } else { "" };
+    format!("{base}{tls}{login}")
 }
 
 fn address_literal(ip: IpAddr) -> String {
@@ -231,11 +242,15 @@ mod tests {
             forward_paths: vec![Address::parse("bob@contoso.example").unwrap()],
             body_type: BodyType::SevenBit,
             declared_size_bytes: None,
+            options: Default::default(),
+            rcpt_options: Vec::new(),
             client: ClientInfo {
                 ip: "192.0.2.1".parse().unwrap(),
                 helo: helo.into(),
                 esmtp: true,
                 tls: Some(TlsInfo { version: "TLSv1.3".into(), cipher: "TLS13_AES_256_GCM_SHA384".into() }),
+                lmtp: false,
+                login: None,
             },
         }
     }

@@ -43,7 +43,16 @@ fn envelope(reverse_path: &str, ip: &str, helo: &str) -> Envelope {
         forward_paths: vec![Address::parse("bob@contoso.example").unwrap()],
         body_type: BodyType::SevenBit,
         declared_size_bytes: None,
-        client: ClientInfo { ip: ip.parse().unwrap(), helo: helo.into(), esmtp: true, tls: None },
+        options: Default::default(),
+        rcpt_options: Vec::new(),
+        client: ClientInfo {
+            ip: ip.parse().unwrap(),
+            helo: helo.into(),
+            esmtp: true,
+            tls: None,
+            lmtp: false,
+            login: None,
+        },
     }
 }
 

@@ -13,11 +13,15 @@ fn envelope() -> Envelope {
         forward_paths: vec![Address::parse("bob@contoso.example").unwrap()],
         body_type: BodyType::SevenBit,
         declared_size_bytes: None,
+        options: Default::default(),
+        rcpt_options: Vec::new(),
         client: ClientInfo {
             ip: "192.0.2.1".parse().unwrap(),
             helo: "mail.fabrikam.example".into(),
             esmtp: true,
             tls: None,
+            lmtp: false,
+            login: None,
         },
     }
 }

@@ -13,7 +13,16 @@ fn facts(raw: &[u8]) -> Facts {
         forward_paths: Vec::new(),
         body_type: BodyType::SevenBit,
         declared_size_bytes: None,
-        client: ClientInfo { ip: "192.0.2.1".parse().unwrap(), helo: String::new(), esmtp: false, tls: None },
+        options: Default::default(),
+        rcpt_options: Vec::new(),
+        client: ClientInfo {
+            ip: "192.0.2.1".parse().unwrap(),
+            helo: String::new(),
+            esmtp: false,
+            tls: None,
+            lmtp: false,
+            login: None,
+        },
     };
     let limits = Limits::default();
     let facts =

@@ -17,7 +17,9 @@ mod verdict;
 
 pub use address::{Address, AddressError, Domain, ReversePath};
 pub use clock::{Clock, SystemClock, TestClock, Timestamp};
-pub use envelope::{BodyType, ClientInfo, Envelope, TlsInfo};
+pub use envelope::{
+    BodyType, ClientInfo, Envelope, MailOptions, RcptOptions, SubmissionLogin, TlsInfo, decode_xtext, encode_xtext,
+};
 pub use event::{EventKind, IllegalTransition, LastEvent, Place, Whereabouts};
 pub use facts::{
     AttachmentFact, AuthFacts, AuthResult, BulkFacts, Defect, DkimFact, DmarcPolicy, Facts, FileKind, HeaderFacts,

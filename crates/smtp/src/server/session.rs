@@ -84,7 +84,7 @@ pub struct Session {
 impl Session {
     /// A session with the peer at `ip`. It says nothing before [`Session::greet`].
     pub fn new(config: Arc<ServerConfig>, ip: IpAddr) -> Self {
-        let client = ClientInfo { ip: ip.to_canonical(), helo: String::new(), esmtp: false, tls: None };
+        let client = ClientInfo::at(ip.to_canonical());
         Session {
             config,
             input: Input::default(),
@@ -218,7 +218,7 @@ impl Session {
         self.reset();
         self.has_helo = false;
         let client = &mut self.envelope.client;
-        *client = ClientInfo { ip: client.ip, helo: String::new(), esmtp: false, tls: Some(tls) };
+        *client = ClientInfo { tls: Some(tls), ..ClientInfo::at(client.ip) };
     }
 
     /// The peer took too long.
@@ -461,13 +461,7 @@ impl Session {
 }
 
 fn blank_envelope(client: ClientInfo) -> Envelope {
-    Envelope {
-        reverse_path: ReversePath::Null,
-        forward_paths: Vec::new(),
-        body_type: BodyType::SevenBit,
-        declared_size_bytes: None,
-        client,
-    }
+    Envelope::new(client)
 }
 
 /// A refusal that is not one is a bug of the handler; the peer tries again later.
