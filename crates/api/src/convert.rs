@@ -35,7 +35,7 @@ impl From<mailbox::MailboxError> for Problem {
         match error {
             E::NotFound(what) => Problem::not_found(what),
             E::FolderName(_) => Problem::invalid("name", error.to_string()),
-            E::FolderExists | E::FolderInUse(_) => Problem::conflict(error.to_string()),
+            E::FolderExists | E::FolderInUse(_) | E::TooMany => Problem::conflict(error.to_string()),
             E::Keyword => Problem::invalid("keywords", error.to_string()),
             E::Store(e) => e.into(),
             E::Unreachable(_) => Problem::from_severity(error.severity() == mailbox::Severity::Transient, error),
