@@ -398,6 +398,7 @@ fn refusal(error: &StoreError) -> Reply {
     tracing::warn!("a mail could not be stored: {error}");
     match error {
         StoreError::Full(_) => Reply::transient(452, (3, 1), "no space left, try again later"),
+        StoreError::Busy(_) => Reply::transient(452, (3, 2), "too busy, try again later"),
         StoreError::Conflict(_)
         | StoreError::Unavailable(_)
         | StoreError::Schema { .. }

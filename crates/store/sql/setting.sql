@@ -3,6 +3,10 @@
 -- name: ping
 SELECT CAST(1 AS BIGINT) AS one
 
+-- name: probe
+-- A write that changes nothing: whether rows can be made durable now.
+UPDATE schema_version SET applied_at = applied_at WHERE version = 1
+
 -- name: schema_version
 SELECT CAST(COALESCE(MAX(version), 0) AS BIGINT) AS version FROM schema_version
 

@@ -13,7 +13,11 @@ use object_store::path::Path as ObjectPath;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 use sha2::{Digest, Sha256};
 
+use crate::error::io_kinds;
 use crate::{Row, StoreError};
+
+/// A page: less might fit where a mail does not.
+const PROBE_BYTES: usize = 4_096;
 
 /// Where a body is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,22 +92,42 @@ impl Bodies {
         Ok((PackInfo { id: pack_id, size_bytes: offset, body_count: bodies.len() }, refs))
     }
 
+    /// Reads a body and compares it with its hash: what is damaged is never handed on.
     pub(crate) async fn get(&self, body: &BodyRef) -> Result<Bytes, StoreError> {
         if body.bytes == 0 {
             return Ok(Bytes::new());
         }
-        let range = body.offset..body.offset + body.bytes;
-        let got = self.objects.get_range(&object_path(body.pack_id), range).await.map_err(|e| match e {
-            object_store::Error::NotFound { .. } => {
-                StoreError::Body { pack_id: body.pack_id, problem: "the object is missing".into() }
-            }
+        let damaged = |problem: &str| StoreError::Body { pack_id: body.pack_id, problem: problem.into() };
+        let end = body.offset.checked_add(body.bytes).ok_or_else(|| damaged("its row names no place in a file"))?;
+        let got = self.objects.get_range(&object_path(body.pack_id), body.offset..end).await.map_err(|e| match e {
+            object_store::Error::NotFound { .. } => damaged("the object is missing"),
+            // Without an I/O error it is the range that is not there: the object ends before it.
+            other if io_kinds(&other).next().is_none() => damaged(&format!("the object is torn: {other}")),
             other => StoreError::from_io(&other),
         })?;
-        if got.len() as u64 == body.bytes {
-            Ok(got)
-        } else {
-            Err(StoreError::Body { pack_id: body.pack_id, problem: "the object is shorter than its row says".into() })
+        if got.len() as u64 != body.bytes {
+            return Err(damaged("the object is shorter than its row says"));
         }
+        if sha256_hex(&got) != body.sha256 {
+            return Err(damaged("the bytes are not those that were stored"));
+        }
+        Ok(got)
+    }
+
+    /// Takes away a pack that no row names, if it is there.
+    pub(crate) async fn forget(&self, pack_id: i64) {
+        match self.objects.delete(&object_path(pack_id)).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+            Err(error) => tracing::warn!("pack {pack_id}, which no row names, stays: {error}"),
+        }
+    }
+
+    /// Writes a small object as mail is written, and takes it away again.
+    pub(crate) async fn probe(&self, id: i64) -> Result<(), StoreError> {
+        let path = ObjectPath::from(format!("probe/{id}"));
+        let cannot = |e: object_store::Error| StoreError::from_io(&e);
+        self.objects.put(&path, PutPayload::from_static(&[0; PROBE_BYTES])).await.map_err(cannot)?;
+        self.objects.delete(&path).await.map_err(cannot)
     }
 }
 

@@ -36,23 +36,39 @@ pub struct Notice {
 }
 
 /// See the module.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Bus {
     sender: broadcast::Sender<Notice>,
+    #[cfg(feature = "faults")]
+    pub(crate) faults: Option<crate::Faults>,
 }
 
 impl Bus {
     pub(crate) fn new() -> Self {
-        Bus { sender: broadcast::channel(NOTICES_MAX).0 }
+        Bus {
+            sender: broadcast::channel(NOTICES_MAX).0,
+            #[cfg(feature = "faults")]
+            faults: None,
+        }
     }
 
     /// Announces; nobody listening is fine.
     pub fn announce(&self, topic: Topic, id: impl Into<i64>) {
+        #[cfg(feature = "faults")]
+        if self.faults.as_ref().is_some_and(crate::Faults::is_bus_silent) {
+            return;
+        }
         let _ = self.sender.send(Notice { topic, id: id.into() });
     }
 
     /// Listens from now on.
     pub fn subscribe(&self) -> broadcast::Receiver<Notice> {
         self.sender.subscribe()
+    }
+}
+
+impl std::fmt::Debug for Bus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Bus").field("receiver_count", &self.sender.receiver_count()).finish_non_exhaustive()
     }
 }

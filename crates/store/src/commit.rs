@@ -1,20 +1,30 @@
 //! The group commit: sessions that wait at the same time share one pack object, one fsync and one transaction.
 //!
 //! Order, always: put the pack → fsync file and folder → commit the rows → answer. Whoever arrives while a batch is
-//! being written forms the next one, so a lone session never waits and a crowd shares. If a batch fails, each submission
-//! is committed alone, so that a poisoned one gets its own answer and the others theirs.
+//! being written forms the next one, so a lone session never waits and a crowd shares. If a batch is refused, each
+//! submission is committed alone, so that a poisoned one gets its own answer and the others theirs. If the database or
+//! the disk failed, all hear it at once: asking once for each would only take longer.
+//!
+//! Waiting is bounded: for a place in the queue, and in it. Who is told [`StoreError::Busy`] was not begun.
 
 use std::sync::Weak;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
-use crate::{BodyRef, Inner, NewEvent, Store, StoreError, Tx, Value, values};
+use crate::{BodyRef, Inner, NewEvent, Severity, Store, StoreError, Tx, Value, values};
 
 const BATCH_BYTES_MAX: usize = 1024 * 1024;
 const BATCH_MAX: usize = 128;
-/// Submissions that may wait; past it, submitters wait for a place (back-pressure, never loss).
+/// Submissions that may wait; past it, submitters wait for a place (back-pressure, never loss), for so long.
 const WAITING_MAX: usize = 1_024;
+const PLACE_WAIT: Duration = Duration::from_secs(10);
+/// Who has waited longer than this for its turn is not begun: its peer would soon hang up and send again.
+const TURN_WAIT: Duration = Duration::from_secs(30);
+/// A batch that failed so soon met a connection that had died, or a moment's trouble: it is tried once more.
+const BLIP: Duration = Duration::from_secs(1);
 
 /// One row or event of a submission.
 #[derive(Debug, Clone)]
@@ -56,6 +66,7 @@ impl Submission {
 
 struct Waiting {
     submission: Submission,
+    since: Instant,
     answer: oneshot::Sender<Result<(), StoreError>>,
 }
 
@@ -76,7 +87,14 @@ impl Queue {
     pub(crate) async fn submit(&self, submission: Submission) -> Result<(), StoreError> {
         let gone = || StoreError::Unavailable("the store is closing".into());
         let (answer, done) = oneshot::channel();
-        self.sender.send(Waiting { submission, answer }).await.map_err(|_| gone())?;
+        let waiting = Waiting { submission, since: Instant::now(), answer };
+        match self.sender.send_timeout(waiting, PLACE_WAIT).await {
+            Ok(()) => {}
+            Err(mpsc::error::SendTimeoutError::Closed(_)) => return Err(gone()),
+            Err(mpsc::error::SendTimeoutError::Timeout(_)) => {
+                return Err(StoreError::Busy(format!("{WAITING_MAX} submissions wait already")));
+            }
+        }
         done.await.map_err(|_| gone())?
     }
 }
@@ -108,27 +126,78 @@ impl Committer {
     }
 }
 
-async fn commit_batch(store: &Store, batch: Vec<Waiting>) {
+async fn commit_batch(store: &Store, mut batch: Vec<Waiting>) {
+    for late in batch.extract_if(.., |waiting| waiting.since.elapsed() > TURN_WAIT) {
+        let _ = late.answer.send(Err(StoreError::Busy("its turn did not come in time".into())));
+    }
+    if batch.is_empty() {
+        return;
+    }
     let (submissions, answers): (Vec<Submission>, Vec<_>) = batch.into_iter().map(|w| (w.submission, w.answer)).unzip();
-    let together = write(store, &submissions).await;
-    // A sole submission has had its own try; a full or absent disk fails each the same way.
-    if together.is_ok() || submissions.len() == 1 || matches!(together, Err(StoreError::Full(_))) {
+    let together = settle(store, &submissions).await;
+    let is_refused = together.as_ref().is_err_and(|error| error.severity() == Severity::Permanent);
+    if submissions.len() == 1 || !is_refused {
         for answer in answers {
             let _ = answer.send(together.clone());
         }
         return;
     }
     for (submission, answer) in submissions.iter().zip(answers) {
-        let _ = answer.send(write(store, std::slice::from_ref(submission)).await);
+        let _ = answer.send(settle(store, std::slice::from_ref(submission)).await);
     }
 }
 
-async fn write(store: &Store, submissions: &[Submission]) -> Result<(), StoreError> {
+/// How a try ended that did not succeed.
+enum Failed {
+    /// Nothing is stored.
+    Nothing(StoreError),
+    /// The rows may be durable: only the answer to the commit is missing.
+    Unclear(StoreError),
+}
+
+/// Writes, once more after a short disturbance; a commit whose answer was lost is looked up.
+async fn settle(store: &Store, submissions: &[Submission]) -> Result<(), StoreError> {
+    let began = Instant::now();
+    let error = match try_once(store, submissions).await {
+        Err(error @ StoreError::Unavailable(_)) if began.elapsed() < BLIP => error,
+        done => return done,
+    };
+    tracing::warn!("a batch of {} met a disturbance and is tried again: {error}", submissions.len());
+    try_once(store, submissions).await
+}
+
+async fn try_once(store: &Store, submissions: &[Submission]) -> Result<(), StoreError> {
+    let pack_id: i64 = store.next_id();
+    match write(store, submissions, pack_id).await {
+        Ok(()) => Ok(()),
+        Err(Failed::Nothing(error)) => {
+            // A pack that no row names would only eat the space that is perhaps wanting.
+            store.inner.bodies.forget(pack_id).await;
+            Err(error)
+        }
+        // Every batch with bodies has a pack row of its own: where it is, all the rest is.
+        Err(Failed::Unclear(error)) => match store.query_one("pack.by_id", &values![pack_id]).await {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) | Err(_) => Err(error),
+        },
+    }
+}
+
+async fn write(store: &Store, submissions: &[Submission], pack_id: i64) -> Result<(), Failed> {
+    let tx = prepare(store, submissions, pack_id).await.map_err(Failed::Nothing)?;
+    tx.commit().await.map_err(|error| match error.severity() {
+        Severity::Transient => Failed::Unclear(error),
+        Severity::Permanent => Failed::Nothing(error),
+    })
+}
+
+/// Everything but the commit: the pack is durable, the rows are in the transaction.
+async fn prepare(store: &Store, submissions: &[Submission], pack_id: i64) -> Result<Tx, StoreError> {
     let bodies: Vec<Bytes> = submissions.iter().flat_map(|s| s.bodies.iter().cloned()).collect();
     let mut refs = Vec::new();
     let mut pack = None;
     if !bodies.is_empty() {
-        let (info, places) = store.inner.bodies.put(store.next_id(), &bodies).await?;
+        let (info, places) = store.put(pack_id, &bodies).await?;
         (pack, refs) = (Some(info), places);
     }
     let mut ops = Vec::new();
@@ -145,7 +214,7 @@ async fn write(store: &Store, submissions: &[Submission]) -> Result<(), StoreErr
         tx.execute("pack.insert", &values![info.id, size, count, store.now()]).await?;
     }
     tx.apply(ops).await?;
-    tx.commit().await
+    Ok(tx)
 }
 
 impl Tx {

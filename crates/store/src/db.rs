@@ -17,8 +17,9 @@ use sqlx::{
 };
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
+use crate::seam::Step;
 use crate::sql::{self, Statement};
-use crate::{Database, Row, Store, StoreError, Value};
+use crate::{Database, Guarantee, Row, Store, StoreError, Value};
 
 const READERS_MAX: u32 = 6;
 /// SQLite page caches in KiB (negative, as SQLite wants it). Readers share the system's page cache anyway.
@@ -27,6 +28,12 @@ const READER_CACHE: &str = "-2000";
 const POSTGRES_CONNECTIONS_MAX: u32 = 16;
 const BUSY_MS: u64 = 10_000;
 const ACQUIRE_MS: u64 = 10_000;
+/// One process migrates at a time; the number means nothing else.
+const MIGRATION_LOCK: &str = "SELECT pg_advisory_xact_lock(7266182513)";
+const SCHEMA_VERSION: &str = "SELECT MAX(version) FROM schema_version";
+/// A server that answers before its log is on disk would make 250 a lie: each connection insists. Stricter ones stay.
+const SYNCHRONOUS_COMMIT: &str =
+    "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
 /// Rows per multi-row insert, tried in this order, so that few different texts reach the statement cache. More rows gain
 /// little, and a prepared statement of thousands of parameters weighs hundreds of kilobytes.
 const CHUNKS: [usize; 4] = [64, 16, 4, 1];
@@ -62,6 +69,9 @@ impl Db {
                 let pool = PgPoolOptions::new()
                     .max_connections(POSTGRES_CONNECTIONS_MAX)
                     .acquire_timeout(Duration::from_millis(ACQUIRE_MS))
+                    .after_connect(|connection, _| {
+                        Box::pin(async move { connection.execute(SYNCHRONOUS_COMMIT).await.map(|_| ()) })
+                    })
                     .connect_with(options)
                     .await
                     .map_err(|e| StoreError::from_sql("connect", e))?;
@@ -86,7 +96,11 @@ impl Db {
     pub(crate) async fn begin(&self) -> Result<Begun, StoreError> {
         match self {
             Db::Sqlite { writer, .. } => {
-                let mut writer = writer.clone().lock_owned().await;
+                // Whoever has the writer gives it back in moments, or is waiting for another process's lock.
+                let patience = Duration::from_millis(BUSY_MS);
+                let Ok(mut writer) = tokio::time::timeout(patience, writer.clone().lock_owned()).await else {
+                    return Err(StoreError::Unavailable("the writer is taken".into()));
+                };
                 if writer.open && raw_sqlite(&mut writer, "ROLLBACK").await.is_err() {
                     // Nothing was open after all: the COMMIT or BEGIN that was dropped had ended or failed.
                     tracing::debug!("a transaction that was left behind had ended already");
@@ -104,20 +118,65 @@ impl Db {
         }
     }
 
-    /// Runs a whole script (migrations) in one transaction, then `after`.
-    pub(crate) async fn run_script(&self, script: &'static str) -> Result<(), StoreError> {
+    /// Applies the script of a version and notes it, in one transaction, unless another process did so meanwhile. A process
+    /// that dies here leaves all of it or nothing.
+    pub(crate) async fn migrate(&self, version: i64, script: &'static str, at: i64) -> Result<(), StoreError> {
+        let note = format!("INSERT INTO schema_version (version, applied_at) VALUES ({version}, {at});");
+        let failed = |e| StoreError::from_sql("migration", e);
         match self {
             Db::Sqlite { writer, .. } => {
-                let script = script.replace("BIGINT PRIMARY KEY", "INTEGER PRIMARY KEY");
                 let mut writer = writer.lock().await;
-                let text = format!("BEGIN IMMEDIATE;\n{script}\nCOMMIT;");
-                let done = (&mut writer.connection).execute(sqlx::raw_sql(AssertSqlSafe(text))).await;
-                done.map(|_| ()).map_err(|e| StoreError::from_sql("migration", e))
+                let connection = &mut writer.connection;
+                let mut tx = connection.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
+                let seen: Option<i64> = sqlx::query_scalar(SCHEMA_VERSION).fetch_one(&mut *tx).await.map_err(failed)?;
+                if seen.unwrap_or(0) < version {
+                    let script = script.replace("BIGINT PRIMARY KEY", "INTEGER PRIMARY KEY");
+                    let text = AssertSqlSafe(format!("{script}\n{note}"));
+                    (&mut *tx).execute(sqlx::raw_sql(text)).await.map_err(failed)?;
+                }
+                tx.commit().await.map_err(failed)
             }
             Db::Postgres(pool) => {
-                let mut tx = pool.begin().await.map_err(|e| StoreError::from_sql("migration", e))?;
-                (&mut *tx).execute(sqlx::raw_sql(script)).await.map_err(|e| StoreError::from_sql("migration", e))?;
-                tx.commit().await.map_err(|e| StoreError::from_sql("migration", e))
+                let mut tx = pool.begin().await.map_err(failed)?;
+                (&mut *tx).execute(MIGRATION_LOCK).await.map_err(failed)?;
+                let seen: Option<i64> = sqlx::query_scalar(SCHEMA_VERSION).fetch_one(&mut *tx).await.map_err(failed)?;
+                if seen.unwrap_or(0) < version {
+                    let text = AssertSqlSafe(format!("{script}\n{note}"));
+                    (&mut *tx).execute(sqlx::raw_sql(text)).await.map_err(failed)?;
+                }
+                tx.commit().await.map_err(failed)
+            }
+        }
+    }
+
+    /// What the database promises about a commit, as it says itself.
+    pub(crate) async fn guarantees(&self) -> Result<Vec<Guarantee>, StoreError> {
+        let failed = |e| StoreError::from_sql("guarantees", e);
+        let guarantee = |name, value: String, holds| Guarantee { name, value, holds };
+        match self {
+            Db::Sqlite { writer, .. } => {
+                let mut writer = writer.lock().await;
+                let connection = &mut writer.connection;
+                let level: i64 =
+                    sqlx::query_scalar("PRAGMA synchronous").fetch_one(&mut *connection).await.map_err(failed)?;
+                let journal: String =
+                    sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut *connection).await.map_err(failed)?;
+                let is_wal = journal == "wal";
+                // 2 is FULL: the log is fsynced at each commit; 1 (NORMAL) fsyncs at checkpoints only.
+                Ok(vec![
+                    guarantee("synchronous", level.to_string(), level >= 2),
+                    guarantee("journal_mode", journal, is_wal),
+                ])
+            }
+            Db::Postgres(pool) => {
+                let mut all = Vec::new();
+                for name in ["synchronous_commit", "fsync", "full_page_writes"] {
+                    let query = sqlx::query_scalar("SELECT current_setting($1)").bind(name);
+                    let value: String = query.fetch_one(pool).await.map_err(failed)?;
+                    let holds = value != "off";
+                    all.push(guarantee(name, value, holds));
+                }
+                Ok(all)
             }
         }
     }
@@ -126,7 +185,23 @@ impl Db {
     pub(crate) async fn schema_version(&self) -> Result<i64, StoreError> {
         const TABLE: &str =
             "CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL, applied_at BIGINT NOT NULL);";
-        self.run_script(TABLE).await?;
+        match self {
+            Db::Sqlite { writer, .. } => {
+                let mut writer = writer.lock().await;
+                (&mut writer.connection).execute(TABLE).await.map(|_| ())
+            }
+            // CREATE TABLE IF NOT EXISTS fails when two processes do it in the same moment.
+            Db::Postgres(pool) => {
+                async {
+                    let mut tx = pool.begin().await?;
+                    (&mut *tx).execute(MIGRATION_LOCK).await?;
+                    (&mut *tx).execute(TABLE).await?;
+                    tx.commit().await
+                }
+                .await
+            }
+        }
+        .map_err(|e| StoreError::from_sql("migration", e))?;
         let rows = self.query("setting.schema_version", &[]).await?;
         rows.first().map_or(Ok(0), |row| row.int("version"))
     }
@@ -216,6 +291,7 @@ impl Tx {
 
     /// Reads all rows of a named statement inside this transaction.
     pub async fn query(&mut self, name: &'static str, values: &[Value]) -> Result<Vec<Row>, StoreError> {
+        self.store.inner.seam.before(Step::Query)?;
         let statement = sql::statement(name);
         let rows = match &mut self.begun {
             Begun::Sqlite(writer) => bind_sqlite(statement.sqlite, values)
@@ -236,6 +312,7 @@ impl Tx {
 
     /// Runs a named statement; gives the number of rows touched.
     pub async fn execute(&mut self, name: &'static str, values: &[Value]) -> Result<u64, StoreError> {
+        self.store.noted(self.store.inner.seam.before(Step::Execute))?;
         let Statement { sqlite, postgres } = sql::statement(name);
         let done = match &mut self.begun {
             Begun::Sqlite(writer) => {
@@ -243,7 +320,7 @@ impl Tx {
             }
             Begun::Postgres(tx) => bind_postgres(postgres, values).execute(&mut ***tx).await.map(|d| d.rows_affected()),
         };
-        done.map_err(|e| StoreError::from_sql(name, e))
+        self.store.noted(done.map_err(|e| StoreError::from_sql(name, e)))
     }
 
     /// Runs a named statement that must touch at least one row.
@@ -278,6 +355,7 @@ impl Tx {
         columns: usize,
         rows: &[Vec<Value>],
     ) -> Result<u64, StoreError> {
+        self.store.noted(self.store.inner.seam.before(Step::Execute))?;
         let Statement { sqlite, postgres } = sql::statement(name);
         let values = rows.iter().flatten();
         let done = match &mut self.begun {
@@ -292,15 +370,21 @@ impl Tx {
                 query.execute(&mut ***tx).await.map(|d| d.rows_affected())
             }
         };
-        done.map_err(|e| StoreError::from_sql(name, e))
+        self.store.noted(done.map_err(|e| StoreError::from_sql(name, e)))
     }
 
     /// Makes it durable.
+    ///
+    /// # Errors
+    /// After a transient error nobody knows whether it came to pass: the connection may have died before the answer.
     pub async fn commit(self) -> Result<(), StoreError> {
-        match self.begun {
+        let store = self.store;
+        store.noted(store.inner.seam.before(Step::Commit))?;
+        let done = match self.begun {
             Begun::Sqlite(mut writer) => raw_sqlite(&mut writer, "COMMIT").await,
             Begun::Postgres(tx) => tx.commit().await.map_err(|e| StoreError::from_sql("commit", e)),
-        }
+        };
+        store.noted(done.and_then(|()| store.inner.seam.after(Step::Commit)))
     }
 
     /// Gives it up. (Dropping does the same.)
@@ -403,21 +487,6 @@ fn postgres_value(row: &PgRow, i: usize, name: &str) -> Result<Value, StoreError
         }
     }
     .map_err(fail)
-}
-
-impl Db {
-    /// One statement in its own transaction, for the store's own housekeeping before a [`Store`] exists.
-    pub(crate) async fn execute_alone(&self, name: &str, values: &[Value]) -> Result<(), StoreError> {
-        let statement = sql::statement(name);
-        let done = match self {
-            Db::Sqlite { writer, .. } => {
-                let mut writer = writer.lock().await;
-                bind_sqlite(statement.sqlite, values).execute(&mut writer.connection).await.map(|_| ())
-            }
-            Db::Postgres(pool) => bind_postgres(statement.postgres, values).execute(pool).await.map(|_| ()),
-        };
-        done.map_err(|e| StoreError::from_sql(name, e))
-    }
 }
 
 /// Creates an empty PostgreSQL database `name` on the server of `url` and gives its URL.

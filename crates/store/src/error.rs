@@ -1,5 +1,7 @@
 //! What can go wrong with the store, sorted by what a caller does about it.
 
+use std::io::ErrorKind;
+
 /// Whether trying again can help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Severity {
@@ -21,6 +23,9 @@ pub enum StoreError {
     /// The database or the object store does not answer now.
     #[error("unavailable: {0}")]
     Unavailable(String),
+    /// Too much waits to be written already: answer 452, try later. Nothing was begun.
+    #[error("too busy: {0}")]
+    Busy(String),
     /// The database has a schema this binary does not know.
     #[error(
         "the database has schema version {found}, this binary knows up to {known}: use the binary that wrote it, or restore a backup"
@@ -39,7 +44,7 @@ pub enum StoreError {
         /// What is wrong with it.
         problem: String,
     },
-    /// A body is missing or shorter than its row says.
+    /// A body is missing, shorter than its row says, or not what was stored.
     #[error("body in pack {pack_id}: {problem}")]
     Body {
         /// The pack.
@@ -64,7 +69,7 @@ impl StoreError {
     /// Whether trying again can help.
     pub fn severity(&self) -> Severity {
         match self {
-            StoreError::Full(_) | StoreError::Unavailable(_) => Severity::Transient,
+            StoreError::Full(_) | StoreError::Unavailable(_) | StoreError::Busy(_) => Severity::Transient,
             StoreError::Conflict(_)
             | StoreError::Schema { .. }
             | StoreError::Column { .. }
@@ -85,10 +90,7 @@ impl StoreError {
             sqlx::Error::Database(db) if db.is_unique_violation() => {
                 StoreError::Conflict(format!("{statement}: {problem}"))
             }
-            // SQLITE_FULL is 13; PostgreSQL's disk_full is 53100.
-            sqlx::Error::Database(db) if matches!(db.code().as_deref(), Some("13" | "53100")) => {
-                StoreError::Full(problem)
-            }
+            sqlx::Error::Database(db) if is_full(db.code().as_deref()) => StoreError::Full(problem),
             sqlx::Error::Database(db) if is_passing(db.code().as_deref()) => StoreError::Unavailable(problem),
             sqlx::Error::Database(_) | sqlx::Error::ColumnDecode { .. } | sqlx::Error::ColumnNotFound(_) => {
                 StoreError::Statement { statement: statement.into(), problem }
@@ -97,9 +99,10 @@ impl StoreError {
         }
     }
 
-    pub(crate) fn from_io(error: &dyn std::fmt::Display) -> Self {
+    /// From an error whose sources may hold the system's.
+    pub(crate) fn from_io(error: &(dyn std::error::Error + 'static)) -> Self {
         let problem = error.to_string();
-        if problem.contains("No space left") || problem.contains("os error 28") {
+        if io_kinds(error).any(|kind| FULL.contains(&kind)) {
             StoreError::Full(problem)
         } else {
             StoreError::Unavailable(problem)
@@ -107,14 +110,34 @@ impl StoreError {
     }
 }
 
-/// SQLite: busy (5), locked (6), read-only (8), I/O (10) with their extended codes; PostgreSQL: connection, resources,
-/// shutdown, deadlock and serialisation classes.
+/// Disk, quota, or the process's limit on file sizes.
+const FULL: [ErrorKind; 3] = [ErrorKind::StorageFull, ErrorKind::QuotaExceeded, ErrorKind::FileTooLarge];
+
+/// The kinds of all I/O errors among the sources of an error.
+pub(crate) fn io_kinds<'e>(error: &'e (dyn std::error::Error + 'static)) -> impl Iterator<Item = ErrorKind> + 'e {
+    std::iter::successors(Some(error), |error| error.source())
+        .filter_map(|error| error.downcast_ref::<std::io::Error>().map(std::io::Error::kind))
+}
+
+/// A SQLite result code; PostgreSQL's have five signs.
+fn sqlite_code(code: &str) -> Option<u32> {
+    code.parse::<u32>().ok().filter(|_| code.len() < 5)
+}
+
+/// SQLite: full (13), and no room for the shared memory file (4874); PostgreSQL: disk_full.
+fn is_full(code: Option<&str>) -> bool {
+    let Some(code) = code else { return false };
+    sqlite_code(code).map_or(code == "53100", |number| number & 0xFF == 13 || number == 4874)
+}
+
+/// Trouble of the database and not of the statement. SQLite: permission (3), busy (5), locked (6), memory (7), read-only
+/// (8), I/O (10), corrupt (11), cannot open (14), not a database (26), with their extended codes; PostgreSQL: connection,
+/// access, resources, locks, shutdown, system, deadlock, read-only and internal classes. A damaged database is in here:
+/// what waits to be written must wait for its restore.
 fn is_passing(code: Option<&str>) -> bool {
     let Some(code) = code else { return true };
-    if let Ok(number) = code.parse::<u32>()
-        && code.len() < 5
-    {
-        return matches!(number & 0xFF, 5 | 6 | 8 | 10);
+    if let Some(number) = sqlite_code(code) {
+        return matches!(number & 0xFF, 3 | 5 | 6 | 7 | 8 | 10 | 11 | 14 | 26);
     }
-    ["08", "53", "57", "40"].iter().any(|class| code.starts_with(class))
+    ["08", "25", "28", "3D", "40", "53", "55", "57", "58", "XX"].iter().any(|class| code.starts_with(class))
 }

@@ -13,8 +13,12 @@ mod bus;
 mod commit;
 mod db;
 mod error;
+#[cfg(feature = "faults")]
+mod faults;
+mod health;
 mod ledger;
 mod migrate;
+mod seam;
 mod sql;
 mod value;
 
@@ -28,8 +32,15 @@ pub use bus::{Bus, Notice, Topic};
 pub use commit::{Op, Submission};
 pub use db::{Tx, create_postgres_database, drop_postgres_database};
 pub use error::{Severity, StoreError};
+#[cfg(feature = "faults")]
+pub use faults::{Failing, Faults};
+pub use health::{Health, Trouble};
 pub use ledger::NewEvent;
 pub use migrate::SCHEMA_VERSION;
+#[cfg(feature = "faults")]
+pub use seam::Step;
+#[cfg(not(feature = "faults"))]
+use seam::Step;
 pub use sql::names as statements;
 pub use value::{Row, Value};
 
@@ -59,6 +70,17 @@ pub struct StoreConfig {
     pub node: u16,
 }
 
+/// One setting of the database on which "committed means on disk" rests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Guarantee {
+    /// The database's name for it.
+    pub name: &'static str,
+    /// What it is set to.
+    pub value: String,
+    /// Whether that keeps the promise.
+    pub holds: bool,
+}
+
 /// The store. Cheap to clone; all clones are the same store.
 #[derive(Clone)]
 pub struct Store {
@@ -72,6 +94,8 @@ struct Inner {
     clock: Arc<dyn Clock>,
     bus: Bus,
     commits: commit::Queue,
+    health: Health,
+    seam: seam::Seam,
 }
 
 impl Store {
@@ -81,14 +105,43 @@ impl Store {
     /// [`StoreError::Schema`] for an unknown schema version; [`StoreError::Unavailable`] when the database or the
     /// folder cannot be opened.
     pub async fn open(config: StoreConfig, clock: Arc<dyn Clock>) -> Result<Store, StoreError> {
+        Store::open_on(config, clock, seam::Seam::default()).await
+    }
+
+    /// As [`Store::open`], with faults that a test has planned.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    #[cfg(feature = "faults")]
+    pub async fn open_with(config: StoreConfig, clock: Arc<dyn Clock>, faults: Faults) -> Result<Store, StoreError> {
+        Store::open_on(config, clock, seam::Seam { faults: Some(faults) }).await
+    }
+
+    async fn open_on(config: StoreConfig, clock: Arc<dyn Clock>, seam: seam::Seam) -> Result<Store, StoreError> {
         let db = db::Db::open(&config.database).await?;
         migrate::run(&db, clock.now()).await?;
+        for Guarantee { name, value, holds } in db.guarantees().await? {
+            if !holds {
+                tracing::warn!("{name} is {value}: a power cut may lose mail that was acknowledged");
+            }
+        }
         let bodies = bodies::Bodies::open(&config.objects_dir)?;
         let (commits, committer) = commit::queue();
-        let store = Store {
-            inner: Arc::new(Inner { db, bodies, ids: IdSource::new(config.node), clock, bus: Bus::new(), commits }),
-        };
+        #[cfg_attr(not(feature = "faults"), expect(unused_mut, reason = "only faults change it"))]
+        let mut bus = Bus::new();
+        #[cfg(feature = "faults")]
+        {
+            bus.faults.clone_from(&seam.faults);
+        }
+        let mut dirs = vec![config.objects_dir];
+        if let Database::Sqlite { path } = &config.database {
+            dirs.extend(path.parent().map(std::path::Path::to_owned));
+        }
+        let health = Health::new(dirs);
+        let ids = IdSource::new(config.node);
+        let store = Store { inner: Arc::new(Inner { db, bodies, ids, clock, bus, commits, health, seam }) };
         committer.start(Arc::downgrade(&store.inner));
+        health::watch(Arc::downgrade(&store.inner));
         Ok(store)
     }
 
@@ -114,6 +167,7 @@ impl Store {
 
     /// Reads all rows of a named statement outside a transaction.
     pub async fn query(&self, statement: &'static str, values: &[Value]) -> Result<Vec<Row>, StoreError> {
+        self.inner.seam.before(Step::Query)?;
         self.inner.db.query(statement, values).await
     }
 
@@ -125,7 +179,26 @@ impl Store {
     /// Starts a write transaction. On SQLite there is one writer: hold it briefly, never across a wait on the outside
     /// world, and never start a second one in the same task. Dropped without [`Tx::commit`], it rolls back.
     pub async fn begin(&self) -> Result<Tx, StoreError> {
-        Ok(Tx::new(self.inner.db.begin().await?, self.clone()))
+        self.noted(self.inner.seam.before(Step::Begin))?;
+        Ok(Tx::new(self.noted(self.inner.db.begin().await)?, self.clone()))
+    }
+
+    /// Tells the latch of a write that failed.
+    fn noted<T>(&self, done: Result<T, StoreError>) -> Result<T, StoreError> {
+        done.inspect_err(|error| self.inner.health.failed(error))
+    }
+
+    /// Whether writing works now.
+    pub fn health(&self) -> &Health {
+        &self.inner.health
+    }
+
+    /// What "committed means on disk" rests on, as the database says itself.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn guarantees(&self) -> Result<Vec<Guarantee>, StoreError> {
+        self.inner.db.guarantees().await
     }
 
     /// Runs one statement in a transaction of its own; gives the number of rows touched.
@@ -145,19 +218,56 @@ impl Store {
         self.inner.commits.submit(submission).await
     }
 
+    /// Writes bodies as one pack, durable when this returns.
+    async fn put(&self, pack_id: i64, bodies: &[bytes::Bytes]) -> Result<(PackInfo, Vec<BodyRef>), StoreError> {
+        self.inner.health.check_space()?;
+        self.noted(self.inner.seam.before(Step::Put))?;
+        let put = self.noted(self.inner.bodies.put(pack_id, bodies).await)?;
+        self.noted(self.inner.seam.after(Step::Put))?;
+        Ok(put)
+    }
+
+    /// Writes a small object as bodies are written, and takes it away.
+    async fn probe_objects(&self) -> Result<(), StoreError> {
+        self.inner.seam.before(Step::Put)?;
+        self.inner.bodies.probe(self.next_id()).await
+    }
+
     /// Reads a body.
+    ///
+    /// # Errors
+    /// [`StoreError::Body`] when it is missing, torn or not what was stored.
     pub async fn body(&self, body: &BodyRef) -> Result<bytes::Bytes, StoreError> {
+        self.inner.seam.before(Step::Get)?;
         self.inner.bodies.get(body).await
     }
 
-    /// Reads a body and compares it with its hash.
+    /// Whether a body is there and is what was stored.
+    ///
+    /// # Errors
+    /// When nobody can tell now.
     pub async fn verify_body(&self, body: &BodyRef) -> Result<bool, StoreError> {
-        Ok(bodies::sha256_hex(&self.inner.bodies.get(body).await?) == body.sha256)
+        match self.body(body).await {
+            Ok(_) => Ok(true),
+            Err(StoreError::Body { pack_id, problem }) => {
+                tracing::error!("a body in pack {pack_id}: {problem}");
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
     }
 
-    /// Whether the database answers: the truth behind `/readyz`.
+    /// Whether the database answers and the store can write: the truth behind `/readyz`.
+    ///
+    /// # Errors
+    /// What keeps it from that.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        self.query("setting.ping", &[]).await.map(|_| ())
+        self.query("setting.ping", &[]).await?;
+        match self.health().trouble() {
+            None => Ok(()),
+            Some(Trouble::Full) => Err(StoreError::Full("nothing can be written now".into())),
+            Some(Trouble::Unavailable) => Err(StoreError::Unavailable("nothing can be written now".into())),
+        }
     }
 
     /// The folder of the local object store.

@@ -2,8 +2,8 @@
 
 use model::Timestamp;
 
-use crate::db::Db;
 use crate::StoreError;
+use crate::db::Db;
 
 /// One line per migration; the version is the position, from 1.
 const MIGRATIONS: &[&str] = &[

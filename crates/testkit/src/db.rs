@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use model::{TestClock, Timestamp};
-use store::{Database, Store, StoreConfig};
+use store::{Database, Faults, Store, StoreConfig};
 use tempfile::TempDir;
 
 /// Where the test server is: set by `scripts/postgres.sh start`, which `make test` runs.
@@ -24,6 +24,23 @@ pub struct TestStore {
     pub config: StoreConfig,
     /// Holds the files.
     pub dir: Arc<TempDir>,
+    /// Makes its steps fail when told.
+    pub faults: Faults,
+}
+
+impl TestStore {
+    /// The same data after a restart: another store, with no faults.
+    ///
+    /// # Panics
+    /// When the data cannot be opened any more.
+    pub async fn restarted(self) -> TestStore {
+        let TestStore { store, clock, name, config, dir, .. } = self;
+        drop(store);
+        let faults = Faults::new();
+        let store =
+            Store::open_with(config.clone(), clock.clone(), faults.clone()).await.expect("the store opens again");
+        TestStore { store, clock, name, config, dir, faults }
+    }
 }
 
 /// Runs `test` on a fresh SQLite store, then on a fresh PostgreSQL store.
@@ -37,12 +54,30 @@ where
     Fut: Future<Output = ()>,
 {
     run(&test, sqlite().await).await;
+    let (fresh, database) = postgres().await;
+    run(&test, fresh).await;
+    database.drop().await;
+}
+
+/// A database of the test server.
+pub(crate) struct PostgresDatabase {
+    server: String,
+    name: String,
+}
+
+impl PostgresDatabase {
+    pub(crate) async fn drop(self) {
+        store::drop_postgres_database(&self.server, &self.name).await.expect("the test server drops the database");
+    }
+}
+
+/// A fresh PostgreSQL store, and its database, to be dropped at the end.
+pub(crate) async fn postgres() -> (TestStore, PostgresDatabase) {
     let server = std::env::var(POSTGRES_VARIABLE)
         .expect("LANDFALL_TEST_POSTGRES is not set: eval \"$(scripts/postgres.sh start)\", or use make test");
     let name = database_name();
     let url = store::create_postgres_database(&server, &name).await.expect("the test server creates a database");
-    run(&test, open("postgres", Database::Postgres { url }).await).await;
-    store::drop_postgres_database(&server, &name).await.expect("the test server drops the database");
+    (open("postgres", Database::Postgres { url }).await, PostgresDatabase { server, name })
 }
 
 /// Holds the files until the test is over, whatever part of the store it took.
@@ -69,8 +104,9 @@ async fn open(name: &'static str, database: Database) -> TestStore {
 async fn open_in(name: &'static str, database: Database, dir: Arc<TempDir>) -> TestStore {
     let clock = Arc::new(TestClock::at(Timestamp::from_micros(START_MICROS)));
     let config = StoreConfig { database, objects_dir: dir.path().join("objects"), node: 1 };
-    let store = Store::open(config.clone(), clock.clone()).await.expect("a fresh store opens");
-    TestStore { store, clock, name, config, dir }
+    let faults = Faults::new();
+    let store = Store::open_with(config.clone(), clock.clone(), faults.clone()).await.expect("a fresh store opens");
+    TestStore { store, clock, name, config, dir, faults }
 }
 
 /// Unique among test processes and among the tests of one process.

@@ -1,7 +1,9 @@
 //! For tests only: fresh stores on both databases, sinks, transcripts, generators.
 
+mod countdown;
 mod db;
 #[cfg(feature = "sink")]
 pub mod sink;
 
+pub use countdown::{Fault, at_every_step};
 pub use db::{TestStore, on_both, sqlite};
