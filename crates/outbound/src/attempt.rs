@@ -165,6 +165,9 @@ fn is_stale(error: &ClientError) -> bool {
         | ClientError::Protocol { .. }
         | ClientError::Tls(_)
         | ClientError::TlsUnavailable
+        | ClientError::AuthUnavailable(_)
+        | ClientError::AuthRefused(_)
+        | ClientError::RequireTlsUnavailable
         | ClientError::EightBitRefused
         | ClientError::Utf8Refused => false,
     }
@@ -192,6 +195,8 @@ fn fate_of_error(error: &ClientError) -> Fate {
         ClientError::UnclearEnd { .. } => Fate::Failed { class: FailureClass::Unclear, cause },
         ClientError::EightBitRefused => Fate::Reply(Reply::permanent(554, (6, 3), cause)),
         ClientError::Utf8Refused => Fate::Reply(Reply::permanent(553, (6, 7), cause)),
+        // RFC 8689 5: X.7.30, REQUIRETLS support required.
+        ClientError::RequireTlsUnavailable => Fate::Reply(Reply::permanent(550, (7, 30), cause)),
         ClientError::Closed { reply, .. } if reply.class() == ReplyClass::Transient => Fate::Reply(reply.clone()),
         ClientError::Closed { .. }
         | ClientError::Connect(_)
@@ -199,6 +204,8 @@ fn fate_of_error(error: &ClientError) -> Fate {
         | ClientError::Lost { .. }
         | ClientError::Protocol { .. }
         | ClientError::Tls(_)
+        | ClientError::AuthUnavailable(_)
+        | ClientError::AuthRefused(_)
         | ClientError::TlsUnavailable => Fate::Failed { class: FailureClass::Connect, cause },
     }
 }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use rustls_pki_types::ServerName;
 
+use super::auth::Credentials;
+
 /// How a client introduces itself, protects itself, and waits.
 #[derive(Debug, Clone)]
 pub struct ClientConfig {
@@ -16,6 +18,9 @@ pub struct ClientConfig {
     pub timeouts: Timeouts,
     /// The local address to connect from.
     pub source_ip: Option<IpAddr>,
+    /// Who we are to the host. Sent only under TLS that is [`TlsMode::Required`] or [`TlsMode::Implicit`], whose verifier
+    /// must check the certificate; otherwise connecting fails with [`super::ClientError::AuthUnavailable`].
+    pub credentials: Option<Credentials>,
 }
 
 /// What to do about STARTTLS (RFC 3207). `server_name` is what the certificate is checked for, by the verifier that
@@ -31,8 +36,15 @@ pub enum TlsMode {
         /// The name to ask for.
         server_name: ServerName<'static>,
     },
-    /// Always: a host without STARTTLS is [`ClientError::TlsUnavailable`].
+    /// Always: a host without STARTTLS is [`super::ClientError::TlsUnavailable`].
     Required {
+        /// With the verifier to use.
+        config: Arc<rustls::ClientConfig>,
+        /// The name to ask for.
+        server_name: ServerName<'static>,
+    },
+    /// From the first byte on (RFC 8314 3.3, port 465).
+    Implicit {
         /// With the verifier to use.
         config: Arc<rustls::ClientConfig>,
         /// The name to ask for.
@@ -47,7 +59,7 @@ pub struct Timeouts {
     pub connect_ms: u64,
     /// The banner.
     pub greeting_ms: u64,
-    /// EHLO, HELO, STARTTLS, RSET.
+    /// EHLO, HELO, STARTTLS, AUTH, RSET.
     pub command_ms: u64,
     /// The TLS handshake.
     pub tls_ms: u64,
@@ -86,6 +98,12 @@ impl Default for Timeouts {
 impl ClientConfig {
     /// Without TLS, with the timeouts of the RFC.
     pub fn new(helo_name: impl Into<String>) -> Self {
-        ClientConfig { helo_name: helo_name.into(), tls: TlsMode::Off, timeouts: Timeouts::default(), source_ip: None }
+        ClientConfig {
+            helo_name: helo_name.into(),
+            tls: TlsMode::Off,
+            timeouts: Timeouts::default(),
+            source_ip: None,
+            credentials: None,
+        }
     }
 }

@@ -17,6 +17,8 @@ pub enum Phase {
     Hello,
     /// STARTTLS and the handshake.
     StartTls,
+    /// AUTH.
+    Auth,
     /// RSET.
     Reset,
     /// MAIL.
@@ -81,6 +83,17 @@ pub enum ClientError {
     /// TLS is required and the peer does not offer it.
     #[error("the host does not offer TLS")]
     TlsUnavailable,
+    /// Credentials are configured and cannot be used: no required TLS, no mechanism in common, or an exchange that does
+    /// not hold. Nothing of them was sent in clear.
+    #[error("AUTH is not possible: {0}")]
+    AuthUnavailable(&'static str),
+    /// The host refused the credentials.
+    #[error("AUTH was refused: {0}")]
+    AuthRefused(Reply),
+    /// REQUIRETLS (RFC 8689) was asked for, and this connection has no required TLS or the host does not offer it. Nothing
+    /// was written.
+    #[error("the host does not offer REQUIRETLS")]
+    RequireTlsUnavailable,
     /// The body has bytes above 127 and the peer does not offer 8BITMIME (RFC 6152 3). Nothing was written.
     #[error("the host does not take 8-bit messages")]
     EightBitRefused,
@@ -95,8 +108,12 @@ impl ClientError {
     pub fn severity(&self) -> ReplyClass {
         match self {
             ClientError::Closed { reply, .. } if reply.class() == ReplyClass::Permanent => ReplyClass::Permanent,
-            ClientError::EightBitRefused | ClientError::Utf8Refused => ReplyClass::Permanent,
-            ClientError::Connect(_)
+            ClientError::EightBitRefused | ClientError::Utf8Refused | ClientError::RequireTlsUnavailable => {
+                ReplyClass::Permanent
+            }
+            ClientError::AuthUnavailable(_)
+            | ClientError::AuthRefused(_)
+            | ClientError::Connect(_)
             | ClientError::Timeout { .. }
             | ClientError::Lost { .. }
             | ClientError::UnclearEnd { .. }
@@ -109,7 +126,7 @@ impl ClientError {
 
     /// Whether it was found before anything was written: the connection can still be used.
     pub fn is_before_sending(&self) -> bool {
-        matches!(self, ClientError::EightBitRefused | ClientError::Utf8Refused)
+        matches!(self, ClientError::EightBitRefused | ClientError::Utf8Refused | ClientError::RequireTlsUnavailable)
     }
 }
 

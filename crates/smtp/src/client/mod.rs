@@ -1,31 +1,39 @@
 //! The client side: one connection to one host, any number of transactions.
 //!
 //! Refusals are values ([`Outcome`]); a [`ClientError`] means that the connection is of no more use, except for the
-//! two variants that are found before anything is written ([`ClientError::is_before_sending`]).
+//! variants that are found before anything is written ([`ClientError::is_before_sending`]).
 
+mod auth;
 mod config;
 mod error;
 mod lmtp;
+mod options;
 mod transaction;
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use model::{Address, Reply, ReplyClass, TlsInfo};
+use model::{Reply, ReplyClass, TlsInfo};
+use rustls_pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
+pub use auth::Credentials;
 pub use config::{ClientConfig, Timeouts, TlsMode};
 pub use error::{ClientError, Phase};
 pub use lmtp::{LmtpClient, LmtpFate};
+pub use options::{MailOptions, RecipientOptions};
 pub use transaction::{Capabilities, Mail, Outcome};
 
 use crate::data::{END_OF_DATA, add_dots, canonical_newlines};
 use crate::reply::ReplyParser;
 use crate::stream::Stream;
+use auth::{Exchange, Mechanism};
 use error::{expect_completion, not_smtp};
+use options::Needs;
 use transaction::Said;
 
 /// Commands written before their replies are read (RFC 2920 3.1 leaves it to the client to stay within its window).
@@ -84,12 +92,14 @@ impl Client {
             state: State::Ready,
             dialect,
         };
+        client.start_implicit_tls().await?;
         client.greeting = client.read_reply(Phase::Greeting).await?;
         if client.greeting.code() != 220 {
             return Err(ClientError::Closed { phase: Phase::Greeting, reply: client.greeting });
         }
         client.hello().await?;
         client.start_tls().await?;
+        client.authenticate().await?;
         Ok(client)
     }
 
@@ -115,24 +125,48 @@ impl Client {
 
     /// One transaction. The body may have any line ends; one that is CRLF throughout and has no line that starts with
     /// a dot is written as it stands, without a copy.
+    ///
+    /// # Errors
+    /// [`ClientError`].
     pub async fn send(&mut self, mail: &Mail<'_>, body: &[u8]) -> Result<Outcome, ClientError> {
-        let is_eight_bit = !body.is_ascii();
-        if is_eight_bit && !self.capabilities.eight_bit_mime {
+        self.send_with(mail, &MailOptions::default(), body).await
+    }
+
+    /// As [`Client::send`], with what goes along with the envelope.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn send_with(
+        &mut self,
+        mail: &Mail<'_>,
+        options: &MailOptions<'_>,
+        body: &[u8],
+    ) -> Result<Outcome, ClientError> {
+        let eight_bit = !body.is_ascii();
+        if eight_bit && !self.capabilities.eight_bit_mime {
             return Err(ClientError::EightBitRefused);
         }
-        let is_ascii = |address: &Address| address.local().is_ascii() && address.domain().as_str().is_ascii();
-        let mut addresses = mail.recipients.iter().chain(mail.reverse_path.address());
-        // SMTPUTF8 itself is not spoken yet, so an address beyond ASCII goes nowhere.
-        if !addresses.all(is_ascii) {
+        let has_utf8_address = options::has_utf8_address(mail);
+        // RFC 6531 3.1: without SMTPUTF8 such an address goes nowhere.
+        if has_utf8_address && !self.capabilities.smtputf8 {
             return Err(ClientError::Utf8Refused);
         }
+        if options.require_tls && !(self.is_tls_required() && self.capabilities.require_tls) {
+            return Err(ClientError::RequireTlsUnavailable);
+        }
+        let utf8 = self.capabilities.smtputf8 && (has_utf8_address || (eight_bit && options::has_utf8_header(body)));
         let canonical = canonical_newlines(body);
-        let commands = self.commands(mail, canonical.len(), is_eight_bit);
+        let commands = self.commands_with(mail, options, Needs { size_bytes: canonical.len(), eight_bit, utf8 });
         let sent = self.transact(mail, &commands, &add_dots(&canonical)).await;
         if sent.is_err() {
             self.state = State::Closed;
         }
         sent
+    }
+
+    /// Whether TLS is in force that was asked for as required, so that its verifier has accepted the certificate.
+    fn is_tls_required(&self) -> bool {
+        self.tls.is_some() && matches!(self.config.tls, TlsMode::Required { .. } | TlsMode::Implicit { .. })
     }
 
     /// Ends an open transaction, or asks whether the peer is still there.
@@ -177,7 +211,7 @@ impl Client {
     /// RFC 3207.
     async fn start_tls(&mut self) -> Result<(), ClientError> {
         let (config, server_name, is_required) = match &self.config.tls {
-            TlsMode::Off => return Ok(()),
+            TlsMode::Off | TlsMode::Implicit { .. } => return Ok(()),
             TlsMode::Opportunistic { config, server_name } => (config.clone(), server_name.clone(), false),
             TlsMode::Required { config, server_name } => (config.clone(), server_name.clone(), true),
         };
@@ -185,38 +219,71 @@ impl Client {
         if !is_ready {
             return if is_required { Err(ClientError::TlsUnavailable) } else { Ok(()) };
         }
+        self.shake_hands(config, server_name).await?;
+        self.hello().await
+    }
+
+    async fn start_implicit_tls(&mut self) -> Result<(), ClientError> {
+        let TlsMode::Implicit { config, server_name } = &self.config.tls else { return Ok(()) };
+        let (config, server_name) = (config.clone(), server_name.clone());
+        self.shake_hands(config, server_name).await
+    }
+
+    async fn shake_hands(
+        &mut self,
+        config: Arc<rustls::ClientConfig>,
+        server_name: ServerName<'static>,
+    ) -> Result<(), ClientError> {
         // Whatever stands behind the 220 was not protected: it is not a reply to anything.
         self.parser.clear();
-        let stream = self.take_stream(Phase::StartTls)?;
+        let lost = || ClientError::Lost { phase: Phase::StartTls, source: io::ErrorKind::NotConnected.into() };
+        let stream = self.stream.take().ok_or_else(lost)?;
         let wait = Duration::from_millis(self.config.timeouts.tls_ms);
         let started = timeout(wait, stream.connect_tls(config, server_name)).await;
         let (stream, tls) =
             started.map_err(|_| ClientError::Timeout { phase: Phase::StartTls })?.map_err(ClientError::Tls)?;
         self.stream = Some(stream);
         self.tls = Some(tls);
-        self.hello().await
+        Ok(())
     }
 
-    fn take_stream(&mut self, phase: Phase) -> Result<Stream<TcpStream>, ClientError> {
-        let lost = || ClientError::Lost { phase, source: io::ErrorKind::NotConnected.into() };
-        self.stream.take().ok_or_else(lost)
+    /// RFC 4954, when credentials are configured.
+    async fn authenticate(&mut self) -> Result<(), ClientError> {
+        let Some(credentials) = self.config.credentials.clone() else { return Ok(()) };
+        let cannot = |why| ClientError::AuthUnavailable(why);
+        if !self.is_tls_required() {
+            return Err(cannot("a password is only sent under TLS with a checked certificate"));
+        }
+        let mechanism = Mechanism::best(&self.capabilities.auth)
+            .ok_or(cannot("the host offers none of SCRAM-SHA-256, PLAIN and LOGIN"))?;
+        let mut exchange = Exchange::new(&credentials, mechanism);
+        let mut line = exchange.begin().map_err(cannot)?;
+        loop {
+            let reply = self.command(Phase::Auth, &line).await?;
+            match reply.class() {
+                ReplyClass::Completion => return exchange.end(&reply).map_err(cannot),
+                ReplyClass::Intermediate => line = exchange.go_on(&reply).map_err(cannot)?,
+                ReplyClass::Transient | ReplyClass::Permanent => return Err(ClientError::AuthRefused(reply)),
+            }
+        }
     }
 
     fn commands(&self, mail: &Mail<'_>, size_bytes: usize, is_eight_bit: bool) -> Vec<(Phase, String)> {
+        let needs = Needs { size_bytes, eight_bit: is_eight_bit, utf8: false };
+        self.commands_with(mail, &MailOptions::default(), needs)
+    }
+
+    fn commands_with(&self, mail: &Mail<'_>, options: &MailOptions<'_>, needs: Needs) -> Vec<(Phase, String)> {
         let mut commands = Vec::with_capacity(mail.recipients.len() + 3);
         if self.state == State::NeedsReset {
             commands.push((Phase::Reset, "RSET\r\n".to_owned()));
         }
-        let mut from = format!("MAIL FROM:<{}>", mail.reverse_path);
-        if self.capabilities.size {
-            // RFC 1870 5: with CRLFs, without added dots and the end.
-            from.push_str(&format!(" SIZE={size_bytes}"));
-        }
-        if is_eight_bit {
-            from.push_str(" BODY=8BITMIME");
-        }
-        commands.push((Phase::Mail, from + "\r\n"));
-        commands.extend(mail.recipients.iter().map(|recipient| (Phase::Rcpt, format!("RCPT TO:<{recipient}>\r\n"))));
+        let parameters = options::mail_parameters(&self.capabilities, options, needs);
+        commands.push((Phase::Mail, format!("MAIL FROM:<{}>{parameters}\r\n", mail.reverse_path)));
+        commands.extend(mail.recipients.iter().enumerate().map(|(at, recipient)| {
+            let parameters = options::recipient_parameters(&self.capabilities, options.recipients.get(at));
+            (Phase::Rcpt, format!("RCPT TO:<{recipient}>{parameters}\r\n"))
+        }));
         commands.push((Phase::DataStart, "DATA\r\n".to_owned()));
         commands
     }
@@ -370,7 +437,7 @@ impl Client {
         match phase {
             Phase::Connect => timeouts.connect_ms,
             Phase::Greeting => timeouts.greeting_ms,
-            Phase::Hello | Phase::StartTls | Phase::Reset => timeouts.command_ms,
+            Phase::Hello | Phase::StartTls | Phase::Auth | Phase::Reset => timeouts.command_ms,
             Phase::Mail => timeouts.mail_ms,
             Phase::Rcpt => timeouts.rcpt_ms,
             Phase::DataStart => timeouts.data_start_ms,

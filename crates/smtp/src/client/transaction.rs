@@ -17,6 +17,14 @@ pub struct Capabilities {
     pub starttls: bool,
     /// RFC 6531.
     pub smtputf8: bool,
+    /// RFC 3461.
+    pub dsn: bool,
+    /// RFC 8689; only said under TLS.
+    pub require_tls: bool,
+    /// RFC 3030. We do not send by BDAT (it would save nothing over a pipelined DATA), but who asks may know.
+    pub chunking: bool,
+    /// The mechanisms of RFC 4954, in capitals.
+    pub auth: Vec<String>,
     /// RFC 1870 is known.
     pub size: bool,
     /// The limit that SIZE named.
@@ -33,6 +41,10 @@ impl Capabilities {
                 "8BITMIME" => found.eight_bit_mime = true,
                 "STARTTLS" => found.starttls = true,
                 "SMTPUTF8" => found.smtputf8 = true,
+                "DSN" => found.dsn = true,
+                "REQUIRETLS" => found.require_tls = true,
+                "CHUNKING" => found.chunking = true,
+                "AUTH" => found.auth = argument.split_whitespace().map(str::to_ascii_uppercase).collect(),
                 "SIZE" => {
                     found.size = true;
                     found.size_bytes_max = argument.trim().parse().ok().filter(|&size| size > 0);

@@ -1,6 +1,7 @@
 //! One executable for all tests that need more than one module.
 
 mod common;
+mod extensions;
 mod random;
 mod sockets;
 mod transcripts;
