@@ -3,9 +3,12 @@
 //! [`parse`] turns any bytes into [`model::Facts`] and never fails: what is malformed becomes a defect among the facts.
 //! [`Authenticator`] asks SPF, DKIM, DMARC and ARC. [`headers`] writes and cleans the fields that a gateway adds,
 //! [`compose`] and [`dsn`] write messages, [`dkim`] signs them, [`preview`] takes one apart for a reader.
+//! [`parse_report`] reads what comes back about mail of ours.
+//! [`structure`] gives a message's parts as offsets, for IMAP.
 //! Nothing here knows SMTP, storage or verdicts, and nothing waits except on names.
 
 mod archive;
+mod arf;
 mod auth;
 pub mod compose;
 mod decode;
@@ -21,6 +24,12 @@ pub mod links;
 mod mime;
 mod parse;
 pub mod preview;
+pub mod structure;
+mod report;
+mod report_class;
+mod report_dsn;
+mod report_text;
+mod spf;
 mod urls;
 
 pub use auth::{Authenticator, DKIM_SIGNATURES_MAX};
@@ -29,3 +38,7 @@ pub use html::html_to_text;
 pub use limits::Limits;
 pub use links::rewrite_links;
 pub use parse::{ParseContext, parse};
+pub use report::{
+    Dialect, FeedbackKind, RecipientReport, Report, ReportAction, ReportConfidence, ReportKind, Status, parse_report,
+};
+pub use report_class::{BounceClass, ClassRule, RULES as BOUNCE_RULES};
