@@ -1,0 +1,82 @@
+//! A whole SMTP dialogue from the peer's side: never a panic, bounded answers, and how the bytes are cut into reads
+//! changes nothing.
+//!
+//! Input: a byte of settings, a byte for the cut, then what the peer sends.
+
+#![no_main]
+
+use std::sync::Arc;
+
+use libfuzzer_sys::fuzz_target;
+use model::Reply;
+use smtp::reply::ReplyParser;
+use smtp::server::{EarlyTalker, Output, ServerConfig, Session};
+
+const SIZE_BYTES_MAX: usize = 2_000;
+const RECIPIENTS_MAX: usize = 5;
+
+fn config(settings: u8) -> Arc<ServerConfig> {
+    let mut config = ServerConfig::new("mx.example");
+    config.size_bytes_max = SIZE_BYTES_MAX;
+    config.recipients_max = RECIPIENTS_MAX;
+    config.messages_max = 8;
+    config.early_talker = if settings & 1 == 0 { EarlyTalker::Tolerate } else { EarlyTalker::Refuse };
+    Arc::new(config)
+}
+
+/// Runs a dialogue to its end and gives what the server did.
+fn run<'a>(config: &Arc<ServerConfig>, pieces: impl Iterator<Item = &'a [u8]>) -> Vec<Output> {
+    let mut session = Session::new(config.clone(), [192, 0, 2, 1].into());
+    session.greet(None);
+    let mut seen = Vec::new();
+    drive(&mut session, &mut seen);
+    for piece in pieces {
+        session.feed(piece);
+        drive(&mut session, &mut seen);
+    }
+    seen
+}
+
+fn drive(session: &mut Session, seen: &mut Vec<Output>) {
+    while let Some(output) = session.next_output() {
+        match &output {
+            Output::Reply(reply) => check_reply(reply),
+            Output::CheckSender => session.decide(Ok(())),
+            Output::VerifyRecipient(recipient) => {
+                let refused = recipient.local().starts_with('x');
+                session.decide(if refused { Err(Reply::permanent(550, (1, 1), "unknown")) } else { Ok(()) });
+            }
+            Output::Message { envelope, body } => {
+                assert!((1..=RECIPIENTS_MAX).contains(&envelope.forward_paths.len()));
+                assert!(body.len() <= SIZE_BYTES_MAX);
+                assert_eq!(smtp::data::canonical_newlines(body).as_ref(), &body[..], "only CRLF ends a line");
+                session.finish(Reply::ok(250, (0, 0), "taken"));
+            }
+            Output::StartTls => unreachable!("TLS is not offered"),
+            Output::Close => {}
+        }
+        seen.push(output);
+    }
+}
+
+/// What we say is one reply, whatever the peer put into it.
+fn check_reply(reply: &Reply) {
+    let mut parser = ReplyParser::default();
+    parser.feed(&reply.to_wire());
+    let back = parser.next_reply().expect("our replies are well formed").expect("they are whole");
+    assert_eq!(back.code(), reply.code());
+    assert!(parser.is_empty(), "one reply is one");
+}
+
+fuzz_target!(|input: &[u8]| {
+    let [settings, cut, wire @ ..] = input else { return };
+    let config = config(*settings);
+    let whole = run(&config, std::iter::once(wire));
+    assert!(whole.len() <= wire.len() + 8, "an answer needs a question");
+    if config.early_talker == EarlyTalker::Refuse {
+        return; // who talks early depends on the cut
+    }
+    let (head, tail) = wire.split_at(usize::from(*cut).min(wire.len()));
+    assert_eq!(run(&config, [head, tail].into_iter()), whole, "in two pieces");
+    assert_eq!(run(&config, wire.chunks(1 + usize::from(*cut % 8))), whole, "in pieces");
+});
