@@ -10,6 +10,8 @@ if [ "${1:-test}" = test ]; then
   have chromium || need+=(chromium fonts-dejavu-core)
   ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || need+=(postgresql)
   have python3 || need+=(python3)
+  [ -e /usr/lib/dovecot/imap ] || need+=(dovecot-core dovecot-imapd)
+  [ -e /usr/lib/dovecot/lmtp ] || need+=(dovecot-lmtpd)
 fi
 
 if [ "${#need[@]}" -gt 0 ]; then

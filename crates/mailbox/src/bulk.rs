@@ -15,7 +15,7 @@ use crate::folder::{NAME_BYTES_MAX, NewFolder};
 use crate::{Delivery, FolderRole, Landed, MailboxError, PutBack, Snapshot, TakenOut};
 
 /// Most duplicates of one copy that are put back with it.
-const DUPLICATES_MAX: usize = 64;
+pub(crate) const DUPLICATES_MAX: usize = 64;
 
 /// The two operations of one delivery for a group commit: the folder gives a uid, the item takes it.
 ///

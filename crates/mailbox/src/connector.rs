@@ -18,9 +18,10 @@ use crate::{FolderRole, MailboxError};
 /// - **Repeatable.** Taking out what is not there is no error and gives nothing; a caller that does not know whether its
 ///   last call succeeded repeats it.
 ///
-/// What must not happen: a copy that is gone from the mailbox while its snapshot reached nobody. A connector that cannot
-/// take out in the caller's transaction therefore moves the copy to a holding folder first, reports it again on every
-/// repetition, and empties the holding folder only when told that the snapshot is kept.
+/// What must not happen: a copy that is gone from the mailbox while its snapshot reached nobody. Taking out has therefore two
+/// phases: a connector that cannot take out in the caller's transaction moves the copy to a holding folder, reports it again
+/// on every repetition, and empties the holding folder only when it is told that the snapshot is kept
+/// ([`Mailbox::settle`]).
 pub trait Mailbox: Send + Sync {
     /// Puts a copy into the folder of a role.
     ///
@@ -35,8 +36,13 @@ pub trait Mailbox: Send + Sync {
         locator: &Locator,
     ) -> impl Future<Output = Result<Vec<Found>, MailboxError>> + Send;
 
-    /// Takes copies out of their mailboxes; gives those that were there, with what is needed to put them back.
+    /// Takes copies out of their mailboxes; gives those that were there, with what is needed to put them back. What was
+    /// taken out before and is not settled may be given again.
     fn take_out(&self, copy_ids: &[CopyId]) -> impl Future<Output = Result<Vec<TakenOut>, MailboxError>> + Send;
+
+    /// The snapshots of these copies are kept (or the copies are back): whatever the system still holds of them goes.
+    /// Repeating it changes nothing.
+    fn settle(&self, copy_ids: &[CopyId]) -> impl Future<Output = Result<(), MailboxError>> + Send;
 
     /// Puts copies back as their snapshots say; gives where each of them is now, in the order given.
     ///

@@ -2,6 +2,7 @@
 //!
 //! - [`Mailbox`] is the seam: deliver a copy, find it, take it out with a [`Snapshot`], put it back as it was.
 //!   [`contract::mailbox_contract`] is the suite that every connector passes.
+//! - [`LmtpImap`] is the connector to a mailbox system such as Dovecot; [`Connectors`] are those that are configured.
 //! - [`Embedded`] keeps mail in rows of the store. [`deliver_ops`] gives the rows of a delivery for a group commit;
 //!   [`take_out`], [`put_back`] and [`deliver_many`] work on hundreds of copies inside the caller's transaction, so that
 //!   the copies, what is remembered of them and their events move together or not at all.
@@ -13,8 +14,8 @@
 mod bulk;
 mod client;
 mod connector;
+mod connectors;
 pub mod contract;
-mod embedded;
 mod error;
 mod folder;
 mod owner;
@@ -25,7 +26,10 @@ pub use client::{
     is_folder_name,
 };
 pub use connector::{Delivery, Found, Landed, Locator, Mailbox, PutBack, Snapshot, TakenOut};
-pub use embedded::Embedded;
+pub use connectors::{
+    Batch, Connectors, Embedded, Endpoint, Failed, HandOver, HandedOver, LmtpImap, LmtpImapConfig, MARK_HEADER, Marker,
+    Security, UserName,
+};
 pub use error::{MailboxError, Severity};
 pub use folder::{FolderRole, NewFolder, PERSONAL_FOLDERS};
 pub use owner::{

@@ -115,6 +115,8 @@ async fn fulfils_the_contract() {
             copies: [copies[0], copies[1]],
             message_id,
             message_id_header: format!("<{message_id}@x.example>"),
+            received_at: t.store.now(),
+            dates_arrivals: false,
         };
         mailbox_contract(&Embedded::new(t.store.clone()), &subject).await;
     })

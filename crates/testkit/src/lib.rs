@@ -2,8 +2,10 @@
 
 mod countdown;
 mod db;
+#[cfg(feature = "dovecot")]
+pub mod dovecot;
 #[cfg(feature = "sink")]
 pub mod sink;
 
-pub use countdown::{Fault, at_every_step};
+pub use countdown::{Arm, Fault, at_every_step};
 pub use db::{TestStore, on_both, sqlite};

@@ -66,6 +66,11 @@ impl Mailbox for Embedded {
         Ok(taken)
     }
 
+    /// What was taken out is gone with its transaction: there is nothing to let go of.
+    async fn settle(&self, _copy_ids: &[CopyId]) -> Result<(), MailboxError> {
+        Ok(())
+    }
+
     async fn put_back(&self, items: &[PutBack]) -> Result<Vec<Landed>, MailboxError> {
         let mut tx = self.store.begin().await?;
         let landed = put_back(&mut tx, items).await?;
