@@ -13,6 +13,8 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0004_reports.sql"),
     include_str!("../migrations/0005_imap.sql"),
     include_str!("../migrations/0006_connectors.sql"),
+    include_str!("../migrations/0007_unjudged.sql"),
+    include_str!("../migrations/0008_lists.sql"),
 ];
 
 /// The schema version this binary writes.
