@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{Address, DeliveryId, MessageId, ReversePath};
+use model::{Address, DeliveryId, MailOptions, MessageId, RcptOptions, ReversePath};
 use store::{BodyRef, Notice, Row, Store, StoreError, Topic, values};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
@@ -143,9 +143,10 @@ impl Scheduler {
             return Ok(());
         }
         let third = u64::try_from(shared.config.lease_ms / 3).unwrap_or(1).max(1);
-        self.renew_at = Instant::now() + Duration::from_millis(third);
         let until = shared.store.now().plus_ms(shared.config.lease_ms);
         shared.store.execute("delivery.renew_leases", &values![until, shared.recorder.owner.as_str()]).await?;
+        // Only now: what a store in trouble refused is tried again with the next turn.
+        self.renew_at = Instant::now() + Duration::from_millis(third);
         Ok(())
     }
 
@@ -296,5 +297,14 @@ fn claimed(row: &Row) -> Result<Claimed, StoreError> {
         attempt_count: row.int("attempt_count")?,
         give_up_at: row.at("give_up_at")?,
         created_at: row.at("created_at")?,
+        options: MailOptions {
+            smtp_utf8: false, // the client sees what the addresses and the header section need
+            require_tls: row.flag("require_tls")?,
+            ret: row.text("ret")?.to_owned(),
+            envid: row.text("envid")?.to_owned(),
+        },
+        rcpt_options: RcptOptions { notify: row.text("notify")?.to_owned(), orcpt: row.text("orcpt")?.to_owned() },
+        may_tell: row.flag("may_tell")?,
+        is_delay_told: row.int("delay_told_at")? > 0,
     })
 }

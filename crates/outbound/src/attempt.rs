@@ -37,6 +37,8 @@ pub(crate) struct Tried {
     /// Host name and address, empty when none was reached.
     pub(crate) host: String,
     pub(crate) is_encrypted: bool,
+    /// The host speaks DSN (RFC 3461), so it tells the sender what becomes of it.
+    pub(crate) peer_has_dsn: bool,
 }
 
 /// Why no connection came about.
@@ -98,7 +100,13 @@ pub(crate) fn no_route(failure: &RouteFailure) -> NoConnection {
 
 /// The same fate for every delivery of a job.
 pub(crate) fn all(deliveries: Vec<Claimed>, fate: &Fate, host: &str) -> Vec<Tried> {
-    let tried = |delivery| Tried { delivery, fate: fate.clone(), host: host.to_owned(), is_encrypted: false };
+    let tried = |delivery| Tried {
+        delivery,
+        fate: fate.clone(),
+        host: host.to_owned(),
+        is_encrypted: false,
+        peer_has_dsn: false,
+    };
     deliveries.into_iter().map(tried).collect()
 }
 
@@ -122,13 +130,14 @@ impl Connection {
         let sending = tokio::time::timeout(TRANSACTION_DEADLINE, self.client.send(&mail, body)).await;
         let host = self.target.to_string();
         let is_encrypted = self.client.tls().is_some();
+        let peer_has_dsn = self.client.capabilities().dsn;
         let sent = sending.unwrap_or_else(|_| {
             Err(ClientError::UnclearEnd { cause: "the transaction took longer than half an hour".into() })
         });
         match sent {
             Ok(outcome) => {
                 let fates = fates(&outcome, good.len());
-                let with = |(delivery, fate)| Tried { delivery, fate, host: host.clone(), is_encrypted };
+                let with = |(delivery, fate)| Tried { delivery, fate, host: host.clone(), is_encrypted, peer_has_dsn };
                 tried.extend(good.into_iter().zip(fates).map(with));
                 Ok((tried, self.client.is_usable()))
             }
@@ -143,6 +152,7 @@ impl Connection {
                     fate: fate_of_error(&error),
                     host: host.clone(),
                     is_encrypted,
+                    peer_has_dsn,
                 }));
                 Ok((tried, is_usable))
             }

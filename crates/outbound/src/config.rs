@@ -35,6 +35,8 @@ pub struct AgentConfig {
     pub seed: u64,
     /// When to try again.
     pub schedule: RetrySchedule,
+    /// After how long the sender of a mail that still waits is told so (RFC 3461 4.1 DELAY); 0 never.
+    pub delay_warning_ms: i64,
     /// How long to wait in each phase of the dialogue.
     pub timeouts: Timeouts,
     /// TLS where a host offers it (RFC 7435); `None` never. After a failed handshake the host is tried without.
@@ -58,6 +60,7 @@ impl AgentConfig {
             sole_owner: true,
             seed: 0x1a4d_fa11,
             schedule: RetrySchedule::default(),
+            delay_warning_ms: 4 * 60 * 60_000,
             timeouts: Timeouts::default(),
             tls: None,
         }

@@ -6,7 +6,10 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use model::{Address, CampaignId, CopyId, DeliveryId, MessageId, OrganisationId, ReversePath, Timestamp};
+use model::{
+    Address, CampaignId, CopyId, DeliveryId, MailOptions, MessageId, OrganisationId, RcptOptions, ReversePath,
+    Timestamp,
+};
 use store::BodyRef;
 use tokio::sync::Notify;
 
@@ -25,6 +28,14 @@ pub(crate) struct Claimed {
     pub(crate) attempt_count: i64,
     pub(crate) give_up_at: Timestamp,
     pub(crate) created_at: Timestamp,
+    /// What the sender asked for of the mail,
+    pub(crate) options: MailOptions,
+    /// and of this recipient.
+    pub(crate) rcpt_options: RcptOptions,
+    /// Whether the sender may be told what became of it.
+    pub(crate) may_tell: bool,
+    /// Whether the sender has been told that it takes long.
+    pub(crate) is_delay_told: bool,
 }
 
 /// One transaction to make: a message for some recipients on one route.

@@ -27,9 +27,10 @@ mod state;
 pub use agent::Agent;
 pub use config::AgentConfig;
 pub use error::OutboundError;
+pub use notify::{Notice, Notification, is_asked_for};
 pub use queue::{
-    NewDelivery, QUEUE_PAGE_MAX, QueueFilter, QueueItem, QueueLine, campaign_counts, delete, delivery_ops, hold,
-    hold_campaign, queue_list, queue_summary, queued_copy_ops, resume_campaign, retry_now,
+    NewDelivery, Purpose, QUEUE_PAGE_MAX, QueueFilter, QueueItem, QueueLine, campaign_counts, delete, delivery_ops,
+    hold, hold_campaign, queue_list, queue_summary, queued_copy_ops, resume_campaign, retry_now,
 };
 pub use routes::{RouteFailure, RouteKey, Routes, Target};
 pub use schedule::{FailureClass, RetryRule, RetrySchedule};

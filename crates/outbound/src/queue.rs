@@ -1,8 +1,8 @@
 //! The queue as others see it: enqueue, look, hold, try now, delete.
 
 use model::{
-    Address, CampaignId, CopyId, DeliveryId, EventKind, MessageId, OrganisationId, PersonId, ReversePath, Timestamp,
-    Whereabouts,
+    Address, CampaignId, CopyId, DeliveryId, EventKind, MailOptions, MessageId, OrganisationId, PersonId, RcptOptions,
+    ReversePath, Timestamp, Whereabouts,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -38,6 +38,35 @@ pub struct NewDelivery {
     pub give_up_at: Timestamp,
     /// Enqueued, but paused until its campaign is resumed.
     pub held: bool,
+    /// What the sender asked for of the mail; goes along to hosts that know it.
+    pub options: MailOptions,
+    /// What the sender asked for of this recipient.
+    pub rcpt_options: RcptOptions,
+    /// What kind of mail it is.
+    pub purpose: Purpose,
+    /// Whether the sender may be told what became of it. Not when it was not authentic: a notification would hit
+    /// somebody else (backscatter).
+    pub may_tell: bool,
+}
+
+/// What kind of mail a hand-over is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Purpose {
+    /// Anybody's mail.
+    #[default]
+    Mail,
+    /// A TLS report of ours: it goes out even where TLS fails, and its own results are never reported (RFC 8460 3).
+    TlsReport,
+}
+
+impl Purpose {
+    /// The word in SQL.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Purpose::Mail => "",
+            Purpose::TlsReport => "tls_report",
+        }
+    }
 }
 
 impl NewDelivery {
@@ -63,6 +92,10 @@ impl NewDelivery {
             first_try_at: now,
             give_up_at: now.plus_ms(RetrySchedule::default().give_up_ms),
             held: false,
+            options: MailOptions::default(),
+            rcpt_options: RcptOptions::default(),
+            purpose: Purpose::Mail,
+            may_tell: true,
         }
     }
 }
@@ -84,6 +117,13 @@ pub fn delivery_ops(new: NewDelivery) -> Vec<Op> {
         new.first_try_at,
         new.give_up_at,
         new.created_at,
+        new.rcpt_options.notify,
+        new.rcpt_options.orcpt,
+        new.options.ret,
+        new.options.envid,
+        new.options.require_tls,
+        new.purpose.as_str(),
+        new.may_tell,
     ];
     vec![Op::Insert("delivery.insert", row.to_vec())]
 }

@@ -4,6 +4,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
+use message::{BounceClass, ReportAction, Status};
 use model::{EventKind, MessageId, Reply, ReplyClass, ReversePath, Timestamp};
 use serde_json::json;
 use store::{BodyRef, NewEvent, Op, Severity, Submission, Topic, values};
@@ -74,15 +75,15 @@ pub(crate) async fn record(shared: &Shared, context: &Context, tried: Vec<Tried>
 async fn record_one(shared: &Shared, context: &Context, tried: &Tried) {
     let now = shared.store.now();
     let next = next(shared, context, tried, now);
-    let notice = match &next {
-        Next::GaveUp { reply, .. } => notify::notice(shared, context, tried, reply, now).await,
-        Next::Done { .. } | Next::Later { .. } => None,
-    };
+    let notice = told(shared, context, tried, &next, now).await;
     let has_notice = notice.is_some();
     let delivery = &tried.delivery;
     log(delivery, &next);
     for attempt in 1_u32.. {
-        let ops = ops(shared, tried, &next, now);
+        let mut ops = ops(shared, tried, &next, now);
+        if has_notice && matches!(next, Next::Later { .. }) {
+            ops.push(Op::Execute("delivery.delay_told", values![now, delivery.id].to_vec()));
+        }
         let submission = match notice.clone() {
             Some(notice) => Submission::with_body(notice.body.clone(), move |body| {
                 ops.iter().cloned().chain(notice.ops(body)).collect()
@@ -109,6 +110,31 @@ async fn record_one(shared: &Shared, context: &Context, tried: &Tried) {
         }
     }
     tracing::error!(delivery.id = %delivery.id, "the result of {} was not recorded; it will be tried again", delivery.id);
+}
+
+/// What the sender is told with this result, if anything.
+async fn told(
+    shared: &Shared,
+    context: &Context,
+    tried: &Tried,
+    next: &Next,
+    now: Timestamp,
+) -> Option<notify::Notice> {
+    match next {
+        Next::GaveUp { reply, .. } => notify::notice(shared, context, tried, ReportAction::Failed, reply).await,
+        Next::Later { words, .. } if notify::is_delay_due(shared.config.delay_warning_ms, tried, now) => {
+            let reply = match &tried.fate {
+                Fate::Reply(reply) => reply.clone(),
+                Fate::Failed { .. } => Reply::transient(451, (4, 0), words.clone()),
+            };
+            notify::notice(shared, context, tried, ReportAction::Delayed, &reply).await
+        }
+        // Whoever speaks DSN tells the sender itself (RFC 3461 5.2.2); our own gateway does.
+        Next::Done { reply } if !tried.peer_has_dsn && !context.is_own => {
+            notify::notice(shared, context, tried, ReportAction::Relayed, reply).await
+        }
+        Next::Done { .. } | Next::Later { .. } => None,
+    }
 }
 
 fn next(shared: &Shared, context: &Context, tried: &Tried, now: Timestamp) -> Next {
@@ -163,10 +189,30 @@ fn ops(shared: &Shared, tried: &Tried, next: &Next, now: Timestamp) -> Vec<Op> {
         }
         Next::GaveUp { reply, kind } => {
             let words = clean(&reply.to_string());
-            let detail = json!({ "reply": words, "host": host, "attempt_count": attempt_count });
-            vec![finish(DeliveryState::Failed, &words), event(*kind, detail)]
+            let class = failure_class(reply);
+            let detail = json!({
+                "reply": words, "host": host, "attempt_count": attempt_count,
+                "class": class.as_str(), "sentence": class.sentence(),
+            });
+            let mut ops = vec![finish(DeliveryState::Failed, &words), event(*kind, detail)];
+            ops.extend(suppressed(delivery, class, &words, now));
+            ops
         }
     }
+}
+
+/// Why it failed, by the table of [`BounceClass`].
+fn failure_class(reply: &Reply) -> BounceClass {
+    let words = reply.to_string();
+    BounceClass::of(Status::find(&words), &words)
+}
+
+/// A campaign's address that is not there gets no more campaigns, whether its host said so at once or by a report.
+fn suppressed(delivery: &Claimed, class: BounceClass, words: &str, now: Timestamp) -> Option<Op> {
+    let recipient = delivery.recipient.as_ref().filter(|_| delivery.campaign_id.is_some() && class.suppresses())?;
+    let reason = format!("bounced: {words}");
+    let row = values![delivery.organisation_id, recipient.key(), reason, now, "bounced", delivery.copy_id];
+    Some(Op::Execute("report.suppress", row.to_vec()))
 }
 
 /// A peer's words enter SQL without NUL and bounded.

@@ -4,14 +4,15 @@
 
 -- name: insert
 INSERT INTO delivery (id, organisation_id, copy_id, message_id, campaign_id, reverse_path, recipient, recipient_domain,
-  state, attempt_count, next_try_at, give_up_at, created_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+  state, attempt_count, next_try_at, give_up_at, created_at, notify, orcpt, ret, envid, require_tls, purpose,
+  may_tell)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
 
 -- name: claim_due @postgres
 -- $5: domains that have enough in memory already, so that one slow host never starves the others.
 UPDATE delivery SET state = 'leased', lease_owner = $1, lease_until = $2, attempt_count = attempt_count + 1
 WHERE id IN (
-  SELECT id FROM delivery WHERE state = 'due' AND next_try_at <= $3
+  SELECT id FROM delivery WHERE connector = '' AND state = 'due' AND next_try_at <= $3
     AND recipient_domain NOT IN (SELECT value FROM json_array_elements_text(CAST($5 AS JSON)) AS t(value))
   ORDER BY next_try_at, id LIMIT $4 FOR UPDATE SKIP LOCKED)
 RETURNING id
@@ -19,7 +20,7 @@ RETURNING id
 -- name: claim_due
 UPDATE delivery SET state = 'leased', lease_owner = $1, lease_until = $2, attempt_count = attempt_count + 1
 WHERE id IN (
-  SELECT id FROM delivery WHERE state = 'due' AND next_try_at <= $3
+  SELECT id FROM delivery WHERE connector = '' AND state = 'due' AND next_try_at <= $3
     AND recipient_domain NOT IN (SELECT value FROM json_each($5))
   ORDER BY next_try_at, id LIMIT $4)
 RETURNING id
@@ -27,25 +28,27 @@ RETURNING id
 -- name: claimed @postgres
 -- What an attempt needs, with the place of the body.
 SELECT d.id, d.organisation_id, d.copy_id, d.message_id, d.campaign_id, d.reverse_path, d.recipient, d.recipient_domain,
-  d.attempt_count, d.give_up_at, d.created_at, m.pack_id, m.body_offset, m.body_bytes, m.body_sha256
+  d.attempt_count, d.give_up_at, d.created_at, d.notify, d.orcpt, d.ret, d.envid, d.require_tls, d.purpose,
+  d.may_tell, d.delay_told_at, m.pack_id, m.body_offset, m.body_bytes, m.body_sha256
 FROM delivery d JOIN message m ON m.id = d.message_id
 WHERE d.id IN (SELECT CAST(value AS BIGINT) FROM json_array_elements_text(CAST($1 AS JSON)) AS t(value))
 ORDER BY d.id
 
 -- name: claimed
 SELECT d.id, d.organisation_id, d.copy_id, d.message_id, d.campaign_id, d.reverse_path, d.recipient, d.recipient_domain,
-  d.attempt_count, d.give_up_at, d.created_at, m.pack_id, m.body_offset, m.body_bytes, m.body_sha256
+  d.attempt_count, d.give_up_at, d.created_at, d.notify, d.orcpt, d.ret, d.envid, d.require_tls, d.purpose,
+  d.may_tell, d.delay_told_at, m.pack_id, m.body_offset, m.body_bytes, m.body_sha256
 FROM delivery d JOIN message m ON m.id = d.message_id
 WHERE d.id IN (SELECT value FROM json_each($1)) ORDER BY d.id
 
 -- name: next_due @postgres
 -- When the next row that may be claimed becomes due.
-SELECT next_try_at FROM delivery WHERE state = 'due'
+SELECT next_try_at FROM delivery WHERE connector = '' AND state = 'due'
   AND recipient_domain NOT IN (SELECT value FROM json_array_elements_text(CAST($1 AS JSON)) AS t(value))
 ORDER BY next_try_at LIMIT 1
 
 -- name: next_due
-SELECT next_try_at FROM delivery WHERE state = 'due' AND recipient_domain NOT IN (SELECT value FROM json_each($1))
+SELECT next_try_at FROM delivery WHERE connector = '' AND state = 'due' AND recipient_domain NOT IN (SELECT value FROM json_each($1))
 ORDER BY next_try_at LIMIT 1
 
 -- name: renew_leases
@@ -64,6 +67,16 @@ SELECT id FROM delivery WHERE lease_owner = $1 AND state = 'held' AND lease_owne
 UPDATE delivery SET lease_owner = '', lease_until = 0, attempt_count = attempt_count - 1,
   state = CASE WHEN state = 'leased' THEN 'due' ELSE state END
 WHERE id = $1 AND lease_owner = $2
+
+-- name: postpone
+-- As release, and not before $1: a limit or a pause of its host decides.
+UPDATE delivery SET lease_owner = '', lease_until = 0, attempt_count = attempt_count - 1, next_try_at = $1,
+  state = CASE WHEN state = 'leased' THEN 'due' ELSE state END
+WHERE id = $2 AND lease_owner = $3
+
+-- name: delay_told
+-- The delay warning goes with the result of this try, once.
+UPDATE delivery SET delay_told_at = $1 WHERE id = $2 AND delay_told_at = 0
 
 -- name: finish
 -- To done or failed, from leased or from held with the attempt under way.
