@@ -34,6 +34,8 @@ const FILES: &[(&str, &str)] = &[
     ("report", include_str!("../sql/report.sql")),
     ("rule_set", include_str!("../sql/rule_set.sql")),
     ("setting", include_str!("../sql/setting.sql")),
+    ("tls", include_str!("../sql/tls.sql")),
+    ("unjudged", include_str!("../sql/unjudged.sql")),
 ];
 
 /// A statement on both databases.
