@@ -96,7 +96,7 @@ impl Flags {
                 answered: self.answered || by.answered,
                 deleted: self.deleted || by.deleted,
                 draft: self.draft || by.draft,
-                keywords: self.keywords.union(&by.keywords).cloned().collect(),
+                keywords: self.keywords.iter().chain(by.keywords.iter().filter(|k| !self.has_keyword(k))).cloned().collect(),
             },
             FlagMode::Remove => Flags {
                 seen: self.seen && !by.seen,
@@ -104,9 +104,14 @@ impl Flags {
                 answered: self.answered && !by.answered,
                 deleted: self.deleted && !by.deleted,
                 draft: self.draft && !by.draft,
-                keywords: self.keywords.difference(&by.keywords).cloned().collect(),
+                keywords: self.keywords.iter().filter(|k| !by.has_keyword(k)).cloned().collect(),
             },
         }
+    }
+
+    /// Keywords are the same in any case of letters (RFC 3501 2.3.2).
+    fn has_keyword(&self, keyword: &str) -> bool {
+        self.keywords.iter().any(|k| k.eq_ignore_ascii_case(keyword))
     }
 
     fn read(row: &Row) -> Result<Flags, MailboxError> {

@@ -266,7 +266,8 @@ fn match_open(open: &[Open], line: &[u8]) -> Option<(usize, bool)> {
 /// `type` and `subtype`; what is missing or malformed is text/plain (RFC 2045 5.2), or a message in a digest.
 fn media_type(value: &[u8], in_digest: bool) -> (String, String) {
     let text = String::from_utf8_lossy(value).to_ascii_lowercase();
-    let token = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?=".contains(&b));
+    let token =
+        |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?=".contains(&b));
     match text.split_once('/') {
         Some((kind, subtype)) if token(kind.trim()) && token(subtype.trim()) => {
             (kind.trim().to_owned(), subtype.trim().to_owned())
@@ -313,6 +314,17 @@ impl Part {
             Inside::Nothing | Inside::Message(_) => (number == 1).then_some(self),
         }
     }
+}
+
+/// Where the body begins, in the first bytes of a message; `None` when they do not reach that far. `is_all`: there are no
+/// more.
+pub fn header_end(head: &[u8], is_all: bool) -> Option<usize> {
+    // A line that was cut in its middle says nothing about what it is.
+    let whole_lines = if is_all { head.len() } else { memchr::memrchr(b'\n', head).map_or(0, |at| at + 1) };
+    let end = Section::read(&head[..whole_lines], 0, &Limits::default(), |_| false).body_start;
+    // An empty line at the very end may be followed by nothing: only then is the end of the bytes the end of the header.
+    let ends_here = end < whole_lines || head[..end].ends_with(b"\n\r\n") || head[..end].ends_with(b"\n\n");
+    (is_all || ends_here).then_some(end)
 }
 
 /// The unfolded value of the first field of this name in a header section, without blanks around it; not decoded.
