@@ -123,6 +123,8 @@ text_enum! {
         MovedByOwner = "moved_by_owner",
         /// Note: the same (copy, recipient) was offered again and answered 250 without storing anything.
         ResendSuppressed = "resend_suppressed",
+        /// Note: it was accepted without a verdict, and has been judged since.
+        Judged = "judged",
         /// Note: the end of DATA to a foreign host was unclear, so the next try may make a second copy.
         MayBeDouble = "may_be_double",
     }
@@ -146,7 +148,7 @@ impl EventKind {
             EventKind::Released | EventKind::Restored | EventKind::Redelivered => Some(Place::Inbox),
             EventKind::DeletedByOwner => Some(Place::Deleted),
             EventKind::ReleaseRequested | EventKind::Denied | EventKind::Complained => None,
-            EventKind::MovedByOwner | EventKind::ResendSuppressed | EventKind::MayBeDouble => None,
+            EventKind::MovedByOwner | EventKind::ResendSuppressed | EventKind::Judged | EventKind::MayBeDouble => None,
         }
     }
 }
@@ -226,6 +228,7 @@ impl Whereabouts {
             | EventKind::Bounced
             | EventKind::Complained
             | EventKind::ResendSuppressed
+            | EventKind::Judged
             | EventKind::MayBeDouble => true,
         };
         if allowed {

@@ -42,6 +42,62 @@ text_enum! {
     }
 }
 
+text_enum! {
+    /// Composite authentication: what SPF, DKIM, DMARC and ARC say together about the From domain.
+    CompositeResult {
+        /// Not checked, or bypassed.
+        None = "none",
+        /// It is who it says it is.
+        Pass = "pass",
+        /// Weak marks speak for it, and nothing against it.
+        SoftPass = "softpass",
+        /// It could not prove to be who it says it is.
+        Fail = "fail",
+    }
+}
+
+/// Composite authentication with its reason, three digits: 000 explicit fail, 001 implicit fail, 002 forbidden by an entry of
+/// ours, 010 explicit and 601 implicit fail of our own domain, 1nn pass, 2nn soft pass, 3nn not checked, 9nn bypassed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Composite {
+    /// The result.
+    pub result: CompositeResult,
+    /// Why: the codes are listed in `message::composite`.
+    pub reason: u16,
+}
+
+impl Composite {
+    /// Nobody looked.
+    pub const UNCHECKED: Composite = Composite { result: CompositeResult::None, reason: 300 };
+    /// ARC of a trusted sealer overrode a DMARC failure.
+    pub const ARC_OVERRIDE: u16 = 130;
+
+    /// Whether nobody looked.
+    pub fn is_unchecked(&self) -> bool {
+        *self == Self::UNCHECKED
+    }
+
+    /// Whether a trusted sealer vouches for what DMARC failed.
+    pub fn is_arc_override(&self) -> bool {
+        self.result == CompositeResult::Pass && self.reason == Self::ARC_OVERRIDE
+    }
+}
+
+impl Default for Composite {
+    fn default() -> Self {
+        Self::UNCHECKED
+    }
+}
+
+/// One set of a valid ARC chain (RFC 8617 4.2): who sealed, and what they say they saw.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArcSetFact {
+    /// `d=` of the seal, lower case.
+    pub domain: String,
+    /// The DMARC result in its ARC-Authentication-Results.
+    pub dmarc: AuthResult,
+}
+
 /// One DKIM signature.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DkimFact {
@@ -51,6 +107,9 @@ pub struct DkimFact {
     pub domain: String,
     /// `s=`.
     pub selector: String,
+    /// Why it did not pass, in a few words of ours; empty when it did.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
 }
 
 /// SPF, DKIM, DMARC and ARC of one message.
@@ -70,6 +129,15 @@ pub struct AuthFacts {
     pub dmarc_domain: String,
     /// ARC chain validation.
     pub arc: AuthResult,
+    /// The sets of a chain that passed, newest first, capped.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub arc_sets: Vec<ArcSetFact>,
+    /// A name of the client's address that leads back to it, lower case; empty when there is none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub client_name: String,
+    /// All of it together.
+    #[serde(default, skip_serializing_if = "Composite::is_unchecked")]
+    pub composite: Composite,
 }
 
 impl Default for AuthFacts {
@@ -83,6 +151,9 @@ impl Default for AuthFacts {
             dmarc_policy: DmarcPolicy::None,
             dmarc_domain: String::new(),
             arc: AuthResult::None,
+            arc_sets: Vec::new(),
+            client_name: String::new(),
+            composite: Composite::UNCHECKED,
         }
     }
 }
@@ -277,6 +348,16 @@ pub struct OwnCopyFact {
     pub copy_id: CopyId,
 }
 
+text_enum! {
+    /// Why a message was accepted without a verdict.
+    Unjudged {
+        /// Judging failed, and the organisation wants such mail delivered.
+        Failure = "failure",
+        /// An administrator had switched judging off for a while.
+        Bypass = "bypass",
+    }
+}
+
 /// Everything observed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Facts {
@@ -322,6 +403,9 @@ pub struct Facts {
     pub sender_known: Option<bool>,
     /// Our own campaign's copy.
     pub own_copy: Option<OwnCopyFact>,
+    /// Why it was accepted without a verdict, if it was. A verdict that was made later does not take this away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unjudged: Option<Unjudged>,
 }
 
 impl Facts {
@@ -359,6 +443,27 @@ impl Default for Facts {
             own_domains: Vec::new(),
             sender_known: None,
             own_copy: None,
+            unjudged: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn facts_of_before_composite_authentication_are_read() {
+        let stored = r#"{"spf":"pass","spf_domain":"a.example","dkim":[{"result":"pass","domain":"a.example","selector":"s"}],
+            "dmarc":"pass","dmarc_policy":"none","dmarc_domain":"a.example","arc":"none"}"#;
+        let auth: AuthFacts = serde_json::from_str(stored).unwrap();
+        assert_eq!(auth.composite, Composite::UNCHECKED);
+        assert!(auth.arc_sets.is_empty() && auth.client_name.is_empty() && auth.dkim[0].reason.is_empty());
+        let again = serde_json::to_value(&auth).unwrap();
+        assert_eq!(
+            again,
+            serde_json::from_str::<serde_json::Value>(stored).unwrap(),
+            "nothing is added to what was not seen"
+        );
     }
 }

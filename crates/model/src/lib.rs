@@ -22,8 +22,8 @@ pub use envelope::{
 };
 pub use event::{EventKind, IllegalTransition, LastEvent, Place, Whereabouts};
 pub use facts::{
-    AttachmentFact, AuthFacts, AuthResult, BulkFacts, Defect, DkimFact, DmarcPolicy, Facts, FileKind, HeaderFacts,
-    LinkFact, MailboxFact, OwnCopyFact, UrlFact, UrlSource,
+    ArcSetFact, AttachmentFact, AuthFacts, AuthResult, BulkFacts, Composite, CompositeResult, Defect, DkimFact,
+    DmarcPolicy, Facts, FileKind, HeaderFacts, LinkFact, MailboxFact, OwnCopyFact, Unjudged, UrlFact, UrlSource,
 };
 pub use ids::{
     AccountId, AppPasswordId, AuditId, BacktestId, CampaignId, ChangeId, CopyId, DeliveryId, EventId, FeedId, FolderId,

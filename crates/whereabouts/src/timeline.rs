@@ -186,6 +186,7 @@ fn meaning(kind: EventKind, place: Option<Place>, folder: &str, actor: &str, det
         EventKind::DeletedByOwner => "Deleted by its owner".to_owned(),
         EventKind::MovedByOwner => format!("Moved by its owner to {}", landed(place)),
         EventKind::ResendSuppressed => "Offered again and answered 250 without storing a second one".to_owned(),
+        EventKind::Judged => with("Judged late, after it had come in without a verdict", sentence),
         EventKind::MayBeDouble => "The hand-over ended unclearly: the next try may make a second one there".to_owned(),
     }
 }

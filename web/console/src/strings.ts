@@ -40,6 +40,7 @@ const event: Words<Schemas["EventKind"]> = {
   deleted_by_owner: "deleted by its owner",
   moved_by_owner: "moved by its owner",
   resend_suppressed: "not sent again, to be safe",
+  judged: "judged late",
   may_be_double: "may have been sent twice",
 };
 
@@ -201,7 +202,11 @@ export const S = {
     all: "See all",
     emptyTitle: "No long work yet",
     emptyDetail: "When many copies are pulled back, put back or released, the work and its result are listed here.",
-    startedBy: (who: string) => `started by ${who}`,
+    running: "Running now",
+    what: "Work",
+    kindOf: "Kind",
+    result: "Result",
+    by: "Started by",
   },
 
   home: {

@@ -1,0 +1,42 @@
+-- Mail that was accepted without a verdict and waits for one, and the times in which judging was switched off.
+
+-- name: insert
+-- In the commit of the message itself: whatever is stored without a verdict is found again.
+INSERT INTO unjudged (message_id, organisation_id, reason, received_at, try_count, due_at) VALUES ($1, $2, $3, $4, 0, $4)
+
+-- name: due
+SELECT u.message_id, u.reason, u.try_count, m.facts FROM unjudged u JOIN message m ON m.id = u.message_id
+WHERE u.organisation_id = $1 AND u.due_at <= $2 ORDER BY u.due_at, u.message_id LIMIT $3
+
+-- name: count
+SELECT COUNT(*) AS message_count FROM unjudged WHERE organisation_id = $1
+
+-- name: take
+-- Whoever removes the row writes the verdict: two workers never write it twice.
+DELETE FROM unjudged WHERE message_id = $1
+
+-- name: put_off
+UPDATE unjudged SET try_count = try_count + 1, due_at = $2 WHERE message_id = $1
+
+-- name: set_verdict
+UPDATE message SET verdict = $1, verdict_class = $2, rule_set_id = $3 WHERE id = $4 AND verdict IS NULL
+
+-- name: copies
+SELECT id, campaign_id FROM copy WHERE received_message_id = $1 ORDER BY id LIMIT $2
+
+-- name: insert_bypass
+INSERT INTO bypass (id, organisation_id, started_at, until_at, actor, reason, ended_by) VALUES ($1, $2, $3, $4, $5, $6, '')
+
+-- name: current_bypass
+-- One that has run out is over, whether or not somebody has written that down.
+SELECT id, started_at, until_at, actor, reason FROM bypass
+WHERE organisation_id = $1 AND ended_at IS NULL AND until_at > $2 ORDER BY id DESC LIMIT 1
+
+-- name: end_bypass
+UPDATE bypass SET ended_at = $2, ended_by = $3 WHERE organisation_id = $1 AND ended_at IS NULL AND until_at > $2
+RETURNING id, started_at, until_at, actor, reason
+
+-- name: run_out_bypass
+-- Ended by itself: written down by whoever looks first.
+UPDATE bypass SET ended_at = until_at WHERE organisation_id = $1 AND ended_at IS NULL AND until_at <= $2
+RETURNING id, started_at, until_at, actor, reason
