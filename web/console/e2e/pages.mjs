@@ -21,7 +21,7 @@ export const PAGES = [
   { name: "change", path: async (page) => `/changes/${(await ask(page, "/changes")).items[0].id}`, roles: ["administrator", "analyst"], holds: ".diff li" },
   { name: "change-new", path: () => "/changes/new", title: "Propose a change", roles: ["administrator"] },
   { name: "queue", path: () => "/queue", title: "Queue", roles: ["administrator"] },
-  { name: "jobs", path: () => "/jobs", title: "Long work", roles: ["administrator", "analyst"], holds: ".progress" },
+  { name: "jobs", path: () => "/jobs", title: "Long work", roles: ["administrator", "analyst"], holds: '[role="row"]' },
   { name: "incidents", path: () => "/incidents", title: "Delivery incidents", roles: ["communicator", "administrator"], holds: '[role="row"]' },
   { name: "incident", path: async (page) => `/incidents/${(await ask(page, "/incidents")).items[0].id}`, roles: ["communicator", "administrator"], holds: ".headline" },
   { name: "mail", path: () => "/mail", title: "My mail", roles: ["recipient"] },

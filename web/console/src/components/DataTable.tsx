@@ -5,6 +5,7 @@ import { useVirtualizer } from "@tanstack/react-virtual";
 import { type KeyboardEvent, type ReactNode, useEffect, useRef, useState } from "react";
 import type { Pages } from "../lib/api";
 import { useMedia } from "../lib/hooks";
+import { usePosition } from "../lib/positions";
 import { S } from "../strings";
 import { ErrorLine, ErrorState, Loading, OldDataLine } from "./states";
 
@@ -60,14 +61,18 @@ function Grid<T>({ label, pages, columns, rowId, rowName, onOpen, openId, select
   const shown = narrow ? columns.filter((c) => c.on !== "wide") : columns;
   const rowPx = narrow ? NARROW_LINE_PX * shown.length + 20 : ROW_PX;
   const scroller = useRef<HTMLDivElement>(null);
-  const [active, setActive] = useState(0);
+  const [left, remember] = usePosition(label);
+  const [active, setActive] = useState(left?.active ?? 0);
   const virtual = useVirtualizer({
     count: rows.length,
     getScrollElement: () => scroller.current,
     estimateSize: () => rowPx,
     overscan: OVERSCAN_ROWS,
+    initialOffset: left?.top ?? 0,
   });
   useEffect(() => virtual.measure(), [rowPx, virtual]);
+  const top = virtual.scrollOffset ?? 0;
+  useEffect(() => remember({ top, active }), [remember, top, active]);
   const items = virtual.getVirtualItems();
   const last = items.at(-1)?.index ?? 0;
   useEffect(() => {

@@ -1,7 +1,8 @@
 // The frame of a page: title, one quiet line, what can be done, then the content.
-import type { ReactNode } from "react";
-import { Link } from "react-router";
+import type { MouseEvent, ReactNode } from "react";
+import { Link, useNavigate } from "react-router";
 import { useTitle } from "../lib/hooks";
+import { stepsBackTo } from "../lib/positions";
 
 interface Props {
   title: string;
@@ -15,12 +16,20 @@ interface Props {
 
 export function Page({ title, aside, lead, actions, back, children }: Props) {
   useTitle(title);
+  const navigate = useNavigate();
+  // Whoever came from there goes back to the row and the filter that they left.
+  const goBack = (event: MouseEvent) => {
+    const steps = back ? stepsBackTo(back.to) : 0;
+    if (steps === 0 || event.metaKey || event.ctrlKey || event.shiftKey) return;
+    event.preventDefault();
+    void navigate(-steps);
+  };
   return (
     <div className="page">
       <header className="page-head">
         <div className="page-words">
           {back && (
-            <Link to={back.to} className="back">
+            <Link to={back.to} className="back" onClick={goBack}>
               ← {back.word}
             </Link>
           )}

@@ -7,7 +7,11 @@ export type { Schemas };
 export type Problem = Schemas["Problem"];
 
 /** Items of one page of a list; the server allows 200. */
-const PAGE_ITEMS = 100;
+const PAGE_ITEMS = 200;
+/** A list with more loaded pages than this is not loaded again behind the reader's back: a hundred pages are a hundred calls. */
+const PAGES_RELOADED_MAX = 3;
+
+export const mayReload = ({ state }: { state: { data?: unknown } }) => ((state.data as { pages?: unknown[] } | undefined)?.pages?.length ?? 0) <= PAGES_RELOADED_MAX;
 
 let csrfToken: string | null | undefined;
 /** Keeps the token that unsafe requests must bring (`csrf` of GET /api/v1/me). */
@@ -72,6 +76,9 @@ export function usePages<T>(key: QueryKey, load: (page: PageOf) => Promise<Page<
     initialPageParam: undefined as string | undefined,
     getNextPageParam: (last) => last.next ?? undefined,
     enabled,
+    refetchOnMount: mayReload,
+    refetchOnWindowFocus: mayReload,
+    refetchOnReconnect: mayReload,
   });
   const rows = query.data?.pages.flatMap((page) => page.items) ?? [];
   const more = () => {

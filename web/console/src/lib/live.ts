@@ -1,6 +1,7 @@
 // Live news: the server says what changed, the queries that show it are asked again. Nothing is computed here.
-import { type Query, useQueryClient } from "@tanstack/react-query";
+import { useQueryClient } from "@tanstack/react-query";
 import { useEffect } from "react";
+import { mayReload } from "./api";
 
 /** What a topic's news makes stale: the first word of query keys. */
 const STALE: Record<string, string[]> = {
@@ -12,11 +13,6 @@ const STALE: Record<string, string[]> = {
 };
 /** News of this long are taken together, so that a send of thousands asks a few times and not thousands of times. */
 const GATHER_MS = 700;
-/** A list with more loaded pages than this is not loaded again behind the reader's back. */
-const PAGES_RELOADED_MAX = 3;
-
-const pagesLoaded = (query: Query) => (query.state.data as { pages?: unknown[] } | undefined)?.pages?.length ?? 0;
-
 export function useLiveNews() {
   const queries = useQueryClient();
   useEffect(() => {
@@ -28,7 +24,7 @@ export function useLiveNews() {
       const words = new Set([...waiting].flatMap((topic) => STALE[topic] ?? []));
       waiting.clear();
       void queries.invalidateQueries({
-        predicate: (query) => words.has(String(query.queryKey[0])) && pagesLoaded(query) <= PAGES_RELOADED_MAX,
+        predicate: (query) => words.has(String(query.queryKey[0])) && mayReload(query),
       });
     };
     for (const topic of Object.keys(STALE)) {

@@ -1,58 +1,62 @@
-// Long work: what runs, how far it is, what came out of it.
+// Long work: what runs and how far it is, then everything that ran and what came out of it.
+import { Badge } from "@fluentui/react-components";
 import { useQuery } from "@tanstack/react-query";
-import { Link } from "react-router";
+import { useNavigate } from "react-router";
 import { When } from "../components/Age";
-import { Page as Frame } from "../components/Page";
+import { type Column, DataTable } from "../components/DataTable";
+import { Page as Frame, Section } from "../components/Page";
 import { Progress } from "../components/Progress";
-import { EmptyState, Loaded } from "../components/states";
-import { api, call, type Schemas } from "../lib/api";
-import { isRunning } from "../shell/JobsTray";
+import { EmptyState } from "../components/states";
+import { api, call, type PageOf, type Schemas, usePages } from "../lib/api";
+import { lastJobs } from "../shell/JobsTray";
 import { S } from "../strings";
 
 type Job = Schemas["Job"];
-const JOBS_SHOWN = 100;
-const RUNNING_POLL_MS = 1_500;
-const load = () => call(api.GET("/api/v1/jobs", { params: { query: { limit: JOBS_SHOWN } } }));
+const T = S.jobs;
+const load = (page: PageOf) => call(api.GET("/api/v1/jobs", { params: { query: page } }));
 
-export function Page() {
-  const jobs = useQuery({ queryKey: ["jobs", "list"], queryFn: load, refetchInterval: (q) => (q.state.data?.items.some(isRunning) ? RUNNING_POLL_MS : false) });
-  return (
-    <Frame title={S.jobs.title} lead={S.jobs.lead}>
-      <Loaded query={jobs}>
-        {({ items }) =>
-          items.length === 0 ? (
-            <EmptyState title={S.jobs.emptyTitle} detail={S.jobs.emptyDetail} />
-          ) : (
-            <section className="card" aria-label={S.jobs.title}>
-              <ul className="list">
-                {items.map((job) => (
-                  <Row key={job.id} job={job} />
-                ))}
-              </ul>
-            </section>
-          )
-        }
-      </Loaded>
-    </Frame>
-  );
+const STATE_COLOR = { waiting: "informative", running: "brand", done: "success", failed: "danger" } as const;
+
+const COLUMNS: Column<Job>[] = [
+  { id: "what", header: T.what, width: "minmax(12rem, 3fr)", on: "main", cell: (j) => <span title={j.title}>{j.title}</span> },
+  { id: "kind", header: T.kindOf, width: "minmax(7rem, 1fr)", on: "wide", cell: (j) => T.kind[j.kind] ?? j.kind },
+  { id: "state", header: S.state, width: "6.5rem", cell: (j) => <Badge appearance="tint" color={STATE_COLOR[j.state]}>{T.state[j.state]}</Badge> },
+  { id: "result", header: T.result, width: "minmax(11rem, 3fr)", cell: (j) => <Result job={j} /> },
+  { id: "by", header: T.by, width: "minmax(6rem, 1fr)", on: "wide", cell: (j) => j.actor },
+  { id: "at", header: S.when, width: "7.5rem", on: "wide", cell: (j) => <When at={j.created_at} /> },
+];
+
+function Result({ job }: { job: Job }) {
+  const text = [job.result || (job.state === "waiting" ? "" : S.progress.of(job.done_count + job.failed_count, job.total_count)), job.failed_count > 0 && T.failed(job.failed_count)];
+  const words = text.filter(Boolean).join(" · ");
+  return <span title={words}>{words}</span>;
 }
 
-function Row({ job }: { job: Job }) {
-  const done = job.done_count + job.failed_count;
+/** The page of what a job works for. */
+const causePage = (job: Job) => (job.cause_id && (job.kind === "purge" || job.kind === "restore") ? `/changes/${job.cause_id}` : undefined);
+
+export function Page() {
+  const navigate = useNavigate();
+  const pages = usePages<Job>(["jobs", "list"], load);
+  const running = useQuery(lastJobs).data?.running ?? [];
+  const open = (job: Job) => {
+    const page = causePage(job);
+    if (page) void navigate(page);
+  };
   return (
-    <li>
-      <Progress label={job.title} done={done} total={job.total_count} startedAt={job.started_at} finishedAt={job.finished_at} failed={job.state === "failed"} />
-      {job.result && <p>{job.result}</p>}
-      <span className="quiet">
-        {S.jobs.kind[job.kind] ?? job.kind} · {S.jobs.state[job.state]} · {S.jobs.startedBy(job.actor)} · <When at={job.created_at} />
-        {job.failed_count > 0 && ` · ${S.jobs.failed(job.failed_count)}`}
-        {job.cause_id && (job.kind === "purge" || job.kind === "restore") && (
-          <>
-            {" · "}
-            <Link to={`/changes/${job.cause_id}`}>{S.campaign.theChange}</Link>
-          </>
-        )}
-      </span>
-    </li>
+    <Frame title={T.title} lead={T.lead}>
+      {running.length > 0 && (
+        <Section title={T.running}>
+          <ul className="list">
+            {running.map((job) => (
+              <li key={job.id}>
+                <Progress label={job.title} done={job.done_count + job.failed_count} total={job.total_count} startedAt={job.started_at} finishedAt={job.finished_at} />
+              </li>
+            ))}
+          </ul>
+        </Section>
+      )}
+      <DataTable label={T.title} pages={pages} columns={COLUMNS} rowId={(j) => j.id} rowName={(j) => j.title} onOpen={open} empty={<EmptyState title={T.emptyTitle} detail={T.emptyDetail} />} />
+    </Frame>
   );
 }

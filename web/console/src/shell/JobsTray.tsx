@@ -1,7 +1,7 @@
 // Long work that runs now, on every page: it can be left and found again.
 import { Button, CounterBadge, Popover, PopoverSurface, PopoverTrigger } from "@fluentui/react-components";
 import { ArrowSyncRegular } from "@fluentui/react-icons";
-import { useQuery } from "@tanstack/react-query";
+import { queryOptions, useQuery } from "@tanstack/react-query";
 import { useEffect, useRef } from "react";
 import { Link } from "react-router";
 import { useSay } from "../components/actions";
@@ -13,16 +13,26 @@ type Job = Schemas["Job"];
 const LAST_JOBS = 10;
 const RUNNING_POLL_MS = 1_500;
 
-export const isRunning = (job: Job) => job.state === "running" || job.state === "waiting";
+const isRunning = (job: Job) => job.state === "running" || job.state === "waiting";
+
+async function loadLast() {
+  const { items } = await call(api.GET("/api/v1/jobs", { params: { query: { limit: LAST_JOBS } } }));
+  return { items, running: items.filter(isRunning) };
+}
+
+/** The newest jobs and those of them that run, asked again while one does. */
+export const lastJobs = queryOptions({
+  queryKey: ["jobs", "tray"],
+  queryFn: loadLast,
+  refetchInterval: (query) => (query.state.data?.running.length ? RUNNING_POLL_MS : false),
+});
+
+const NO_JOBS: Job[] = [];
 
 export function JobsTray() {
-  const jobs = useQuery({
-    queryKey: ["jobs", "tray"],
-    queryFn: () => call(api.GET("/api/v1/jobs", { params: { query: { limit: LAST_JOBS } } })),
-    refetchInterval: (query) => (query.state.data?.items.some(isRunning) ? RUNNING_POLL_MS : false),
-  });
-  const items = jobs.data?.items ?? [];
-  const running = items.filter(isRunning);
+  const jobs = useQuery(lastJobs);
+  const items = jobs.data?.items ?? NO_JOBS;
+  const running = jobs.data?.running ?? NO_JOBS;
   useSayWhenDone(items);
   return (
     <Popover withArrow trapFocus>

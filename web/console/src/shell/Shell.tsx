@@ -16,12 +16,13 @@ import {
   OverlayDrawer,
 } from "@fluentui/react-components";
 import { DismissRegular, NavigationRegular, PersonCircleRegular } from "@fluentui/react-icons";
-import { useEffect, useRef, useState } from "react";
+import { useRef, useState } from "react";
 import { Link, Navigate, Outlet, useLocation, useNavigate } from "react-router";
 import { ErrorState, Loading } from "../components/states";
 import { problemOf } from "../lib/api";
 import { useNarrow } from "../lib/hooks";
 import { useLiveNews } from "../lib/live";
+import { useFocusOnNewPage } from "../lib/positions";
 import { MeProvider, useMay, useMe, useMeQuery, useSignOut } from "../lib/session";
 import { S } from "../strings";
 import type { ThemeChoice } from "../theme";
@@ -57,7 +58,8 @@ function Frame({ theme, onTheme }: Props) {
   const may = useMay();
   const narrow = useNarrow();
   const [menu, setMenu] = useState(false);
-  const main = useFocusOnNewPage();
+  const main = useRef<HTMLElement>(null);
+  useFocusOnNewPage(main);
   return (
     <div className="shell">
       <a href="#content" className="skip">
@@ -96,20 +98,6 @@ function Frame({ theme, onTheme }: Props) {
       </main>
     </div>
   );
-}
-
-/** After a move to another page the keyboard starts at its content, as it does after loading a document. */
-function useFocusOnNewPage() {
-  const main = useRef<HTMLElement>(null);
-  const { pathname } = useLocation();
-  const before = useRef(pathname);
-  useEffect(() => {
-    if (before.current === pathname) return;
-    before.current = pathname;
-    main.current?.focus({ preventScroll: true });
-    window.scrollTo(0, 0);
-  }, [pathname]);
-  return main;
 }
 
 function AccountMenu({ theme, onTheme }: Props) {
