@@ -68,6 +68,11 @@ impl Domain {
         if text.is_empty() || !text.split('.').all(label) {
             return Err(AddressError::Domain);
         }
+        // RFC 5890 2.3.2.1: compared as A-labels. One that no U-label leads to and back is no name (RFC 5891 5.4).
+        if !text.is_ascii() || text.split('.').any(|label| label.starts_with("xn--")) {
+            let ascii = idna::domain_to_ascii(text).map_err(|_| AddressError::Domain)?;
+            return if ascii.len() <= 255 { Ok(Domain(ascii)) } else { Err(AddressError::TooLong) };
+        }
         Ok(Domain(text.to_owned()))
     }
 
@@ -254,6 +259,20 @@ mod tests {
             assert!(Address::parse(text).is_err(), "{text:?} should be refused");
         }
         assert_eq!(Address::parse(&format!("{}@x.y", "a".repeat(65))), Err(AddressError::TooLong));
+    }
+
+    #[test]
+    fn names_beyond_ascii_are_compared_as_a_labels() {
+        for (text, key) in [
+            ("Bücher.Example", "xn--bcher-kva.example"),
+            ("XN--BCHER-KVA.example", "xn--bcher-kva.example"),
+            ("xn--fsqu00a.example", "xn--fsqu00a.example"),
+        ] {
+            assert_eq!(Domain::parse(text).map(|d| d.as_str().to_owned()), Ok(key.to_owned()), "{text}");
+        }
+        for wrong in ["xn--a.example", "xn--bcher-kva-.example", "xn--a-ecp.ru.example", "xn--0.example"] {
+            assert_eq!(Domain::parse(wrong), Err(AddressError::Domain), "{wrong}");
+        }
     }
 
     #[test]

@@ -4,17 +4,32 @@ use std::borrow::Cow;
 
 use memchr::{memchr2, memmem};
 
+/// Memory set aside for an announced size, at most; a larger body grows into it.
+const BELIEVED_BYTES_MAX: usize = 1024 * 1024;
+
 /// Takes the bytes after `354` until `CRLF.CRLF`, and nothing else, ends them (RFC 5321 4.1.1.4).
 ///
 /// The state before the first byte counts as the start of a line, so a lone `.CRLF` is an empty body. A bare CR or
-/// LF, or a body over the limit, drops what was collected; the receiver goes on to the true end all the same.
+/// LF, or a body over the limit, drops what was collected; the receiver goes on to the true end all the same. A
+/// normalising one writes a bare CR or LF down as CRLF; neither begins a line in which a dot would mean anything.
 #[derive(Debug)]
 pub struct DataReceiver {
     body: Vec<u8>,
     place: Place,
     body_bytes_max: usize,
+    newlines: Newlines,
     has_bare_newline: bool,
     is_too_big: bool,
+}
+
+/// What to do with a CR without LF or an LF without CR (RFC 5321 2.3.8 forbids both).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Newlines {
+    /// Refuse the message, at its true end.
+    #[default]
+    Refuse,
+    /// Write CRLF down instead.
+    Normalise,
 }
 
 /// How a body ended.
@@ -48,12 +63,27 @@ impl DataReceiver {
             body: Vec::new(),
             place: Place::LineStart,
             body_bytes_max,
+            newlines: Newlines::Refuse,
             has_bare_newline: false,
             is_too_big: false,
         }
     }
 
-    /// Takes bytes up to the end of the body at most and says how many it took.
+    /// The same with another answer to bare newlines.
+    #[must_use]
+    pub fn with_newlines(self, newlines: Newlines) -> Self {
+        DataReceiver { newlines, ..self }
+    }
+
+    /// The same with room for a body of the announced size, as far as an announcement is believed.
+    #[must_use]
+    pub fn expecting(mut self, announced_bytes: u64) -> Self {
+        let believed = usize::try_from(announced_bytes).unwrap_or(usize::MAX).min(BELIEVED_BYTES_MAX);
+        self.body.reserve(believed.min(self.body_bytes_max));
+        self
+    }
+
+    /// Takes bytes up to the end of the body at most and says how many it took. Neighbouring lines are copied at once.
     pub fn push(&mut self, bytes: &[u8]) -> usize {
         let mut at = 0;
         while at < bytes.len() {
@@ -79,35 +109,50 @@ impl DataReceiver {
                     at += 1;
                 }
                 Place::DotCr | Place::Cr => {
-                    self.drop_for_bare_newline();
+                    self.bare_newline();
                     self.place = Place::Middle;
                 }
-                Place::Middle => at += self.take_middle(&bytes[at..]),
+                Place::Middle => at += self.take_lines(&bytes[at..]),
                 Place::Ended => break,
             }
         }
         at
     }
 
-    fn take_middle(&mut self, bytes: &[u8]) -> usize {
-        let Some(text_bytes) = memchr2(b'\r', b'\n', bytes) else {
-            self.keep(bytes);
-            return bytes.len();
-        };
-        self.keep(&bytes[..text_bytes]);
-        if bytes[text_bytes] == b'\n' {
-            self.drop_for_bare_newline();
-        } else {
-            self.place = Place::Cr;
+    /// Takes whole lines and what follows them, up to the next dot at the start of a line or the next bare newline.
+    fn take_lines(&mut self, bytes: &[u8]) -> usize {
+        let mut at = 0;
+        while let Some(offset) = memchr2(b'\r', b'\n', &bytes[at..]) {
+            let newline = at + offset;
+            if bytes[newline] == b'\n' {
+                self.keep(&bytes[..newline]);
+                self.bare_newline();
+                return newline + 1;
+            }
+            match bytes.get(newline + 1) {
+                Some(b'\n') => at = newline + 2,
+                // Whether it is bare is known with the next byte.
+                Some(_) | None => {
+                    self.keep(&bytes[..newline]);
+                    self.place = Place::Cr;
+                    return newline + 1;
+                }
+            }
+            if bytes.get(at).is_none_or(|&next| next == b'.') {
+                self.keep(&bytes[..at]);
+                self.place = Place::LineStart;
+                return at;
+            }
         }
-        text_bytes + 1
+        self.keep(bytes);
+        bytes.len()
     }
 
     fn keep(&mut self, bytes: &[u8]) {
         if self.has_bare_newline || self.is_too_big {
             return;
         }
-        if self.body.len() + bytes.len() > self.body_bytes_max {
+        if bytes.len() > self.body_bytes_max - self.body.len() {
             self.is_too_big = true;
             self.body = Vec::new();
             return;
@@ -115,9 +160,14 @@ impl DataReceiver {
         self.body.extend_from_slice(bytes);
     }
 
-    fn drop_for_bare_newline(&mut self) {
-        self.has_bare_newline = true;
-        self.body = Vec::new();
+    fn bare_newline(&mut self) {
+        match self.newlines {
+            Newlines::Normalise => self.keep(b"\r\n"),
+            Newlines::Refuse => {
+                self.has_bare_newline = true;
+                self.body = Vec::new();
+            }
+        }
     }
 
     /// Whether the end has come.
@@ -181,7 +231,12 @@ pub fn canonical_newlines(body: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(out)
 }
 
-/// Where the first bare CR or LF stands, or the end when the last line has no CRLF.
+/// Whether there is a CR without LF or an LF without CR.
+pub(crate) fn has_bare_newline(body: &[u8]) -> bool {
+    first_defect(body).is_some_and(|at| matches!(body[at], b'\r' | b'\n'))
+}
+
+/// Where the first bare CR or LF stands, or where the last line begins when the last line has no CRLF.
 fn first_defect(body: &[u8]) -> Option<usize> {
     let mut at = 0;
     while let Some(offset) = memchr2(b'\r', b'\n', &body[at..]) {
@@ -271,6 +326,29 @@ mod tests {
         assert_eq!(receive(b"12\r\n.\r\n", 4).0, Received::Body(b"12\r\n".to_vec()));
         assert_eq!(receive(b"123\r\n.\r\n", 4), (Received::TooBig, 8));
         assert_eq!(receive(b"12345\n\r\n.\r\n", 4).0, Received::BareNewline);
+    }
+
+    #[test]
+    fn normalises_and_ends_at_the_true_end_only() {
+        let normalise = |wire: &[u8]| {
+            let mut receiver = DataReceiver::new(1000).with_newlines(Newlines::Normalise).expecting(u64::MAX);
+            let used_bytes: usize = wire.iter().map(|&b| receiver.push(&[b])).sum();
+            let Received::Body(bytewise) = receiver.finish() else { panic!("{wire:?} was not taken") };
+            let mut receiver = DataReceiver::new(1000).with_newlines(Newlines::Normalise);
+            assert_eq!((receiver.push(wire), receiver.finish()), (used_bytes, Received::Body(bytewise.clone())));
+            assert_eq!(used_bytes, wire.len(), "{wire:?} ended early");
+            bytewise
+        };
+        assert_eq!(normalise(b"a\nb\rc\r\n.\r\n"), b"a\r\nb\r\nc\r\n");
+        assert_eq!(normalise(b"a\r\r\n\n\r\n.\r\n"), b"a\r\n\r\n\r\n\r\n");
+        for fake in FAKE_ENDS {
+            let got = normalise(&[b"a", fake, b"RSET\r\n", b"\r\n.\r\n"].concat());
+            assert_eq!(first_defect(&got), None, "{fake:?}");
+            // On its way out a dot is added after that: what was no end here is none there.
+            let mut wire = to_wire(&got);
+            wire.extend_from_slice(END_OF_DATA);
+            assert_eq!(receive(&wire, 1000), (Received::Body(got), wire.len()), "{fake:?}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! C: EHLO client.example                    a line is sent, with CRLF
 //! S: 250 mx.example ... SIZE 100            `...` stands for anything
 //! C> \x00.\r\n                              these bytes are sent and no others
+//! ! login mechanisms                        submission; "right" is everybody's password
 //! M: <a@client.example> <ada@example.org>   a message arrives: reverse-path, then forward-paths
 //! B: a line of its body                     with CRLF; B> without
 //! T:                                        TLS begins
@@ -20,17 +21,21 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use model::{Address, Envelope, Reply, TlsInfo};
+use model::{AccountId, Address, ClientInfo, Envelope, PersonId, Reply, SubmissionLogin, TlsInfo};
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::data::Newlines;
 use crate::reply::ReplyParser;
-use crate::server::{EarlyTalker, Handler, Output, ServerConfig, Session};
+use crate::server::{
+    EarlyTalker, Handler, LoginExchange, LoginInput, LoginStep, Output, ServerConfig, Service, Session,
+};
 use crate::stream::Stream;
 
 /// How long a server has for each step over a socket.
@@ -254,6 +259,20 @@ impl Settings {
                 self.is_changed = false;
             }
             "tls" => self.config.tls_available = true,
+            "lmtp" => {
+                self.config.service = Service::Lmtp;
+                self.config.null_sender_recipients_max = usize::MAX;
+            }
+            "submission" => {
+                self.config.service = Service::Submission;
+                self.config.login_mechanisms = &["PLAIN", "LOGIN"];
+                self.config.login_delay_ms = 0;
+                self.config.tls_available = true;
+            }
+            "normalise" => self.config.newlines = Newlines::Normalise,
+            "login_failures_max" => self.config.login_failures_max = count()?,
+            "body_line_bytes_max" => self.config.body_line_bytes_max = number()?,
+            "header_bytes_max" => self.config.header_bytes_max = number()?,
             "tolerate-early-talkers" => self.config.early_talker = EarlyTalker::Tolerate,
             "size_bytes_max" => self.config.size_bytes_max = number()?,
             "recipients_max" => self.config.recipients_max = number()?,
@@ -353,13 +372,20 @@ struct Dialogue {
     handler: ScriptedHandler,
     seen: VecDeque<Step>,
     is_greeted: bool,
+    exchange: ScriptedLogin,
 }
 
 impl Dialogue {
     fn new(transcript: &Transcript) -> Self {
         let ip = std::net::Ipv4Addr::LOCALHOST.into();
         let session = Session::new(Arc::new(transcript.config().clone()), ip);
-        Dialogue { session, handler: transcript.handler(), seen: VecDeque::new(), is_greeted: false }
+        Dialogue {
+            session,
+            handler: transcript.handler(),
+            seen: VecDeque::new(),
+            is_greeted: false,
+            exchange: ScriptedLogin::default(),
+        }
     }
 
     fn send(&mut self, bytes: &[u8], next_chunk_bytes: &mut dyn FnMut() -> usize) -> Result<(), String> {
@@ -407,6 +433,23 @@ impl Dialogue {
                     let decision = self.handler.decide(&recipient);
                     self.session.decide(decision);
                 }
+                Output::Login(input) => {
+                    let response = match input {
+                        LoginInput::Begin { initial, mechanism } => {
+                            self.exchange = ScriptedLogin::new(mechanism);
+                            initial
+                        }
+                        LoginInput::Response(response) => Some(response),
+                    };
+                    let step = self.exchange.take(response.as_deref());
+                    self.session.login_step(step);
+                }
+                Output::Delay { .. } => {}
+                Output::Message { envelope, body } if envelope.client.lmtp => {
+                    let replies = self.handler.replies_to(&envelope);
+                    self.seen.push_back(Step::Message(as_message(&envelope, body)));
+                    self.session.finish_each(&replies);
+                }
                 Output::Message { envelope, body } => {
                     self.seen.push_back(Step::Message(as_message(&envelope, body)));
                     self.session.finish(accepted());
@@ -430,7 +473,73 @@ impl ScriptedHandler {
     }
 }
 
+impl ScriptedHandler {
+    /// In LMTP: `full` in front of the @ has no room, whoever it is.
+    fn replies_to(&self, envelope: &Envelope) -> Vec<Reply> {
+        let reply = |to: &Address| match to.local() {
+            "full" => Reply::transient(452, (2, 2), "mailbox full"),
+            _ => accepted(),
+        };
+        envelope.forward_paths.iter().map(reply).collect()
+    }
+}
+
+/// A login that believes the password `right`.
+#[derive(Debug, Default)]
+struct ScriptedLogin {
+    is_plain: bool,
+    name: Option<Vec<u8>>,
+}
+
+impl ScriptedLogin {
+    fn new(mechanism: &str) -> Self {
+        ScriptedLogin { is_plain: mechanism == "PLAIN", name: None }
+    }
+
+    fn take(&mut self, response: Option<&[u8]>) -> LoginStep {
+        let Some(response) = response else {
+            let prompt: &[u8] = if self.is_plain { b"" } else { b"Username:" };
+            return LoginStep::Challenge(prompt.to_vec());
+        };
+        let parts: Vec<&[u8]> = response.split(|&b| b == 0).collect();
+        let (name, password) = match (self.is_plain, &parts[..], &self.name) {
+            (true, [_, name, password], _) => (name.to_vec(), *password),
+            (false, _, Some(name)) => (name.clone(), response),
+            (false, _, None) => {
+                self.name = Some(response.to_vec());
+                return LoginStep::Challenge(b"Password:".to_vec());
+            }
+            (true, ..) => return LoginStep::Refused(Reply::permanent(501, (5, 2), "malformed")),
+        };
+        if password != b"right" {
+            return LoginStep::Refused(Reply::permanent(535, (7, 8), "wrong"));
+        }
+        LoginStep::Done(SubmissionLogin {
+            account_id: AccountId(1),
+            person_id: PersonId(1),
+            address: String::from_utf8_lossy(&name).into_owned(),
+            may_send_as_others: false,
+        })
+    }
+}
+
+impl LoginExchange for ScriptedLogin {
+    fn step<'a>(&'a mut self, response: Option<&'a [u8]>) -> Pin<Box<dyn Future<Output = LoginStep> + Send + 'a>> {
+        Box::pin(async move { self.take(response) })
+    }
+}
+
 impl Handler for ScriptedHandler {
+    fn login(&self, _client: &ClientInfo, mechanism: &'static str) -> Option<Box<dyn LoginExchange>> {
+        Some(Box::new(ScriptedLogin::new(mechanism)))
+    }
+
+    async fn data_each(&self, envelope: Envelope, body: Vec<u8>) -> Vec<Reply> {
+        let replies = self.replies_to(&envelope);
+        self.data(envelope, body).await;
+        replies
+    }
+
     async fn mail(&self, envelope: &Envelope) -> Result<(), Reply> {
         self.decide_sender(envelope)
     }

@@ -8,11 +8,14 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use model::{Address, ClientInfo, Envelope, Reply};
+use model::{Address, ClientInfo, Envelope, Reply, TlsInfo};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use super::config::Service;
+use super::login::{LoginExchange, LoginInput, LoginStep};
+use super::proxy::read_header;
 use super::session::{Output, Session, Waiting};
 use crate::stream::Stream;
 
@@ -38,6 +41,20 @@ pub trait Handler: Send + Sync + 'static {
     /// Whether `recipient` may be added to the envelope, which has those accepted before it.
     fn rcpt(&self, envelope: &Envelope, recipient: &Address) -> impl Future<Output = Result<(), Reply>> + Send;
 
+    /// Begins a login by one of the mechanisms that the server's configuration offers; `None` refuses it.
+    fn login(&self, client: &ClientInfo, mechanism: &'static str) -> Option<Box<dyn LoginExchange>> {
+        let (_, _) = (client, mechanism);
+        None
+    }
+
+    /// As [`Handler::data`] for LMTP: a reply for each forward-path, in their order (RFC 2033 4.2).
+    fn data_each(&self, envelope: Envelope, body: Vec<u8>) -> impl Future<Output = Vec<Reply>> + Send {
+        async move {
+            let recipient_count = envelope.forward_paths.len();
+            vec![self.data(envelope, body).await; recipient_count]
+        }
+    }
+
     /// Commits a message. A 2yz reply promises that it is durable for every forward-path (RFC 5321 6.1).
     fn data(&self, envelope: Envelope, body: Vec<u8>) -> impl Future<Output = Reply> + Send;
 }
@@ -51,6 +68,14 @@ pub enum ConnectionEnd {
     PeerClosed,
     /// It broke, TLS failed, or the peer did not read what we wrote.
     Broken(io::Error),
+}
+
+/// Reads the header of the PROXY protocol within `deadline_ms` and gives the client that the peer speaks for, if any.
+pub(super) async fn hear_proxy<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    deadline_ms: u64,
+) -> io::Result<Option<std::net::IpAddr>> {
+    timeout(Duration::from_millis(deadline_ms), read_header(stream)).await?
 }
 
 /// Serves one connection to its end; the second value counts the panics of the handler.
@@ -75,6 +100,7 @@ where
         tls,
         handler,
         shutdown,
+        exchange: None,
         due: Vec::with_capacity(1024),
         buffer: vec![0; READ_BYTES],
         began_at: now,
@@ -98,6 +124,8 @@ struct Connection<'a, S, H> {
     tls: Option<Arc<rustls::ServerConfig>>,
     handler: &'a H,
     shutdown: &'a CancellationToken,
+    /// A login that is under way.
+    exchange: Option<Box<dyn LoginExchange>>,
     /// Replies that are not yet written.
     due: Vec<u8>,
     buffer: Vec<u8>,
@@ -118,6 +146,10 @@ enum Read {
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send, H: Handler> Connection<'_, S, H> {
     async fn run(&mut self) -> io::Result<ConnectionEnd> {
+        if self.session.config().tls_implicit {
+            let tls = self.handshake().await?;
+            self.session.tls_from_the_start(tls);
+        }
         self.hear_early_talkers().await?;
         let admitted = self.handler.connect(self.session.client());
         let admitted = guarded(admitted, self.session.config().handler_deadline_ms, &mut self.panic_count).await;
@@ -167,6 +199,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send, H: Handler> Connection<'_, S, H> 
                     let decision = guarded(decision, deadline_ms, &mut self.panic_count).await;
                     self.session.decide(decision.unwrap_or_else(|| Err(try_later())));
                 }
+                Output::Login(input) => self.log_in(input).await,
+                Output::Delay { delay_ms } => {
+                    self.flush().await?;
+                    tokio::time::sleep(Duration::from_millis(delay_ms)).await;
+                }
+                Output::Message { envelope, body } if self.session.config().service == Service::Lmtp => {
+                    self.flush().await?;
+                    let replies = self.handler.data_each(envelope, body);
+                    let replies = guarded(replies, deadline_ms, &mut self.panic_count).await;
+                    self.session.finish_each(&replies.unwrap_or_default());
+                }
                 Output::Message { envelope, body } => {
                     self.flush().await?;
                     let reply = guarded(self.handler.data(envelope, body), deadline_ms, &mut self.panic_count).await;
@@ -179,15 +222,42 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send, H: Handler> Connection<'_, S, H> 
         Ok(has_progressed)
     }
 
+    async fn log_in(&mut self, input: LoginInput) {
+        let response = match input {
+            LoginInput::Begin { mechanism, initial } => {
+                self.exchange = self.handler.login(self.session.client(), mechanism);
+                initial
+            }
+            LoginInput::Response(response) => Some(response),
+        };
+        let deadline_ms = self.session.config().handler_deadline_ms;
+        let step = match &mut self.exchange {
+            Some(exchange) => guarded(exchange.step(response.as_deref()), deadline_ms, &mut self.panic_count).await,
+            None => None,
+        };
+        // RFC 4954 6: 454 4.7.0 for a failure that passes.
+        let later = || LoginStep::Refused(Reply::transient(454, (7, 0), "logging in is not possible now"));
+        let step = step.unwrap_or_else(later);
+        if !matches!(step, LoginStep::Challenge(_)) {
+            self.exchange = None;
+        }
+        self.session.login_step(step);
+    }
+
     async fn start_tls(&mut self) -> io::Result<()> {
         self.flush().await?;
+        let tls = self.handshake().await?;
+        self.session.tls_started(tls);
+        Ok(())
+    }
+
+    async fn handshake(&mut self) -> io::Result<TlsInfo> {
         let config = self.tls.clone().ok_or_else(|| io::Error::other("TLS was offered without a certificate"))?;
         let stream = self.stream.take().ok_or(io::ErrorKind::NotConnected)?;
         let deadline = Duration::from_millis(self.session.config().tls_deadline_ms);
         let (stream, tls) = timeout(deadline, stream.accept_tls(config)).await??;
         self.stream = Some(stream);
-        self.session.tls_started(tls);
-        Ok(())
+        Ok(tls)
     }
 
     /// RFC 5321 4.3.1: the client waits for the banner. What it says before is fed to the session, which refuses it.

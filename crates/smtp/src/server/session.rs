@@ -1,7 +1,7 @@
 //! One SMTP session (RFC 5321 4.1.4) without I/O: bytes in with [`Session::feed`], decisions out with
 //! [`Session::next_output`].
 //!
-//! When an output asks something (`CheckSender`, `VerifyRecipient`, `Message`, `StartTls`), nothing goes on until the
+//! When an output asks something (`CheckSender`, `VerifyRecipient`, `Message`, `Login`, `StartTls`), nothing goes on until the
 //! driver answers; the bytes that follow wait. How a dialogue is cut into reads never changes what comes out, with the
 //! two exceptions that are about time itself: early talkers and what is thrown away at STARTTLS.
 
@@ -9,10 +9,15 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use model::{Address, BodyType, ClientInfo, Envelope, Reply, ReplyClass, ReversePath, TlsInfo};
+use memchr::{memchr_iter, memmem};
+use model::{
+    Address, BodyType, ClientInfo, Envelope, MailOptions, RcptOptions, Reply, ReplyClass, ReversePath, TlsInfo,
+};
 
-use super::config::{EarlyTalker, ServerConfig};
-use crate::command::{Command, ForwardPath, MailCommand};
+use super::bdat::Chunk;
+use super::config::{EarlyTalker, ServerConfig, Service};
+use super::login::LoginInput;
+use crate::command::{Command, CommandError, ForwardPath, MailCommand, RcptCommand, needs_smtp_utf8};
 use crate::data::{DataReceiver, Received};
 use crate::input::{Input, LineDefect};
 
@@ -25,7 +30,14 @@ pub enum Output {
     CheckSender,
     /// May this recipient be added to [`Session::envelope`]? Answer with [`Session::decide`].
     VerifyRecipient(Address),
-    /// Commit this message, then answer with [`Session::finish`].
+    /// A client logs in. Answer with [`Session::login_step`].
+    Login(LoginInput),
+    /// Wait so long before writing what follows.
+    Delay {
+        /// Milliseconds.
+        delay_ms: u64,
+    },
+    /// Commit this message, then answer with [`Session::finish`], or in LMTP with [`Session::finish_each`].
     Message {
         /// With at least one forward-path.
         envelope: Envelope,
@@ -52,13 +64,18 @@ pub enum Waiting {
 }
 
 #[derive(Debug)]
-enum Stage {
+pub(super) enum Stage {
     /// The banner is not written.
     Fresh,
     Commands,
     Sender,
-    Recipient(Address),
+    Recipient(Address, RcptOptions),
     Data(DataReceiver),
+    Chunk(Chunk),
+    /// The handler looks at what the client said.
+    Login,
+    /// The client has a challenge to answer.
+    LoginResponse,
     Message,
     Tls,
     Closed,
@@ -67,15 +84,21 @@ enum Stage {
 /// A server session.
 #[derive(Debug)]
 pub struct Session {
-    config: Arc<ServerConfig>,
-    input: Input,
-    outputs: VecDeque<Output>,
-    stage: Stage,
-    has_helo: bool,
-    in_transaction: bool,
+    pub(super) config: Arc<ServerConfig>,
+    pub(super) input: Input,
+    pub(super) outputs: VecDeque<Output>,
+    pub(super) stage: Stage,
+    pub(super) has_helo: bool,
+    pub(super) in_transaction: bool,
     /// Whether a recipient of this transaction was refused: DATA is then answered 554 instead of 503.
     has_refused_recipient: bool,
-    envelope: Envelope,
+    pub(super) envelope: Envelope,
+    /// For each recipient that was answered 250, which forward-path it is: LMTP answers each of them again.
+    accepted: Vec<usize>,
+    /// What came by BDAT so far.
+    pub(super) chunks: Vec<u8>,
+    pub(super) has_chunks: bool,
+    pub(super) login_failure_count: u32,
     error_count: u32,
     refused_recipient_count: u32,
     message_count: u32,
@@ -84,7 +107,8 @@ pub struct Session {
 impl Session {
     /// A session with the peer at `ip`. It says nothing before [`Session::greet`].
     pub fn new(config: Arc<ServerConfig>, ip: IpAddr) -> Self {
-        let client = ClientInfo::at(ip.to_canonical());
+        let lmtp = config.service == Service::Lmtp;
+        let client = ClientInfo { lmtp, ..ClientInfo::at(ip.to_canonical()) };
         Session {
             config,
             input: Input::default(),
@@ -93,7 +117,11 @@ impl Session {
             has_helo: false,
             in_transaction: false,
             has_refused_recipient: false,
-            envelope: blank_envelope(client),
+            envelope: Envelope::new(client),
+            accepted: Vec::new(),
+            chunks: Vec::new(),
+            has_chunks: false,
+            login_failure_count: 0,
             error_count: 0,
             refused_recipient_count: 0,
             message_count: 0,
@@ -118,9 +146,11 @@ impl Session {
     /// What the session waits for.
     pub fn waiting(&self) -> Waiting {
         match self.stage {
-            Stage::Commands => Waiting::Command,
-            Stage::Data(_) => Waiting::Data,
-            Stage::Fresh | Stage::Sender | Stage::Recipient(_) | Stage::Message | Stage::Tls => Waiting::Driver,
+            Stage::Commands | Stage::LoginResponse => Waiting::Command,
+            Stage::Data(_) | Stage::Chunk(_) => Waiting::Data,
+            Stage::Fresh | Stage::Sender | Stage::Recipient(..) | Stage::Message | Stage::Login | Stage::Tls => {
+                Waiting::Driver
+            }
             Stage::Closed => Waiting::Closed,
         }
     }
@@ -139,6 +169,10 @@ impl Session {
                 let used_bytes = receiver.push(bytes);
                 self.input.push(&bytes[used_bytes..]);
             }
+            Stage::Chunk(chunk) if self.input.is_empty() => {
+                let used_bytes = chunk.take(bytes, &mut self.chunks);
+                self.input.push(&bytes[used_bytes..]);
+            }
             _ => self.input.push(bytes),
         }
     }
@@ -153,7 +187,8 @@ impl Session {
         if self.is_talking_early() {
             return self.refuse_early_talker();
         }
-        self.reply(Reply::plain(220, vec![format!("{} ESMTP", self.config.hostname)]));
+        let protocol = if self.config.service == Service::Lmtp { "LMTP" } else { "ESMTP" };
+        self.reply(Reply::plain(220, vec![format!("{} {protocol}", self.config.hostname)]));
     }
 
     /// What to do next; `None` when the session needs bytes or an answer.
@@ -179,11 +214,13 @@ impl Session {
                 self.reset();
                 self.reply_of_handler(as_refusal(refusal));
             }
-            (Stage::Recipient(recipient), Ok(())) => {
+            (Stage::Recipient(recipient, options), Ok(())) => {
+                self.accepted.push(self.envelope.forward_paths.len());
                 self.envelope.forward_paths.push(recipient);
+                self.envelope.rcpt_options.push(options);
                 self.reply(Reply::ok(250, (1, 5), "recipient ok"));
             }
-            (Stage::Recipient(_), Err(refusal)) => {
+            (Stage::Recipient(..), Err(refusal)) => {
                 self.has_refused_recipient = true;
                 self.refused_recipient_count += 1;
                 self.reply_of_handler(as_refusal(refusal));
@@ -210,6 +247,38 @@ impl Session {
         }
     }
 
+    /// The answer to `Message` in LMTP (RFC 2033 4.2): one reply for each forward-path, in their order. What is missing
+    /// is answered 451.
+    pub fn finish_each(&mut self, replies: &[Reply]) {
+        match self.stage {
+            Stage::Message => {}
+            Stage::Closed => return,
+            _ => unreachable!("no message was handed over"),
+        }
+        self.stage = Stage::Commands;
+        self.message_count += 1;
+        for index in std::mem::take(&mut self.accepted) {
+            let reply = replies.get(index).filter(|reply| reply.class() != ReplyClass::Intermediate);
+            let reply = reply.cloned().unwrap_or_else(|| Reply::transient(451, (3, 0), "try again later"));
+            // 421 for one recipient would cut off the replies of the others.
+            let reply = if reply.code() == 421 { Reply::transient(451, (3, 0), "try again later") } else { reply };
+            self.reply(reply);
+        }
+    }
+
+    /// TLS is in force from the first byte (RFC 8314 3.3), before the banner.
+    pub fn tls_from_the_start(&mut self, tls: TlsInfo) {
+        assert!(matches!(self.stage, Stage::Fresh), "before the banner");
+        self.input.clear();
+        self.envelope.client.tls = Some(tls);
+    }
+
+    /// The client is somebody else than the peer: a listed proxy said so.
+    pub fn proxied_for(&mut self, ip: IpAddr) {
+        assert!(matches!(self.stage, Stage::Fresh), "before the banner");
+        self.envelope.client.ip = ip.to_canonical();
+    }
+
     /// TLS is in force. Nothing that was said before counts any more (RFC 3207 4.2).
     pub fn tls_started(&mut self, tls: TlsInfo) {
         assert!(matches!(self.stage, Stage::Tls), "TLS begins when it was asked for");
@@ -218,7 +287,7 @@ impl Session {
         self.reset();
         self.has_helo = false;
         let client = &mut self.envelope.client;
-        *client = ClientInfo { tls: Some(tls), ..ClientInfo::at(client.ip) };
+        *client = ClientInfo { tls: Some(tls), lmtp: client.lmtp, ..ClientInfo::at(client.ip) };
     }
 
     /// The peer took too long.
@@ -244,7 +313,23 @@ impl Session {
                 self.end_of_data();
                 true
             }
-            Stage::Fresh | Stage::Sender | Stage::Recipient(_) | Stage::Message | Stage::Tls | Stage::Closed => false,
+            Stage::Chunk(chunk) => {
+                let used_bytes = chunk.take(self.input.rest(), &mut self.chunks);
+                let is_over = chunk.is_over();
+                self.input.consume(used_bytes);
+                if is_over {
+                    self.end_of_chunk();
+                }
+                is_over
+            }
+            Stage::LoginResponse => self.step_login(),
+            Stage::Fresh
+            | Stage::Sender
+            | Stage::Recipient(..)
+            | Stage::Message
+            | Stage::Login
+            | Stage::Tls
+            | Stage::Closed => false,
         }
     }
 
@@ -252,23 +337,33 @@ impl Session {
         let command = match self.input.next_line(self.config.line_bytes_max) {
             None => return false,
             Some(Ok(line)) => Command::parse(line),
-            Some(Err(LineDefect::BareNewline)) => Err(Reply::permanent(500, (5, 2), "lines end with CR LF")),
-            Some(Err(LineDefect::TooLong)) => Err(Reply::permanent(500, (5, 2), "line too long")),
+            Some(Err(LineDefect::BareNewline)) => Err(Reply::permanent(500, (5, 2), "lines end with CR LF").into()),
+            Some(Err(LineDefect::TooLong)) => Err(Reply::permanent(500, (5, 2), "line too long").into()),
         };
         match command {
             Ok(command) => self.run(command),
-            Err(refusal) => self.refuse(refusal),
+            Err(CommandError::Refused(refusal)) => self.refuse(refusal),
+            Err(CommandError::Fatal(refusal)) => self.close_with(refusal),
         }
         true
     }
 
     fn run(&mut self, command: Command) {
         match command {
-            Command::Ehlo { name } => self.ehlo(name),
+            // RFC 2033 4.1: each of the two protocols has its own greeting and not the other's.
+            Command::Ehlo { .. } | Command::Helo { .. } if self.config.service == Service::Lmtp => {
+                self.refuse(Reply::permanent(500, (5, 1), "this is LMTP: say LHLO"));
+            }
+            Command::Lhlo { .. } if self.config.service != Service::Lmtp => {
+                self.refuse(Reply::permanent(500, (5, 1), "command not recognised"));
+            }
+            Command::Ehlo { name } | Command::Lhlo { name } => self.ehlo(name),
             Command::Helo { name } => self.helo(name),
             Command::Mail(mail) => self.mail(mail),
-            Command::Rcpt(path) => self.rcpt(path),
+            Command::Rcpt(rcpt) => self.rcpt(rcpt),
             Command::Data => self.data(),
+            Command::Bdat { size_bytes, is_last } => self.bdat(size_bytes, is_last),
+            Command::Auth { mechanism, initial } => self.auth(&mechanism, initial),
             Command::StartTls => self.starttls(),
             Command::Rset => {
                 self.reset();
@@ -290,10 +385,18 @@ impl Session {
         self.enter(name, true);
         let mut lines = vec![self.config.hostname.clone(), "PIPELINING".into()];
         lines.push(format!("SIZE {}", self.config.size_bytes_max));
-        lines.push("8BITMIME".into());
-        lines.push("ENHANCEDSTATUSCODES".into());
-        if self.config.tls_available && self.envelope.client.tls.is_none() {
+        lines
+            .extend(["8BITMIME", "ENHANCEDSTATUSCODES", "CHUNKING", "BINARYMIME", "DSN", "SMTPUTF8"].map(String::from));
+        let has_tls = self.envelope.client.tls.is_some();
+        if self.config.tls_available && !has_tls {
             lines.push("STARTTLS".into());
+        }
+        // RFC 8689 2: offered where it can be kept.
+        if has_tls {
+            lines.push("REQUIRETLS".into());
+        }
+        if !self.mechanisms().is_empty() && self.config.service == Service::Submission {
+            lines.push(format!("AUTH {}", self.mechanisms().join(" ")));
         }
         self.reply(Reply::plain(250, lines));
     }
@@ -325,26 +428,41 @@ impl Session {
         if mail.declared_size_bytes.is_some_and(|size| size > self.config.body_bytes_max() as u64) {
             return self.reply(Reply::permanent(552, (3, 4), "message too big"));
         }
+        // RFC 4954 6.
+        if self.config.service == Service::Submission && self.client().login.is_none() {
+            return self.refuse(Reply::permanent(530, (7, 0), "log in first"));
+        }
+        // RFC 8689 4.2.1: what must not travel without TLS must not arrive without it.
+        if mail.options.require_tls && self.client().tls.is_none() {
+            return self.refuse(Reply::permanent(530, (7, 10), "REQUIRETLS needs TLS here"));
+        }
         if self.message_count >= self.config.messages_max {
             return self.close_with(Reply::transient(421, (7, 0), "enough messages on one connection"));
         }
         self.envelope.reverse_path = mail.reverse_path;
         self.envelope.body_type = mail.body_type;
         self.envelope.declared_size_bytes = mail.declared_size_bytes;
+        self.envelope.options = mail.options;
         self.stage = Stage::Sender;
         self.outputs.push_back(Output::CheckSender);
     }
 
     /// RFC 5321 4.1.1.3.
-    fn rcpt(&mut self, path: ForwardPath) {
+    fn rcpt(&mut self, rcpt: RcptCommand) {
         if !self.in_transaction {
             return self.refuse(Reply::permanent(503, (5, 1), "send MAIL first"));
+        }
+        if self.has_chunks {
+            return self.refuse(Reply::permanent(503, (5, 1), "the message has begun; send it or RSET"));
         }
         // RFC 5321 4.5.3.1.10: 452, so that the client sends the rest in another transaction.
         if self.envelope.forward_paths.len() >= self.config.recipients_max {
             return self.reply(Reply::transient(452, (5, 3), "too many recipients"));
         }
-        let recipient = match path {
+        if !rcpt.is_ascii && !self.envelope.options.smtp_utf8 {
+            return self.refuse(needs_smtp_utf8());
+        }
+        let recipient = match rcpt.path {
             ForwardPath::Mailbox(address) => address,
             ForwardPath::Postmaster => match Address::parse(&format!("postmaster@{}", self.config.hostname)) {
                 Ok(address) => address,
@@ -352,10 +470,17 @@ impl Session {
             },
         };
         // One copy for each recipient, however often it is named.
-        if self.envelope.forward_paths.contains(&recipient) {
+        if let Some(index) = self.envelope.forward_paths.iter().position(|known| *known == recipient) {
+            self.accepted.push(index);
             return self.reply(Reply::ok(250, (1, 5), "recipient ok"));
         }
-        self.stage = Stage::Recipient(recipient.clone());
+        // RFC 5321 4.5.5: a notification goes to the one who sent. What names more is split by an honest sender.
+        if self.envelope.reverse_path == ReversePath::Null
+            && self.envelope.forward_paths.len() >= self.config.null_sender_recipients_max
+        {
+            return self.reply(Reply::transient(452, (5, 3), "one recipient at a time for the null sender"));
+        }
+        self.stage = Stage::Recipient(recipient.clone(), rcpt.options);
         self.outputs.push_back(Output::VerifyRecipient(recipient));
     }
 
@@ -364,36 +489,83 @@ impl Session {
         if self.is_talking_early() {
             return self.refuse_early_talker();
         }
-        if !self.in_transaction {
-            return self.refuse(Reply::permanent(503, (5, 1), "send MAIL first"));
-        }
-        if self.envelope.forward_paths.is_empty() {
-            let refusal = match self.has_refused_recipient {
-                true => Reply::permanent(554, (5, 1), "no valid recipients"),
-                false => Reply::permanent(503, (5, 1), "send RCPT first"),
-            };
+        if let Some(refusal) = self.body_refusal() {
             return self.refuse(refusal);
         }
-        self.stage = Stage::Data(DataReceiver::new(self.config.body_bytes_max()));
+        // RFC 3030 2 and 3: the two ways are not mixed, and dots cannot carry bare newlines.
+        if self.has_chunks || self.envelope.body_type == BodyType::BinaryMime {
+            return self.refuse(Reply::permanent(503, (5, 1), "this message comes by BDAT"));
+        }
+        let receiver = DataReceiver::new(self.config.body_bytes_max()).with_newlines(self.config.newlines);
+        self.stage = Stage::Data(receiver.expecting(self.envelope.declared_size_bytes.unwrap_or(0)));
         self.reply(Reply::plain(354, vec!["end data with <CRLF>.<CRLF>".into()]));
+    }
+
+    /// Why no body may come now.
+    pub(super) fn body_refusal(&self) -> Option<Reply> {
+        if !self.in_transaction {
+            return Some(Reply::permanent(503, (5, 1), "send MAIL first"));
+        }
+        if self.envelope.forward_paths.is_empty() {
+            return Some(match self.has_refused_recipient {
+                true => Reply::permanent(554, (5, 1), "no valid recipients"),
+                false => Reply::permanent(503, (5, 1), "send RCPT first"),
+            });
+        }
+        None
     }
 
     fn end_of_data(&mut self) {
         let Stage::Data(receiver) = std::mem::replace(&mut self.stage, Stage::Commands) else {
             unreachable!("data ends in data");
         };
-        let blank = blank_envelope(self.client().clone());
+        self.end_of_message(match receiver.finish() {
+            Received::Body(body) => Ok(body),
+            // What stood behind the bare CR or LF was body and is gone with it.
+            Received::BareNewline => Err(bare_newline()),
+            Received::TooBig => Err(Reply::permanent(552, (3, 4), "message too big")),
+        });
+    }
+
+    /// The transaction ends with the message it was for, or with its refusal.
+    pub(super) fn end_of_message(&mut self, body: Result<Vec<u8>, Reply>) {
+        let blank = Envelope::new(self.client().clone());
         let envelope = std::mem::replace(&mut self.envelope, blank);
+        let accepted = std::mem::take(&mut self.accepted);
         self.reset();
-        match receiver.finish() {
-            Received::Body(body) => {
+        let body = body.and_then(|body| match self.shape_refusal(&body) {
+            Some(refusal) => Err(refusal),
+            None => Ok(body),
+        });
+        match body {
+            Ok(body) => {
                 self.stage = Stage::Message;
+                self.accepted = accepted;
                 self.outputs.push_back(Output::Message { envelope, body });
             }
-            // RFC 5321 2.3.8. What stood behind the bare CR or LF was body and is gone with it.
-            Received::BareNewline => self.refuse(Reply::permanent(550, (6, 11), "bare CR or LF in the message")),
-            Received::TooBig => self.reply(Reply::permanent(552, (3, 4), "message too big")),
+            Err(refusal) => {
+                // RFC 2033 4.2: whoever was accepted is answered.
+                let more = if self.config.service == Service::Lmtp { accepted.len().saturating_sub(1) } else { 0 };
+                (0..more).for_each(|_| self.reply(refusal.clone()));
+                if refusal.code() == 550 { self.refuse(refusal) } else { self.reply(refusal) }
+            }
         }
+    }
+
+    /// What is wrong with a body's shape, as far as this listener minds.
+    fn shape_refusal(&self, body: &[u8]) -> Option<Reply> {
+        let header_max = self.config.header_bytes_max;
+        if header_max > 0 && body.len() > header_max && !body.starts_with(b"\r\n") {
+            let window = &body[..body.len().min(header_max.saturating_add(4))];
+            if memmem::find(window, b"\r\n\r\n").is_none() {
+                return Some(Reply::permanent(552, (3, 4), "the header section is too big"));
+            }
+        }
+        let line_max = self.config.body_line_bytes_max;
+        if line_max > 0 && has_longer_line(body, line_max) {
+            return Some(Reply::permanent(550, (6, 0), "a line of the message is too long"));
+        }
+        None
     }
 
     /// RFC 3207 4.
@@ -419,21 +591,26 @@ impl Session {
         self.close_with(Reply::permanent(554, (5, 0), "wait for the reply before sending more"));
     }
 
-    fn reset(&mut self) {
+    pub(super) fn reset(&mut self) {
         self.in_transaction = false;
         self.has_refused_recipient = false;
         self.envelope.reverse_path = ReversePath::Null;
         self.envelope.forward_paths.clear();
+        self.envelope.rcpt_options.clear();
         self.envelope.body_type = BodyType::SevenBit;
         self.envelope.declared_size_bytes = None;
+        self.envelope.options = MailOptions::default();
+        self.accepted.clear();
+        self.chunks = Vec::new();
+        self.has_chunks = false;
     }
 
-    fn reply(&mut self, reply: Reply) {
+    pub(super) fn reply(&mut self, reply: Reply) {
         self.outputs.push_back(Output::Reply(reply));
     }
 
     /// RFC 5321 3.8: 421 means that the channel closes.
-    fn reply_of_handler(&mut self, reply: Reply) {
+    pub(super) fn reply_of_handler(&mut self, reply: Reply) {
         if reply.code() == 421 {
             return self.close_with(reply);
         }
@@ -441,7 +618,7 @@ impl Session {
     }
 
     /// A refusal that counts against the peer.
-    fn refuse(&mut self, reply: Reply) {
+    pub(super) fn refuse(&mut self, reply: Reply) {
         self.reply(reply);
         self.error_count += 1;
         if self.error_count > self.config.errors_max {
@@ -449,7 +626,7 @@ impl Session {
         }
     }
 
-    fn close_with(&mut self, reply: Reply) {
+    pub(super) fn close_with(&mut self, reply: Reply) {
         if matches!(self.stage, Stage::Closed) {
             return;
         }
@@ -460,12 +637,24 @@ impl Session {
     }
 }
 
-fn blank_envelope(client: ClientInfo) -> Envelope {
-    Envelope::new(client)
+/// RFC 5321 2.3.8.
+pub(super) fn bare_newline() -> Reply {
+    Reply::permanent(550, (6, 11), "bare CR or LF in the message")
+}
+
+fn has_longer_line(body: &[u8], text_bytes_max: usize) -> bool {
+    let mut start = 0;
+    for newline in memchr_iter(b'\n', body) {
+        if (newline - start).saturating_sub(1) > text_bytes_max {
+            return true;
+        }
+        start = newline + 1;
+    }
+    body.len() - start > text_bytes_max
 }
 
 /// A refusal that is not one is a bug of the handler; the peer tries again later.
-fn as_refusal(reply: Reply) -> Reply {
+pub(super) fn as_refusal(reply: Reply) -> Reply {
     match reply.class() {
         ReplyClass::Transient | ReplyClass::Permanent => reply,
         ReplyClass::Completion | ReplyClass::Intermediate => {

@@ -10,7 +10,7 @@ use smtp::reply::ReplyParser;
 use smtp::server::{EarlyTalker, Output, ServerConfig, Session};
 
 /// Pieces that dialogues and bodies are made of; the interesting ones are those that end something, or nearly.
-const PIECES: [&[u8]; 27] = [
+const PIECES: [&[u8]; 33] = [
     b"EHLO client.example\r\n",
     b"HELO client.example\r\n",
     b"MAIL FROM:<a@client.example>\r\n",
@@ -38,6 +38,12 @@ const PIECES: [&[u8]; 27] = [
     b"MAIL FROM:<b@client.example>\r\nRCPT TO:<ada@example.org>\r\nDATA\r\n",
     b"EHLO c\r\nMAIL FROM:<c@client.example>\r\nRCPT TO:<grace@example.org>\r\nDATA\r\n",
     b"0123456789012345678901234567890123456789012345678901234567890123456789",
+    b"BDAT 5\r\n",
+    b"BDAT 7 LAST\r\n",
+    b"BDAT 0 LAST\r\n",
+    b"BDAT 70\r\n",
+    b"MAIL FROM:<d@client.example> BODY=BINARYMIME\r\nRCPT TO:<ada@example.org>\r\nBDAT 6\r\nBDAT 2\r\n",
+    b"AUTH PLAIN AGEAYg==\r\n",
 ];
 
 fn pieces(count_max: usize) -> impl Strategy<Value = Vec<u8>> {
@@ -82,7 +88,8 @@ fn run(bytes: &[u8], chunks: &[usize]) -> Vec<Output> {
                     assert!(!envelope.forward_paths.is_empty(), "a message has recipients");
                     session.finish(Reply::ok(250, (0, 0), "accepted"));
                 }
-                Output::Reply(_) | Output::StartTls | Output::Close => {}
+                Output::Login(_) => unreachable!("nobody logs in at a relay"),
+                Output::Reply(_) | Output::Delay { .. } | Output::StartTls | Output::Close => {}
             }
             outputs.push(output);
         }
