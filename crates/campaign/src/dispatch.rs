@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
-use directory::{CopyTokens, Directory, OwnCopy};
+use directory::{CopyTokens, Directory, OwnCopy, ReturnTokens};
 use message::compose::{Mailbox, Parts, compose};
 use model::{
     Address, CampaignId, CopyId, EventKind, MessageId, OrganisationId, PersonId, ReversePath, SqlText, Timestamp,
@@ -74,6 +74,7 @@ struct Job {
     signing: Signing,
     tokens: Tokens,
     copy_tokens: CopyTokens,
+    return_tokens: ReturnTokens,
     from: Address,
     base_url: String,
     store: Store,
@@ -357,7 +358,8 @@ impl Job {
             template,
             signing: Signing::load(directory, from.domain()).await?,
             tokens: Tokens::new(mac.clone()),
-            copy_tokens: CopyTokens::new(mac),
+            copy_tokens: CopyTokens::new(mac.clone()),
+            return_tokens: ReturnTokens::new(mac),
             from,
             base_url: directory.settings().await?.tracking.base_url,
             store: directory.store().clone(),
@@ -413,7 +415,7 @@ impl Job {
         let mut body = self.signing.signer.sign(&raw).map_err(|e| CampaignError::Internal(e.to_string()))?;
         body.extend_from_slice(&raw);
         let reverse_path = ReversePath::Address(
-            Address::parse(&format!("{}@{domain}", self.tokens.return_local(copy_id)))
+            Address::parse(&format!("{}@{domain}", self.return_tokens.local(copy_id)))
                 .map_err(|e| CampaignError::Internal(format!("return path: {e}")))?,
         );
         let mut delivery = NewDelivery::now(&self.store, self.organisation_id, copy_id, message_id, reverse_path, to);
@@ -453,10 +455,10 @@ impl Job {
         for (letter, place) in batch.letters.iter().zip(places) {
             ops.extend(self.letter_ops(letter, place));
             let taken = values![campaign_id, letter.position, letter.delivery.copy_id];
-            ops.push(Op::Guarded("campaign.enqueue_recipient", taken.to_vec()));
+            ops.push(Op::EachGuarded("campaign.enqueue_recipient", taken.to_vec()));
         }
         for position in &batch.suppressed {
-            ops.push(Op::Guarded("campaign.suppress_recipient", values![campaign_id, *position].to_vec()));
+            ops.push(Op::EachGuarded("campaign.suppress_recipient", values![campaign_id, *position].to_vec()));
         }
         if !batch.suppressed.is_empty() {
             let count = i64::try_from(batch.suppressed.len()).unwrap_or(0);

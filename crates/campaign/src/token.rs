@@ -2,9 +2,9 @@
 //!
 //! A token is `base64url(key id, purpose, payload, MAC)`. Purposes keep them apart: a token of a pixel is no token of a
 //! link. In anonymous mode the payload holds a random nonce made at render, which stands nowhere beside the copy; in
-//! individual mode it holds the copy. A return path uses base32, since a mail system may change the case of a local part.
+//! individual mode it holds the copy. Return paths are `directory::ReturnTokens`.
 
-use data_encoding::{BASE32_NOPAD, BASE64URL_NOPAD};
+use data_encoding::BASE64URL_NOPAD;
 use directory::Mac;
 use model::{CampaignId, CopyId};
 
@@ -72,7 +72,6 @@ const CLICK_COPY: u8 = 2;
 const OPEN_NONCE: u8 = 3;
 const OPEN_COPY: u8 = 4;
 const UNSUBSCRIBE: u8 = 5;
-const RETURN: u8 = 6;
 
 impl Tokens {
     /// With the organisation's key.
@@ -105,11 +104,6 @@ impl Tokens {
         BASE64URL_NOPAD.encode(&self.seal(UNSUBSCRIBE, &copy_id.0.to_be_bytes()))
     }
 
-    /// The local part of a copy's return path (VERP): `b+` and 42 letters and digits.
-    pub fn return_local(&self, copy_id: CopyId) -> String {
-        format!("b+{}", BASE32_NOPAD.encode(&self.seal(RETURN, &copy_id.0.to_be_bytes())).to_ascii_lowercase())
-    }
-
     /// What a token of a link or pixel says.
     ///
     /// # Errors
@@ -136,20 +130,6 @@ impl Tokens {
     pub fn unsubscribed(&self, token: &str) -> Result<CopyId, CampaignError> {
         match self.unseal(&decode_url(token)?)? {
             (UNSUBSCRIBE, payload) => Ok(CopyId(i64::from_be_bytes(array(&payload)?))),
-            _ => Err(CampaignError::Token),
-        }
-    }
-
-    /// The copy of a return path's local part, whatever became of its case.
-    ///
-    /// # Errors
-    /// [`CampaignError::Token`] as [`Tokens::tracked`].
-    pub fn returned(&self, local: &str) -> Result<CopyId, CampaignError> {
-        let upper = local.to_ascii_uppercase();
-        let text = upper.strip_prefix("B+").filter(|t| t.len() <= TOKEN_CHARS_MAX).ok_or(CampaignError::Token)?;
-        let raw = BASE32_NOPAD.decode(text.as_bytes()).map_err(|_| CampaignError::Token)?;
-        match self.unseal(&raw)? {
-            (RETURN, payload) => Ok(CopyId(i64::from_be_bytes(array(&payload)?))),
             _ => Err(CampaignError::Token),
         }
     }
@@ -244,11 +224,5 @@ mod tests {
         assert_eq!(ours.unsubscribed(&token).unwrap(), copy_id);
         assert!(ours.tracked(&token).is_err());
         assert!(ours.unsubscribed(&ours.open(CampaignId(1), Subject::Copy(copy_id))).is_err());
-        let local = ours.return_local(copy_id);
-        assert!(local.len() <= 64);
-        assert_eq!(ours.returned(&local).unwrap(), copy_id);
-        assert_eq!(ours.returned(&local.to_uppercase()).unwrap(), copy_id);
-        assert!(ours.returned(&local[..local.len() - 1]).is_err());
-        assert!(ours.returned("b+postmaster").is_err());
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use campaign::{CampaignError, DispatchConfig, Dispatcher, Draft, State, Tracking};
-use directory::{CopyTokens, OwnCopy};
+use directory::{CopyTokens, OwnCopy, ReturnTokens};
 use model::{Address, Place};
 use store::{Topic, values};
 use tokio_util::sync::CancellationToken;
@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::ground::{Ground, between, ground, person, plain, tokens};
 
 /// Every person has one copy, every copy one message, one delivery, and a state that its events give.
-async fn assert_once(g: &Ground, id: model::CampaignId, count: usize) {
+pub async fn assert_once(g: &Ground, id: model::CampaignId, count: usize) {
     let copies = g.copies(id).await;
     assert_eq!(copies.len(), count, "{}", g.name);
     assert_eq!(copies.iter().map(|(_, copy)| *copy).collect::<BTreeSet<_>>().len(), count);
@@ -89,7 +89,8 @@ async fn the_message_keeps_the_conventions() {
         let row = g.store.query_one("message.by_id", &values![row.int("message_id").unwrap()]).await.unwrap().unwrap();
         assert_eq!(row.text("message_id_header").unwrap(), field("Message-ID"));
         let (local, domain) = row.text("reverse_path").unwrap().split_once('@').unwrap();
-        assert_eq!((g.tracker.tokens().returned(local).unwrap(), domain), (*copy_id, "contoso.example"));
+        let returns = ReturnTokens::new(g.directory.mac().await.unwrap());
+        assert_eq!((returns.copy_id(local, g.store.now()), domain), (Some(*copy_id), "contoso.example"));
         let unsubscribe = between(&field("List-Unsubscribe"), "/u/", ">").to_owned();
         assert_eq!(g.tracker.unsubscribe_target(&unsubscribe).await.unwrap().to_string(), *address);
         // Text first, then HTML, with the pixel near the top; no destination in clear.
