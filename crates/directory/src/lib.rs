@@ -6,7 +6,9 @@
 mod accounts;
 mod app_passwords;
 mod audit;
+mod bypass;
 mod client_logins;
+mod connectors;
 mod error;
 mod import;
 mod keys;
@@ -23,15 +25,20 @@ mod throttle;
 pub use accounts::{Account, ApiToken, NewAccount, Principal, SignInLink, SignedIn};
 pub use app_passwords::{APP_PASSWORDS_MAX, AppPassword, ClientScope};
 pub use audit::{AuditEntry, NewAudit};
+pub use bypass::{BYPASS_MS_MAX, BYPASS_MS_MIN, Bypass, Switcher};
 pub use client_logins::{ClientLogin, ScramVerifier};
+pub use connectors::{CONNECTOR_ATTRIBUTE, EMBEDDED, MailboxConnectors, mailbox_mark};
 pub use error::DirectoryError;
 pub use import::{ImportReport, RejectedLine};
-pub use keys::{CopyTokens, Mac, OwnCopy, new_token, token_hash};
+pub use keys::{CopyTokens, DkimSecret, Mac, OwnCopy, new_token, token_hash};
 pub use lists::List;
 pub use organisation::{Directory, NewOrganisation, Organisation};
 pub use people::{NewPerson, PeopleFilter, Person, Recipient};
 pub use protection::{Protection, ProtectionCache};
 pub use return_path::ReturnTokens;
 pub use sasl::{Sasl, SaslMechanism, SaslStep};
-pub use settings::{FailureMode, IncidentSettings, IndividualTracking, LimitSettings, Settings, TrackingSettings};
+pub use settings::{
+    AuthenticationSettings, FailureMode, IncidentSettings, IndividualTracking, LimitSettings, Settings,
+    TrackingSettings,
+};
 pub use throttle::Throttle;

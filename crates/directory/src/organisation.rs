@@ -7,6 +7,7 @@ use model::{Domain, OrganisationId};
 use store::{Store, values};
 use tokio::sync::Semaphore;
 
+use crate::connectors::MailboxConnectors;
 use crate::people::Recipient;
 use crate::{DirectoryError, Settings, Throttle};
 
@@ -42,6 +43,7 @@ pub struct Directory {
     organisation: Arc<Organisation>,
     /// Address -> recipient, emptied whenever people change.
     pub(crate) recipients: Arc<RwLock<HashMap<String, Option<Recipient>>>>,
+    pub(crate) connectors: Arc<MailboxConnectors>,
     pub(crate) throttle: Arc<Throttle>,
     pub(crate) password_checks: Arc<Semaphore>,
 }
@@ -86,6 +88,7 @@ impl Directory {
             store: store.clone(),
             organisation: Arc::new(organisation),
             recipients: Arc::default(),
+            connectors: Arc::default(),
             throttle: Arc::default(),
             password_checks: Arc::new(Semaphore::new(PASSWORD_CHECKS_MAX)),
         }

@@ -6,6 +6,7 @@ use model::{Address, FolderId, MailboxId, PersonId, Timestamp};
 use serde::{Deserialize, Serialize};
 use store::{Row, Tx, Value, values};
 
+use crate::connectors::CONNECTOR_ATTRIBUTE;
 use crate::{Directory, DirectoryError};
 
 /// People per page, at most.
@@ -80,6 +81,8 @@ pub struct Recipient {
     pub inbox_id: FolderId,
     /// Its Junk folder.
     pub junk_id: FolderId,
+    /// The connector to the system that keeps the mailbox; `None`: it is embedded, in our own store.
+    pub connector: Option<String>,
 }
 
 impl Directory {
@@ -129,6 +132,13 @@ impl Directory {
         tx.insert_many("person.put", &rows).await?;
         tx.insert_many("person.insert_mailbox", &mailboxes).await?;
         tx.insert_many("person.insert_folder", &folders).await?;
+        for person in people {
+            if let Some(connector) = person.attributes.get(CONNECTOR_ATTRIBUTE) {
+                self.check_connector(connector)?;
+                tx.execute("person.set_connector", &values![self.id(), person.address.key(), connector.as_str()])
+                    .await?;
+            }
+        }
         Ok(made)
     }
 
@@ -214,9 +224,12 @@ impl Directory {
     async fn look_up(&self, key: &str) -> Result<Option<Recipient>, DirectoryError> {
         let row = self.store.query_one("person.recipient", &values![self.id(), key]).await?;
         let Some(row) = row else { return Ok(None) };
+        let address = row.text("address")?.to_owned();
+        let connector = self.connector_of(row.text("connector")?, &address).map(str::to_owned);
         Ok(Some(Recipient {
+            connector,
             person_id: row.id("person_id")?,
-            address: row.text("address")?.to_owned(),
+            address,
             department: row.text("department")?.to_owned(),
             mailbox_id: row.id("mailbox_id")?,
             inbox_id: row.id("inbox_id")?,

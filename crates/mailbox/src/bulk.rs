@@ -22,20 +22,17 @@ pub(crate) const DUPLICATES_MAX: usize = 64;
 /// Both are guarded: a mailbox without such a folder and a copy that lies in a mailbox already are conflicts, and the
 /// whole submission stores nothing.
 pub fn deliver_ops(delivery: &Delivery) -> Vec<Op> {
-    let role = delivery.role.as_str();
-    let item = values![
+    let row = values![
+        delivery.mailbox_id,
+        delivery.role.as_str(),
         delivery.item_id,
         delivery.copy_id,
         delivery.message_id,
         delivery.internal_at,
         &delivery.safety_tip,
-        delivery.mailbox_id,
-        role
-    ];
-    vec![
-        Op::Guarded("mailbox.bump_role", values![delivery.mailbox_id, role].to_vec()),
-        Op::Guarded("mailbox.deliver", item.to_vec()),
     ]
+    .to_vec();
+    vec![Op::Each("mailbox.bump_roles", row.clone()), Op::EachGuarded("mailbox.deliver_each", row)]
 }
 
 /// Delivers many copies now. As [`put_back`] with the snapshot of mail that has just arrived.

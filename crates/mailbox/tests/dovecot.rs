@@ -83,6 +83,7 @@ fn copy_ops(store: &Store, id: CopyId, message: MessageId, person: i64) -> Vec<O
         "accepted",
         now,
         now,
+        now,
         none_text,
         none_text,
         none_text,
@@ -248,21 +249,22 @@ async fn a_system_that_is_down_loses_nothing_and_holds_up_nobody() {
     let (message, copies) = new_copies(&t.store, 1, 1).await;
     let (_, strange) = new_copies(&t.store, 2, 1).await;
     let copy = copies[0];
-    let connector = connector(&t.store, config(&dovecot));
+    let before = connector(&t.store, config(&dovecot));
     let text = body(message);
-    connector.hand_over(&hand_over(copy, mailbox_id, ADDRESS, &text)).await.unwrap();
+    before.hand_over(&hand_over(copy, mailbox_id, ADDRESS, &text)).await.unwrap();
 
     // One mailbox that cannot be entered does not keep the other from being worked in.
-    let batch = connector.take_out_many(&[copy, strange[0]]).await.unwrap();
+    let batch = before.take_out_many(&[copy, strange[0]]).await.unwrap();
     assert_eq!((batch.done.len(), batch.failed.len()), (1, 1));
     assert_eq!(batch.failed[0].copy_id, strange[0]);
     assert!(matches!(batch.failed[0].error, MailboxError::Unreachable(_)), "{:?}", batch.failed);
-    assert_eq!(connector.look(&[strange[0]]).await.unwrap().failed.len(), 1);
+    assert_eq!(before.look(&[strange[0]]).await.unwrap().failed.len(), 1);
     let snapshot = batch.done[0].snapshot.clone();
     assert_eq!(snapshot.mailbox_id, mailbox_id);
     assert_ne!(snapshot.mailbox_id, stranger);
 
     dovecot.stop().await;
+    let connector = connector(&t.store, config(&dovecot));
     let error = connector.settle(&[copy]).await.unwrap_err();
     assert_eq!(error.severity(), mailbox::Severity::Transient, "{error}");
     assert!(connector.hand_over(&hand_over(copy, mailbox_id, ADDRESS, &text)).await.is_err());

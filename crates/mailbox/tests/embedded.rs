@@ -70,6 +70,7 @@ fn copy_ops(store: &Store, id: CopyId, message: MessageId, place: Place) -> Vec<
         "accepted",
         now,
         now,
+        now,
         none_text,
         none_text,
         none_text,

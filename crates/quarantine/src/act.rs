@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 
 use directory::{Directory, ProtectionCache};
+use mailbox::Connectors;
 use model::{EventKind, OrganisationId, Permission, PersonId, QuarantineItemId, ReleaseStatus};
 use serde_json::json;
 use store::{NewEvent, Store, Topic, Tx, values};
 
+use crate::elsewhere::Back;
 use crate::free::{Changed, Right, lock_held};
 use crate::selection::Ref;
 use crate::{Actor, Outcome, QuarantineError, Selection, Severity, Step, advance, job};
@@ -25,16 +27,21 @@ pub(crate) const SOURCE: &str = "quarantine";
 pub struct Quarantine {
     directory: Directory,
     protection: ProtectionCache,
+    pub(crate) connectors: Connectors,
 }
 
 impl Quarantine {
     /// The quarantine of this organisation, judging by this protection.
     pub fn new(directory: Directory, protection: ProtectionCache) -> Self {
-        Quarantine { directory, protection }
+        Quarantine { directory, protection, connectors: Connectors::default() }
     }
 
     pub(crate) fn store(&self) -> &Store {
         self.directory.store()
+    }
+
+    pub(crate) fn directory(&self) -> &Directory {
+        &self.directory
     }
 
     pub(crate) fn organisation_id(&self) -> OrganisationId {
@@ -190,13 +197,18 @@ impl Quarantine {
         actor: &Actor,
         after: QuarantineItemId,
     ) -> Result<(Vec<Ref>, Changed), QuarantineError> {
+        let page = selection.open_page(self.store(), self.organisation_id(), after, BATCH_MAX).await?;
+        let back = match step {
+            Step::Free => self.put_back_elsewhere(&page, actor, Right::Role).await?,
+            Step::Request | Step::Deny | Step::Expire => Back::default(),
+        };
         let mut tx = self.store().begin().await?;
-        let page = selection.open_page(&mut tx, self.organisation_id(), after, BATCH_MAX).await?;
         let changed = match step {
-            Step::Free => self.free_page(&mut tx, &page, actor, Right::Role).await?,
+            Step::Free => self.free_page(&mut tx, &page, actor, Right::Role, &back).await?,
             Step::Request | Step::Deny | Step::Expire => self.mark_page(&mut tx, &page, step, actor).await?,
         };
         tx.commit().await?;
+        self.take_back(&changed.strays).await?;
         Ok((page, changed))
     }
 

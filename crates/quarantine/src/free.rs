@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use mailbox::{PutBack, Snapshot};
+use mailbox::{MailboxError, PutBack, Snapshot};
 use model::{
     CampaignId, CopyId, EventKind, Facts, LastEvent, MailboxId, MessageId, OrganisationId, Permission, Place,
     QuarantineItemId, QuarantineReason, ReleaseStatus, Verdict, VerdictClass, Whereabouts,
@@ -11,6 +11,7 @@ use serde_json::json;
 use store::{NewEvent, Row, StoreError, Tx, values};
 
 use crate::act::SOURCE;
+use crate::elsewhere::Back;
 use crate::selection::Ref;
 use crate::view::{HeldBy, word};
 use crate::{Actor, Outcome, Quarantine, QuarantineError, Step, advance};
@@ -30,6 +31,12 @@ pub(crate) struct Changed {
     pub outcome: Outcome,
     pub campaigns: BTreeSet<i64>,
     pub mailboxes: BTreeSet<MailboxId>,
+    /// Copies that were put back elsewhere, and that the rows did not let leave.
+    pub strays: Vec<CopyId>,
+    /// Copies whose mailbox cannot be reached now: they may leave later.
+    pub late_count: i64,
+    /// Why the first of these waits.
+    pub late_why: String,
 }
 
 /// A held copy, locked until the end of the transaction.
@@ -92,6 +99,12 @@ fn held(row: &Row, states: &HashMap<CopyId, Whereabouts>) -> Result<Held, StoreE
     })
 }
 
+/// The items of a page as they are now, without keeping them so.
+pub(crate) async fn held_as_it_is(quarantine: &Quarantine, page: &[Ref]) -> Result<Vec<Held>, StoreError> {
+    let mut tx = quarantine.store().begin().await?;
+    lock_held(&mut tx, quarantine.organisation_id(), page).await
+}
+
 /// A copy that will be freed.
 struct Freeing {
     held: Held,
@@ -99,42 +112,76 @@ struct Freeing {
     back: PutBack,
 }
 
+/// Why a held copy does not leave.
+pub(crate) enum Stays {
+    /// It was decided already.
+    Decided,
+    /// For this reason.
+    Because(&'static str),
+}
+
+/// Whether this item may be freed: malware and high confidence phish need the right and, always, a fresh verdict that does
+/// not call them so any more.
+pub(crate) fn may_leave(
+    held: &Held,
+    actor: &Actor,
+    right: Right,
+    fresh: &HashMap<MessageId, Verdict>,
+) -> Result<(), Stays> {
+    if advance(held.status, Step::Free).is_err() {
+        return Err(Stays::Decided);
+    }
+    if held.reason.needs_analyst() {
+        if right == Right::Role && !actor.role.may(Permission::QuarantineReleaseDangerous) {
+            return Err(Stays::Because("it is malware or high confidence phish: an analyst releases it"));
+        }
+        if fresh.get(&held.message_id).is_none_or(is_dangerous) {
+            return Err(Stays::Because(STILL_DANGEROUS));
+        }
+    }
+    Ok(())
+}
+
 impl Quarantine {
-    /// Frees the undecided copies of a page. Malware and high confidence phish need the right and, always, a fresh verdict
-    /// that does not call them so any more.
+    /// Frees the undecided copies of a page. `back`: what was put back into mailboxes of other systems already; copies of
+    /// such mailboxes that are not in it stay.
     pub(crate) async fn free_page(
         &self,
         tx: &mut Tx,
         page: &[Ref],
         actor: &Actor,
         right: Right,
+        back: &Back,
     ) -> Result<Changed, QuarantineError> {
         let mut changed = Changed::default();
         let all = lock_held(tx, self.organisation_id(), page).await?;
-        let fresh = self.fresh_verdicts(tx, &all).await?;
+        let fresh = self.fresh_verdicts(&all).await?;
         let now = self.store().now();
         let mut freeing = Vec::with_capacity(all.len());
         for held in all {
-            if advance(held.status, Step::Free).is_err() {
-                changed.outcome.unchanged_count += 1;
-                continue;
-            }
-            if held.reason.needs_analyst() {
-                if right == Right::Role && !actor.role.may(Permission::QuarantineReleaseDangerous) {
-                    changed.outcome.refuse(held.id, "it is malware or high confidence phish: an analyst releases it");
+            let planned = match may_leave(&held, actor, right, &fresh) {
+                Ok(()) => plan(&held, now).map_err(Stays::Because),
+                Err(stays) => Err(stays),
+            };
+            let is_back = back.landed.contains_key(&held.copy_id);
+            match planned {
+                Ok((kind, put_back)) => {
+                    if back.there.contains(&held.copy_id) && !is_back {
+                        let why = back.failed.get(&held.copy_id).cloned().unwrap_or_default();
+                        changed.late(held.id, &why);
+                        continue;
+                    }
+                    freeing.push(Freeing { held, kind, back: put_back });
                     continue;
                 }
-                if fresh.get(&held.message_id).is_none_or(is_dangerous) {
-                    changed.outcome.refuse(held.id, STILL_DANGEROUS);
-                    continue;
-                }
+                Err(Stays::Decided) => changed.outcome.unchanged_count += 1,
+                Err(Stays::Because(why)) => changed.outcome.refuse(held.id, why),
             }
-            match plan(held, now) {
-                Ok(one) => freeing.push(one),
-                Err((id, why)) => changed.outcome.refuse(id, why),
+            if is_back {
+                changed.strays.push(held.copy_id);
             }
         }
-        self.put_out(tx, freeing, actor, &fresh, &mut changed).await?;
+        self.put_out(tx, freeing, actor, &fresh, back, &mut changed).await?;
         Ok(changed)
     }
 
@@ -145,18 +192,22 @@ impl Quarantine {
         freeing: Vec<Freeing>,
         actor: &Actor,
         fresh: &HashMap<MessageId, Verdict>,
+        elsewhere: &Back,
         changed: &mut Changed,
     ) -> Result<(), QuarantineError> {
         if freeing.is_empty() {
             return Ok(());
         }
         let now = self.store().now();
-        let back: Vec<PutBack> = freeing.iter().map(|one| one.back.clone()).collect();
-        let landed = mailbox::put_back(tx, &back).await?;
+        let is_here = |one: &&Freeing| !elsewhere.landed.contains_key(&one.held.copy_id);
+        let here: Vec<PutBack> = freeing.iter().filter(is_here).map(|one| one.back.clone()).collect();
+        let mut landed = elsewhere.landed.clone();
+        landed.extend(mailbox::put_back(tx, &here).await?.into_iter().map(|landed| (landed.copy_id, landed)));
         let mut ids = Vec::with_capacity(freeing.len());
         let mut events = Vec::with_capacity(freeing.len());
-        for (one, landed) in freeing.iter().zip(&landed) {
+        for one in &freeing {
             let Freeing { held, kind, .. } = one;
+            let landed = landed.get(&held.copy_id).ok_or(MailboxError::NotFound("copy"))?;
             match held.held_by {
                 HeldBy::Arrival => changed.outcome.released_count += 1,
                 HeldBy::Purge => changed.outcome.restored_count += 1,
@@ -186,7 +237,7 @@ impl Quarantine {
     }
 
     /// What the dangerous ones of a page are judged as now.
-    async fn fresh_verdicts(&self, tx: &mut Tx, all: &[Held]) -> Result<HashMap<MessageId, Verdict>, QuarantineError> {
+    pub(crate) async fn fresh_verdicts(&self, all: &[Held]) -> Result<HashMap<MessageId, Verdict>, QuarantineError> {
         let dangerous: BTreeSet<i64> =
             all.iter().filter(|h| h.reason.needs_analyst()).map(|h| h.message_id.0).collect();
         let mut verdicts = HashMap::new();
@@ -194,7 +245,8 @@ impl Quarantine {
             return Ok(verdicts);
         }
         let rules = self.protection().current().rule_set;
-        for row in tx.query("quarantine.facts", &values![&json!(dangerous)]).await? {
+        // What was observed of a message never changes.
+        for row in self.store().query("quarantine.facts", &values![&json!(dangerous)]).await? {
             let Some(facts) = row.opt_json::<Facts>("facts")? else { continue };
             verdicts.insert(row.id("id")?, verdict::judge(&facts, &rules, self.store().now()));
         }
@@ -211,18 +263,29 @@ fn is_dangerous(verdict: &Verdict) -> bool {
 }
 
 /// How a held copy leaves. What was held on arrival arrives now; what was pulled back returns as it was.
-fn plan(held: Held, now: model::Timestamp) -> Result<Freeing, (QuarantineItemId, &'static str)> {
-    let Some(mailbox_id) = held.mailbox_id else {
-        return Err((held.id, "its recipient has no mailbox here"));
-    };
+pub(crate) fn plan(held: &Held, now: model::Timestamp) -> Result<(EventKind, PutBack), &'static str> {
+    let mailbox_id = held.mailbox_id.ok_or("its recipient has no mailbox here")?;
     let (kind, snapshot) = match (held.held_by, &held.snapshot) {
         (HeldBy::Arrival, _) => (EventKind::Released, Snapshot::arriving(mailbox_id, now)),
         (HeldBy::Purge, Some(snapshot)) => (EventKind::Restored, Snapshot { mailbox_id, ..snapshot.clone() }),
-        (HeldBy::Purge, None) => return Err((held.id, "nothing tells where it came from")),
+        (HeldBy::Purge, None) => return Err("nothing tells where it came from"),
     };
     if held.whereabouts.advance(kind, None).is_err() {
-        return Err((held.id, "it is not in quarantine any more"));
+        return Err("it is not in quarantine any more");
     }
-    let back = PutBack { copy_id: held.copy_id, message_id: held.message_id, snapshot };
-    Ok(Freeing { held, kind, back })
+    Ok((kind, PutBack { copy_id: held.copy_id, message_id: held.message_id, snapshot }))
 }
+
+impl Changed {
+    /// A copy whose mailbox cannot be reached now.
+    fn late(&mut self, id: QuarantineItemId, why: &str) {
+        tracing::debug!(item.id = %id, "a mailbox cannot be reached: {why}");
+        self.outcome.refuse(id, UNREACHABLE);
+        self.late_count += 1;
+        if self.late_why.is_empty() {
+            why.clone_into(&mut self.late_why);
+        }
+    }
+}
+
+const UNREACHABLE: &str = "the system that keeps its mailbox does not answer now: try again";

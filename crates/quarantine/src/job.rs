@@ -13,9 +13,11 @@ use crate::view::word;
 use crate::{Actor, PAGE_MAX, Quarantine, QuarantineError, Selection};
 
 /// How long a worker may be silent before another takes its job over.
-const LEASE_MS: i64 = 15_000;
+pub(crate) const LEASE_MS: i64 = 15_000;
 /// How long a job rests after a passing failure.
 const REST_MS: i64 = 2_000;
+/// The longest rest while a mailbox system does not answer.
+const REST_MS_MAX: i64 = 30_000;
 
 /// The state of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,6 +115,27 @@ pub(crate) struct Progress {
     pub junk_count: i64,
     /// Copies left where they were.
     pub left_count: i64,
+    /// Mailboxes could not be reached in this pass: another one begins where the first of them was.
+    pub late: Option<Late>,
+    /// How many passes were made for that.
+    pub pass_count: u32,
+    /// When the first of them ended.
+    pub began_at: Option<Timestamp>,
+}
+
+/// Where a pass met the first mailbox that could not be reached, with the counts of then.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Late {
+    pub cursor: i64,
+    pub moved_count: i64,
+    pub left_count: i64,
+    pub done_count: i64,
+    pub failed_count: i64,
+    /// Copies that wait.
+    pub copy_count: i64,
+    /// Why the first of them does.
+    pub why: String,
 }
 
 /// What a job is about.
@@ -194,6 +217,55 @@ impl Claimed {
     }
 }
 
+impl Claimed {
+    /// Renews the lease while a batch does slow work.
+    ///
+    /// # Errors
+    /// [`QuarantineError::Overtaken`].
+    pub(crate) async fn renew(&mut self, store: &store::Store) -> Result<(), QuarantineError> {
+        let until = store.now().plus_ms(LEASE_MS);
+        if store.execute("job.renew", &values![until, self.id, self.lease_until]).await? == 0 {
+            return Err(QuarantineError::Overtaken);
+        }
+        self.lease_until = until;
+        Ok(())
+    }
+
+    /// Notes that copies of the page after `cursor` wait for mailboxes that cannot be reached.
+    pub(crate) fn note_late(&mut self, cursor: i64, copy_count: i64, why: &str) {
+        if copy_count == 0 {
+            return;
+        }
+        let progress = &self.progress;
+        let first = Late {
+            cursor,
+            moved_count: progress.moved_count + progress.junk_count,
+            left_count: progress.left_count,
+            done_count: self.done_count,
+            failed_count: self.failed_count,
+            copy_count: 0,
+            why: why.to_owned(),
+        };
+        self.progress.late.get_or_insert(first).copy_count += copy_count;
+    }
+
+    /// Begins another pass where the first late copy was; gives what people read meanwhile. What was moved since then is
+    /// done with, the rest is looked at again.
+    pub(crate) fn begin_again(&mut self) -> Option<String> {
+        let late = self.progress.late.take()?;
+        self.done_count = late.done_count + self.progress.moved_count + self.progress.junk_count - late.moved_count;
+        self.failed_count = late.failed_count;
+        self.progress.left_count = late.left_count;
+        self.progress.cursor = late.cursor;
+        self.progress.pass_count = self.progress.pass_count.saturating_add(1);
+        Some(format!("{} for mailboxes that do not answer: {}", waits(late.copy_count), late.why))
+    }
+}
+
+fn waits(count: i64) -> String {
+    if count == 1 { "1 copy waits".to_owned() } else { format!("{count} copies wait") }
+}
+
 pub(crate) fn params_error(error: serde_json::Error) -> QuarantineError {
     QuarantineError::Params(error.to_string())
 }
@@ -254,11 +326,25 @@ impl Quarantine {
         Ok(())
     }
 
+    /// Saves how far a job is and says what it waits for.
+    pub(crate) async fn note_job(&self, claimed: &mut Claimed, words: &str) -> Result<(), QuarantineError> {
+        let mut tx = self.store().begin().await?;
+        claimed.save(&mut tx).await?;
+        tx.execute("job.note", &values![words, claimed.id, claimed.lease_until]).await?;
+        tx.commit().await?;
+        self.store().bus().announce(Topic::Job, claimed.id);
+        Ok(())
+    }
+
     /// Gives a job back: to be taken at once when the worker stops, a little later after a passing failure.
     pub(crate) async fn put_job_off(&self, claimed: &Claimed, rest: Rest) -> Result<(), QuarantineError> {
         let at = match rest {
             Rest::None => self.store().now(),
             Rest::Short => self.store().now().plus_ms(REST_MS),
+            Rest::Long => {
+                let doublings = claimed.progress.pass_count.min(8);
+                self.store().now().plus_ms((REST_MS << doublings).min(REST_MS_MAX))
+            }
         };
         self.store().execute("job.put_off", &values![at, claimed.id, claimed.lease_until]).await?;
         Ok(())
@@ -270,6 +356,8 @@ impl Quarantine {
 pub(crate) enum Rest {
     None,
     Short,
+    /// Until a mailbox system may answer again, longer each time.
+    Long,
 }
 
 /// Puts a release of many copies down as a job.

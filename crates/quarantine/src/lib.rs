@@ -10,12 +10,14 @@
 
 mod act;
 mod actor;
+mod elsewhere;
 mod error;
 mod free;
 mod job;
 mod outcome;
 mod preview;
 mod purge;
+mod purge_elsewhere;
 mod selection;
 mod status;
 mod view;

@@ -39,10 +39,13 @@ pub struct PurgeParams {
     /// How long ago mail may have been received, in milliseconds; `None`: 48 hours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window_ms: Option<i64>,
+    /// The mail came in without a verdict: it goes where it would have gone on arrival, not only what a change of mind may move.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub late: bool,
 }
 
 /// A message as it is judged now.
-struct Candidate {
+pub(crate) struct Candidate {
     id: MessageId,
     facts: Facts,
     verdict: Verdict,
@@ -53,35 +56,36 @@ struct Candidate {
 }
 
 /// A copy in a mailbox.
-struct Landed {
-    copy_id: CopyId,
-    message_id: MessageId,
-    campaign_id: Option<CampaignId>,
+pub(crate) struct Landed {
+    pub(crate) copy_id: CopyId,
+    pub(crate) message_id: MessageId,
+    pub(crate) campaign_id: Option<CampaignId>,
     recipient: String,
-    context: Option<RecipientContext>,
+    pub(crate) context: Option<RecipientContext>,
 }
 
 /// A copy that moves.
-struct Moving<'a> {
-    landed: &'a Landed,
+pub(crate) struct Moving<'a> {
+    pub(crate) landed: &'a Landed,
     candidate: &'a Candidate,
     decision: Decision,
     kind: ZapKind,
-    to: Target,
+    pub(crate) to: Target,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Target {
+pub(crate) enum Target {
     Quarantine(QuarantineReason),
     Junk,
 }
 
 /// One purge at work.
 pub(crate) struct Purge<'a> {
-    quarantine: &'a Quarantine,
+    pub(crate) quarantine: &'a Quarantine,
     protection: Protection,
     terms: Option<serde_json::Value>,
     window_ms: i64,
+    is_late: bool,
     since: model::Timestamp,
 }
 
@@ -93,9 +97,9 @@ impl<'a> Purge<'a> {
         let window_ms = params.window_ms.unwrap_or(ZAP_WINDOW_MS);
         let first = job.progress.since_at.is_none();
         let since = job.progress.since_at.unwrap_or(quarantine.store().now().plus_ms(-window_ms));
-        let terms = params.terms.map(|terms| json!(terms));
+        let (terms, is_late) = (params.terms.map(|terms| json!(terms)), params.late);
         let protection = quarantine.protection().current();
-        let purge = Purge { quarantine, protection, terms, window_ms, since };
+        let purge = Purge { quarantine, protection, terms, window_ms, is_late, since };
         if first {
             job.progress.since_at = Some(since);
             job.total_count = purge.count().await?;
@@ -135,7 +139,8 @@ impl<'a> Purge<'a> {
             .iter()
             .map(Landed::from_row)
             .collect::<Result<_, _>>()?;
-        let mut changed = Vec::new();
+        // Mailboxes of other systems first: the cursor passes this page when all of it is done.
+        let mut changed = self.page_elsewhere(job, &ids, &candidates).await?;
         let mut chunks = landed.chunks(COPIES_MAX).peekable();
         while let Some(chunk) = chunks.next() {
             let cursor = if chunks.peek().is_none() { last } else { job.progress.cursor };
@@ -217,7 +222,7 @@ impl<'a> Purge<'a> {
         Ok(changed)
     }
 
-    fn decide<'b>(
+    pub(crate) fn decide<'b>(
         &self,
         landed: &'b Landed,
         candidate: &'b Candidate,
@@ -228,7 +233,11 @@ impl<'a> Purge<'a> {
         let decision = verdict::decide(&candidate.verdict, &candidate.facts, &self.protection.policies, context);
         let copy = LandedCopy { place, read: snapshot.seen, landed_at: snapshot.internal_at };
         let now = self.quarantine.store().now();
-        let (kind, to) = match verdict::zap_decision(&decision, copy, now, self.window_ms) {
+        let wanted = match self.is_late {
+            true => verdict::late_decision(&decision, copy),
+            false => verdict::zap_decision(&decision, copy, now, self.window_ms),
+        };
+        let (kind, to) = match wanted {
             ZapDecision::Leave(_) => return None,
             ZapDecision::Quarantine { kind, reason } => (kind, Target::Quarantine(reason)),
             ZapDecision::Junk { kind } => (kind, Target::Junk),
@@ -271,7 +280,7 @@ impl<'a> Purge<'a> {
         Ok(())
     }
 
-    fn item_row(&self, one: &Moving<'_>, job: &Claimed, reason: QuarantineReason, snapshot: &Snapshot) -> Vec<Value> {
+    pub(crate) fn item_row(&self, one: &Moving<'_>, job: &Claimed, reason: QuarantineReason, snapshot: &Snapshot) -> Vec<Value> {
         let store = self.quarantine.store();
         let (id, now): (i64, _) = (store.next_id(), store.now());
         let Moving { landed, candidate, decision, .. } = one;
@@ -293,14 +302,14 @@ impl<'a> Purge<'a> {
             i64::from(decision.permissions),
             ReleaseStatus::NeedsReview.as_str(),
             &json!(snapshot),
-            job.cause_id,
+            one.cause_id(job),
             now,
             now.plus_ms(i64::from(decision.retention_days) * DAY_MS)
         ]
         .to_vec()
     }
 
-    fn event(&self, one: &Moving<'_>, job: &Claimed, snapshot: &Snapshot) -> NewEvent {
+    pub(crate) fn event(&self, one: &Moving<'_>, job: &Claimed, snapshot: &Snapshot) -> NewEvent {
         let Moving { landed, candidate, decision, kind, to } = one;
         let mut detail = json!({
             "sentence": verdict::sentence(&candidate.verdict),
@@ -319,6 +328,9 @@ impl<'a> Purge<'a> {
             detail["origin"] = json!(signal.origin);
             detail["change_id"] = json!(signal.change_id);
         }
+        if self.is_late {
+            detail["unjudged"] = json!(candidate.facts.unjudged);
+        }
         let place = match to {
             Target::Quarantine(_) => Place::Quarantine,
             Target::Junk => {
@@ -329,7 +341,7 @@ impl<'a> Purge<'a> {
         let now = self.quarantine.store().now();
         NewEvent {
             place: Some(place),
-            cause_id: job.cause_id,
+            cause_id: one.cause_id(job),
             actor: job.actor.clone(),
             detail,
             ..NewEvent::now(self.quarantine.organisation_id(), landed.copy_id, EventKind::Purged, SOURCE, now)
@@ -337,8 +349,17 @@ impl<'a> Purge<'a> {
     }
 }
 
+impl Moving<'_> {
+    /// The change that the job works for; late verdicts have the change that put the deciding finding in force, as on arrival.
+    fn cause_id(&self, job: &Claimed) -> Option<i64> {
+        let mut counted = self.candidate.verdict.signals.iter().filter(|signal| signal.weight > 0.0);
+        let signal = counted.find(|signal| signal.class == self.decision.class);
+        job.cause_id.or_else(|| signal.and_then(|signal| signal.change_id).map(|change| change.0))
+    }
+}
+
 impl Landed {
-    fn from_row(row: &Row) -> Result<Self, StoreError> {
+    pub(crate) fn from_row(row: &Row) -> Result<Self, StoreError> {
         let department = row.text("department")?;
         let groups = if department.is_empty() { Vec::new() } else { vec![department.to_owned()] };
         let address = Address::parse(row.text("address")?).ok();

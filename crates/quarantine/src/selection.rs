@@ -3,7 +3,7 @@
 use model::{CampaignId, QuarantineItemId, QuarantineReason, ReleaseStatus};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use store::{Row, Store, StoreError, Tx, Value};
+use store::{Row, Store, StoreError, Value};
 
 use crate::outcome::counted;
 use crate::view::{HeldBy, word};
@@ -108,7 +108,7 @@ impl Selection {
     /// Undecided items after `after`, in the order of ids.
     pub(crate) async fn open_page(
         &self,
-        tx: &mut Tx,
+        store: &Store,
         organisation_id: model::OrganisationId,
         after: QuarantineItemId,
         limit: i64,
@@ -119,7 +119,7 @@ impl Selection {
             Selection::Cause(_) => "quarantine.open_cause",
         };
         let page = [Value::from(organisation_id), self.key(), Value::from(after), Value::from(limit)];
-        refs(&tx.query(statement, &page).await?)
+        refs(&store.query(statement, &page).await?)
     }
 
     /// How many items it has, by status, way of holding and reason.

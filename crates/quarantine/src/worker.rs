@@ -1,9 +1,11 @@
 //! The worker: takes jobs one after the other, batch by batch, and ends the retention of what is held too long.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use mailbox::{PutBack, Snapshot, TakenOut};
+use mailbox::{FolderRole, LmtpImap, PutBack, Snapshot, TakenOut};
 use model::{CampaignId, CopyId, EventKind, LastEvent, Place, QuarantineItemId, Role};
 use serde_json::json;
 use store::{NewEvent, Row, Topic, values};
@@ -12,27 +14,33 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::act::{BATCH_MAX, SOURCE};
+use crate::elsewhere::{Keeper, first_why, not_configured, renewing};
 use crate::free::{Changed, Right, lock_copies};
 use crate::job::{Claimed, JobState, Kind, ReleaseParams, Rest, params_error};
 use crate::outcome::counted;
 use crate::purge::Purge;
-use crate::selection::refs;
+use crate::selection::{Ref, refs};
 use crate::{Actor, Quarantine, QuarantineError, Severity, Step};
 
 /// How often rows are looked at without being called: jobs of other processes, leases that ran out, retention.
 const LOOK_EVERY_MS: u64 = 1_000;
+/// How long a job goes on trying to reach mailboxes: as long as a purge looks back.
+const LATE_MS_MAX: i64 = verdict::ZAP_WINDOW_MS;
+/// How often holding folders are looked after.
+const SWEEP_EVERY_MS: i64 = 60_000;
 
 /// Does the jobs of kinds `purge`, `restore` and `release`. Several may run, in one process or in many.
 #[derive(Clone)]
 pub struct Worker {
     quarantine: Quarantine,
     cancel: CancellationToken,
+    swept_at: Arc<AtomicI64>,
 }
 
 impl Worker {
     /// Starts a worker that runs until `cancel`. It ends between two batches and gives its job back.
     pub fn start(quarantine: Quarantine, cancel: CancellationToken) -> JoinHandle<()> {
-        let worker = Worker { quarantine, cancel };
+        let worker = Worker { quarantine, cancel, swept_at: Arc::default() };
         tokio::spawn(async move {
             let mut notices = worker.quarantine.store().bus().subscribe();
             loop {
@@ -52,7 +60,7 @@ impl Worker {
 
     /// A worker that is driven by [`Worker::work_off`].
     pub fn new(quarantine: Quarantine, cancel: CancellationToken) -> Self {
-        Worker { quarantine, cancel }
+        Worker { quarantine, cancel, swept_at: Arc::default() }
     }
 
     /// Does every job that waits now and ends every retention that is over; gives the number of jobs done.
@@ -68,6 +76,11 @@ impl Worker {
             done_count += 1;
         }
         self.expire().await?;
+        let now = self.quarantine.store().now().as_micros();
+        if now - self.swept_at.load(Ordering::Relaxed) >= SWEEP_EVERY_MS * 1_000 {
+            self.swept_at.store(now, Ordering::Relaxed);
+            self.quarantine.sweep_holding().await;
+        }
         Ok(done_count)
     }
 
@@ -78,8 +91,9 @@ impl Worker {
             Kind::Release => Box::pin(self.release(&mut job)).await,
         };
         match worked {
-            Ok(Some(result)) => self.quarantine.finish_job(&job, JobState::Done, &result).await,
-            Ok(None) => self.quarantine.put_job_off(&job, Rest::None).await,
+            Ok(End::Done(result)) => self.quarantine.finish_job(&job, JobState::Done, &result).await,
+            Ok(End::Stopped) => self.quarantine.put_job_off(&job, Rest::None).await,
+            Ok(End::Later) => self.quarantine.put_job_off(&job, Rest::Long).await,
             Err(QuarantineError::Overtaken) => Ok(()),
             Err(error) if error.severity() == Severity::Transient => {
                 tracing::warn!(job.id = %job.id, %error, "job {} rests after a passing failure", job.id);
@@ -92,11 +106,35 @@ impl Worker {
         }
     }
 
-    /// Each of the three gives the job's result, or `None` when the worker was told to stop before its end.
-    async fn purge(&self, job: &mut Claimed) -> Result<Option<String>, QuarantineError> {
+    /// Whether another pass has to come, for mailboxes that could not be reached; the job is saved for it then. Not when it
+    /// has tried for as long as a purge looks back, nor when the undo of the same cause waits for its end.
+    async fn comes_again(&self, job: &mut Claimed) -> Result<bool, QuarantineError> {
+        let Some(late) = job.progress.late.clone() else { return Ok(false) };
+        let now = self.quarantine.store().now();
+        let began_at = *job.progress.began_at.get_or_insert(now);
+        let is_over = now.ms_since(began_at) > LATE_MS_MAX;
+        let undo = match (job.kind, job.cause_id) {
+            (Kind::Purge, Some(cause_id)) => {
+                self.quarantine.store().query_one("quarantine.restore_waits", &values![cause_id]).await?
+            }
+            (Kind::Purge | Kind::Restore | Kind::Release, _) => None,
+        };
+        if is_over || undo.is_some() {
+            job.failed_count += late.copy_count;
+            return Ok(false);
+        }
+        let Some(words) = job.begin_again() else { return Ok(false) };
+        self.quarantine.note_job(job, &words).await?;
+        Ok(true)
+    }
+
+    async fn purge(&self, job: &mut Claimed) -> Result<End, QuarantineError> {
         let purge = Purge::begin(&self.quarantine, job).await?;
         while !self.cancel.is_cancelled() {
             let Some(changes) = purge.page(job).await? else {
+                if self.comes_again(job).await? {
+                    return Ok(End::Later);
+                }
                 let progress = &job.progress;
                 let mut result = format!("{} pulled back into quarantine", counted(progress.moved_count));
                 if progress.junk_count > 0 {
@@ -105,14 +143,15 @@ impl Worker {
                 if progress.left_count > 0 {
                     result.push_str(&format!(", {} left where they were", counted(progress.left_count)));
                 }
-                return Ok(Some(result));
+                result.push_str(&unreached(job));
+                return Ok(End::Done(result));
             };
             changes.iter().for_each(|changed| self.announce(job, changed));
         }
-        Ok(None)
+        Ok(End::Stopped)
     }
 
-    async fn restore(&self, job: &mut Claimed) -> Result<Option<String>, QuarantineError> {
+    async fn restore(&self, job: &mut Claimed) -> Result<End, QuarantineError> {
         let cause_id = job.cause_id.ok_or_else(|| QuarantineError::Params("a restore names its change".into()))?;
         let store = self.quarantine.store();
         // What is dangerous is judged again by the rules of now, from which the change is gone.
@@ -125,12 +164,14 @@ impl Worker {
         }
         let actor = Actor { login: job.actor.clone(), role: Role::Administrator };
         while !self.cancel.is_cancelled() {
-            let mut tx = store.begin().await?;
             let page = values![self.quarantine.organisation_id(), cause_id, job.progress.cursor, BATCH_MAX];
-            let page = refs(&tx.query("quarantine.open_purged", &page).await?)?;
+            let page = refs(&store.query("quarantine.open_purged", &page).await?)?;
             let Some(last) = page.last() else {
-                drop(tx);
                 self.unjunk(job, cause_id).await?;
+                self.unjunk_elsewhere(job, cause_id).await?;
+                if self.comes_again(job).await? {
+                    return Ok(End::Later);
+                }
                 let mut result = format!("{} put back where they came from", counted(job.progress.moved_count));
                 if job.progress.junk_count > 0 {
                     result.push_str(&format!(", {} put back from Junk", counted(job.progress.junk_count)));
@@ -138,18 +179,38 @@ impl Worker {
                 if job.failed_count > 0 {
                     result.push_str(&format!(", {} stay in quarantine", counted(job.failed_count)));
                 }
-                return Ok(Some(result));
+                result.push_str(&unreached(job));
+                return Ok(End::Done(result));
             };
-            let changed = self.quarantine.free_page(&mut tx, &page, &actor, Right::Undo).await?;
-            job.progress.cursor = last.id.0;
-            job.progress.moved_count += changed.outcome.restored_count;
-            job.done_count += changed.outcome.restored_count + changed.outcome.unchanged_count;
-            job.failed_count += changed.outcome.refused_count;
-            job.save(&mut tx).await?;
-            tx.commit().await?;
-            self.announce(job, &changed);
+            self.free(job, &page, last.id, &actor, Right::Undo).await?;
         }
-        Ok(None)
+        Ok(End::Stopped)
+    }
+
+    /// Frees a page of held copies, those in mailboxes of other systems first.
+    async fn free(
+        &self,
+        job: &mut Claimed,
+        page: &[Ref],
+        last: QuarantineItemId,
+        actor: &Actor,
+        right: Right,
+    ) -> Result<(), QuarantineError> {
+        let quarantine = &self.quarantine;
+        let back = renewing(quarantine, job, quarantine.put_back_elsewhere(page, actor, right)).await??;
+        let mut tx = quarantine.store().begin().await?;
+        let changed = quarantine.free_page(&mut tx, page, actor, right, &back).await?;
+        let cursor = job.progress.cursor;
+        job.note_late(cursor, changed.late_count, &changed.late_why);
+        job.progress.cursor = last.0;
+        job.progress.moved_count += changed.outcome.done_count();
+        job.done_count += changed.outcome.done_count() + changed.outcome.unchanged_count;
+        job.failed_count += changed.outcome.refused_count - changed.late_count;
+        job.save(&mut tx).await?;
+        tx.commit().await?;
+        quarantine.take_back(&changed.strays).await?;
+        self.announce(job, &changed);
+        Ok(())
     }
 
     /// Puts back what the change had moved to Junk and is there still: where it was, with its flags as they are now.
@@ -200,7 +261,7 @@ impl Worker {
         }
     }
 
-    async fn release(&self, job: &mut Claimed) -> Result<Option<String>, QuarantineError> {
+    async fn release(&self, job: &mut Claimed) -> Result<End, QuarantineError> {
         let params: ReleaseParams = serde_json::from_value(job.params.clone()).map_err(params_error)?;
         let store = self.quarantine.store();
         self.quarantine.protection().refresh().await?;
@@ -211,26 +272,94 @@ impl Worker {
         let actor = Actor { login: job.actor.clone(), role: params.role };
         while !self.cancel.is_cancelled() {
             let after = QuarantineItemId(job.progress.cursor);
-            let mut tx = store.begin().await?;
             let of = self.quarantine.organisation_id();
-            let page = params.selection.open_page(&mut tx, of, after, BATCH_MAX).await?;
+            let page = params.selection.open_page(store, of, after, BATCH_MAX).await?;
             let Some(last) = page.last() else {
+                if self.comes_again(job).await? {
+                    return Ok(End::Later);
+                }
                 let mut result = format!("{} released", counted(job.progress.moved_count));
                 if job.failed_count > 0 {
                     result.push_str(&format!(", {} refused", counted(job.failed_count)));
                 }
-                return Ok(Some(result));
+                result.push_str(&unreached(job));
+                return Ok(End::Done(result));
             };
-            let changed = self.quarantine.free_page(&mut tx, &page, &actor, Right::Role).await?;
-            job.progress.cursor = last.id.0;
-            job.progress.moved_count += changed.outcome.done_count();
-            job.done_count += changed.outcome.done_count() + changed.outcome.unchanged_count;
-            job.failed_count += changed.outcome.refused_count;
-            job.save(&mut tx).await?;
-            tx.commit().await?;
-            self.announce(job, &changed);
+            self.free(job, &page, last.id, &actor, Right::Role).await?;
         }
-        Ok(None)
+        Ok(End::Stopped)
+    }
+
+    /// As [`Worker::unjunk`], in mailboxes of other systems: what its owner has moved out of Junk stays where it is.
+    async fn unjunk_elsewhere(&self, job: &mut Claimed, cause_id: i64) -> Result<(), QuarantineError> {
+        let (quarantine, of) = (&self.quarantine, self.quarantine.organisation_id());
+        let mut after = CopyId(0);
+        loop {
+            let page = values![cause_id, of, after, BATCH_MAX];
+            let rows = quarantine.store().query("quarantine.junked_elsewhere", &page).await?;
+            let Some(last) = rows.last() else { return Ok(()) };
+            after = last.id("copy_id")?;
+            let mut systems: BTreeMap<String, (LmtpImap, Vec<(CopyId, Snapshot)>)> = BTreeMap::new();
+            let mut campaigns = HashMap::new();
+            for row in &rows {
+                let copy_id: CopyId = row.id("copy_id")?;
+                let (campaign_id, snapshot) = junked(row)?;
+                campaigns.insert(copy_id, campaign_id);
+                match quarantine.keeper(row.text("connector")?, row.text("mailbox_address")?) {
+                    Keeper::Here => {}
+                    Keeper::There(connector) => {
+                        let name = connector.name().to_owned();
+                        let system = systems.entry(name).or_insert_with(|| (connector, Vec::new()));
+                        system.1.push((copy_id, snapshot));
+                    }
+                    Keeper::Unknown(name) => job.note_late(job.progress.cursor, 1, &not_configured(&name)),
+                }
+            }
+            for (connector, back) in systems.into_values() {
+                let moving = connector.move_many(Some(FolderRole::Junk), &back);
+                let batch = renewing(quarantine, job, moving).await??;
+                let late_count = i64::try_from(batch.failed.len()).unwrap_or(i64::MAX);
+                job.note_late(job.progress.cursor, late_count, &first_why(&batch.failed).unwrap_or_default());
+                self.unjunked(job, cause_id, connector.name(), &batch.done, &campaigns).await?;
+            }
+        }
+    }
+
+    async fn unjunked(
+        &self,
+        job: &mut Claimed,
+        cause_id: i64,
+        connector: &str,
+        moved: &[(TakenOut, Snapshot)],
+        campaigns: &HashMap<CopyId, Option<CampaignId>>,
+    ) -> Result<(), QuarantineError> {
+        let (quarantine, of) = (&self.quarantine, self.quarantine.organisation_id());
+        let (mut changed, mut events) = (Changed::default(), Vec::with_capacity(moved.len()));
+        let mut tx = quarantine.store().begin().await?;
+        let states = lock_copies(&mut tx, moved.iter().map(|(taken, _)| taken.copy_id)).await?;
+        for (taken, after) in moved {
+            let (place, place_detail) = after.folder_role.whereabouts(&after.folder);
+            let state = states.get(&taken.copy_id);
+            if !state.is_some_and(|state| state.advance(EventKind::Redelivered, Some(place)).is_ok()) {
+                continue;
+            }
+            changed.campaigns.insert(campaigns.get(&taken.copy_id).copied().flatten().map_or(0, |id| id.0));
+            changed.mailboxes.insert(after.mailbox_id);
+            events.push(NewEvent {
+                place: Some(place),
+                place_detail,
+                cause_id: Some(cause_id),
+                actor: job.actor.clone(),
+                detail: json!({ "from_folder": "Junk", "folder": after.folder, "connector": connector }),
+                ..NewEvent::now(of, taken.copy_id, EventKind::Redelivered, SOURCE, quarantine.store().now())
+            });
+        }
+        tx.append_events(&events).await?;
+        job.progress.junk_count += i64::try_from(events.len()).unwrap_or(0);
+        job.save(&mut tx).await?;
+        tx.commit().await?;
+        self.announce(job, &changed);
+        Ok(())
     }
 
     fn announce(&self, job: &Claimed, changed: &Changed) {
@@ -256,6 +385,24 @@ impl Worker {
             self.quarantine.announce(&changed);
         }
         Ok(())
+    }
+}
+
+/// How a job's turn ended.
+enum End {
+    /// Done, with this result.
+    Done(String),
+    /// The worker was told to stop before its end.
+    Stopped,
+    /// Another pass comes later.
+    Later,
+}
+
+/// What a result says of copies that could not be reached to the end.
+fn unreached(job: &Claimed) -> String {
+    match &job.progress.late {
+        Some(late) => format!("; {} in mailboxes that did not answer ({})", counted(late.copy_count), late.why),
+        None => String::new(),
     }
 }
 

@@ -45,10 +45,11 @@ SELECT h.copy_id, h.message_id, h.snapshot, c.place FROM connector_held h JOIN c
 WHERE h.connector = $1 AND h.held_at < $2 ORDER BY h.held_at, h.copy_id LIMIT $3
 
 -- name: insert_hand_over
--- A hand-over to a mailbox system; its recipient_domain names the connector, so that the queue shows it as one line.
+-- A hand-over to a mailbox system; its recipient_domain names the connector, so that the queue shows it as one line. It
+-- has no campaign_id: pausing a campaign holds back what goes out, not what has arrived.
 INSERT INTO delivery (id, organisation_id, copy_id, message_id, campaign_id, reverse_path, recipient, recipient_domain,
-  state, attempt_count, next_try_at, give_up_at, created_at, connector, folder_role)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'due', 0, $9, $10, $11, $12, $13)
+  state, attempt_count, next_try_at, give_up_at, created_at, connector, folder_role, notify, orcpt, ret, envid)
+VALUES ($1, $2, $3, $4, NULL, $5, $6, $7, 'due', 0, $8, $9, $8, $10, $11, $12, $13, $14, $15)
 
 -- name: claim_hand_overs @postgres
 UPDATE delivery SET state = 'leased', lease_owner = $1, lease_until = $2, attempt_count = attempt_count + 1
@@ -64,16 +65,16 @@ WHERE id IN (
 RETURNING id
 
 -- name: claimed_hand_overs @postgres
-SELECT d.id, d.organisation_id, d.copy_id, d.message_id, d.campaign_id, d.reverse_path, d.recipient, d.attempt_count,
-  d.give_up_at, d.created_at, d.folder_role, m.pack_id, m.body_offset, m.body_bytes, m.body_sha256, m.received_at,
+SELECT d.id, d.organisation_id, d.copy_id, d.message_id, c.campaign_id, d.reverse_path, d.recipient, d.attempt_count,
+  d.give_up_at, d.created_at, d.folder_role, d.notify, d.orcpt, d.ret, d.envid, m.pack_id, m.body_offset, m.body_bytes, m.body_sha256, m.received_at,
   b.id AS mailbox_id, b.address
 FROM delivery d JOIN message m ON m.id = d.message_id JOIN copy c ON c.id = d.copy_id
 JOIN mailbox b ON b.person_id = c.person_id
 WHERE d.id IN (SELECT CAST(value AS BIGINT) FROM json_array_elements_text(CAST($1 AS JSON)) AS t(value)) ORDER BY d.id
 
 -- name: claimed_hand_overs
-SELECT d.id, d.organisation_id, d.copy_id, d.message_id, d.campaign_id, d.reverse_path, d.recipient, d.attempt_count,
-  d.give_up_at, d.created_at, d.folder_role, m.pack_id, m.body_offset, m.body_bytes, m.body_sha256, m.received_at,
+SELECT d.id, d.organisation_id, d.copy_id, d.message_id, c.campaign_id, d.reverse_path, d.recipient, d.attempt_count,
+  d.give_up_at, d.created_at, d.folder_role, d.notify, d.orcpt, d.ret, d.envid, m.pack_id, m.body_offset, m.body_bytes, m.body_sha256, m.received_at,
   b.id AS mailbox_id, b.address
 FROM delivery d JOIN message m ON m.id = d.message_id JOIN copy c ON c.id = d.copy_id
 JOIN mailbox b ON b.person_id = c.person_id

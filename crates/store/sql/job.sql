@@ -40,6 +40,13 @@ WHERE id = $7 AND state = 'running' AND lease_until = $6
 UPDATE job SET state = $1, result = $2, finished_at = $3, lease_until = 0
 WHERE id = $4 AND state = 'running' AND lease_until = $5
 
+-- name: note
+-- What people may read of a job that is not done: it says what it waits for.
+UPDATE job SET result = $1 WHERE id = $2 AND state = 'running' AND lease_until = $3
+
+-- name: renew
+UPDATE job SET lease_until = $1 WHERE id = $2 AND state = 'running' AND lease_until = $3
+
 -- name: put_off
 -- Given back after a passing failure, to be claimed again from $1 on.
 UPDATE job SET state = 'waiting', lease_until = $1 WHERE id = $2 AND state = 'running' AND lease_until = $3

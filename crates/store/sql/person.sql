@@ -50,13 +50,17 @@ WHERE organisation_id = $1 AND address = $2
 -- name: protect
 UPDATE person SET protected = $3 WHERE organisation_id = $1 AND id = $2
 
+-- name: set_connector
+-- Which system keeps the mailbox: '' as configured for the domain, 'embedded', or a connector's name.
+UPDATE mailbox SET connector = $3 WHERE organisation_id = $1 AND address = $2 AND connector <> $3
+
 -- name: put_alias
 INSERT INTO alias (organisation_id, address, person_id) VALUES ($1, $2, $3)
 ON CONFLICT (organisation_id, address) DO UPDATE SET person_id = excluded.person_id
 
 -- name: recipient
 -- By primary address, else by alias; with the folders a delivery can go to.
-SELECT p.id AS person_id, p.address, p.department, m.id AS mailbox_id, i.id AS inbox_id, j.id AS junk_id
+SELECT p.id AS person_id, p.address, p.department, m.id AS mailbox_id, m.connector, i.id AS inbox_id, j.id AS junk_id
 FROM person p
 JOIN mailbox m ON m.person_id = p.id
 JOIN folder i ON i.mailbox_id = m.id AND i.role = 'inbox'

@@ -152,12 +152,14 @@ SELECT id, facts FROM message WHERE id IN (SELECT value FROM json_each($1))
 SELECT m.id, m.facts, m.from_address, m.subject, m.subject_lower, m.body_bytes FROM message m
 WHERE m.organisation_id = $1 AND m.id > $2 AND m.received_at >= $3
   AND m.id IN (SELECT x.message_id FROM message_term x JOIN (SELECT t.v->>0 AS kind, t.v->>1 AS value FROM json_array_elements(CAST($5 AS JSON)) AS t(v)) w ON w.kind = x.kind AND w.value = x.value)
-  AND EXISTS (SELECT 1 FROM mail_item i WHERE i.message_id = m.id)
+  AND (EXISTS (SELECT 1 FROM mail_item i WHERE i.message_id = m.id) OR EXISTS (
+    SELECT 1 FROM copy c JOIN mailbox b ON b.person_id = c.person_id
+    WHERE c.received_message_id = m.id AND c.place IN ('inbox', 'junk', 'other_folder')))
 ORDER BY m.id LIMIT $4
 
 -- name: count_by_terms @postgres
-SELECT COUNT(*) AS copy_count FROM message m JOIN mail_item i ON i.message_id = m.id
-WHERE m.organisation_id = $1 AND m.received_at >= $2
+SELECT COUNT(*) AS copy_count FROM message m JOIN copy c ON c.received_message_id = m.id
+WHERE c.place IN ('inbox', 'junk', 'other_folder') AND m.organisation_id = $1 AND m.received_at >= $2
   AND m.id IN (SELECT x.message_id FROM message_term x JOIN (SELECT t.v->>0 AS kind, t.v->>1 AS value FROM json_array_elements(CAST($3 AS JSON)) AS t(v)) w ON w.kind = x.kind AND w.value = x.value)
 
 -- name: candidates_by_terms
@@ -165,23 +167,27 @@ WHERE m.organisation_id = $1 AND m.received_at >= $2
 SELECT m.id, m.facts, m.from_address, m.subject, m.subject_lower, m.body_bytes FROM message m
 WHERE m.organisation_id = $1 AND m.id > $2 AND m.received_at >= $3
   AND m.id IN (SELECT x.message_id FROM message_term x JOIN (SELECT json_extract(value, '$[0]') AS kind, json_extract(value, '$[1]') AS value FROM json_each($5)) w ON w.kind = x.kind AND w.value = x.value)
-  AND EXISTS (SELECT 1 FROM mail_item i WHERE i.message_id = m.id)
+  AND (EXISTS (SELECT 1 FROM mail_item i WHERE i.message_id = m.id) OR EXISTS (
+    SELECT 1 FROM copy c JOIN mailbox b ON b.person_id = c.person_id
+    WHERE c.received_message_id = m.id AND c.place IN ('inbox', 'junk', 'other_folder')))
 ORDER BY m.id LIMIT $4
 
 -- name: count_by_terms
-SELECT COUNT(*) AS copy_count FROM message m JOIN mail_item i ON i.message_id = m.id
-WHERE m.organisation_id = $1 AND m.received_at >= $2
+SELECT COUNT(*) AS copy_count FROM message m JOIN copy c ON c.received_message_id = m.id
+WHERE c.place IN ('inbox', 'junk', 'other_folder') AND m.organisation_id = $1 AND m.received_at >= $2
   AND m.id IN (SELECT x.message_id FROM message_term x JOIN (SELECT json_extract(value, '$[0]') AS kind, json_extract(value, '$[1]') AS value FROM json_each($3)) w ON w.kind = x.kind AND w.value = x.value)
 
 -- name: candidates_of_window
 SELECT m.id, m.facts, m.from_address, m.subject, m.subject_lower, m.body_bytes FROM message m
 WHERE m.organisation_id = $1 AND m.id > $2 AND m.received_at >= $3
-  AND EXISTS (SELECT 1 FROM mail_item i WHERE i.message_id = m.id)
+  AND (EXISTS (SELECT 1 FROM mail_item i WHERE i.message_id = m.id) OR EXISTS (
+    SELECT 1 FROM copy c JOIN mailbox b ON b.person_id = c.person_id
+    WHERE c.received_message_id = m.id AND c.place IN ('inbox', 'junk', 'other_folder')))
 ORDER BY m.id LIMIT $4
 
 -- name: count_of_window
-SELECT COUNT(*) AS copy_count FROM message m JOIN mail_item i ON i.message_id = m.id
-WHERE m.organisation_id = $1 AND m.received_at >= $2
+SELECT COUNT(*) AS copy_count FROM message m JOIN copy c ON c.received_message_id = m.id
+WHERE c.place IN ('inbox', 'junk', 'other_folder') AND m.organisation_id = $1 AND m.received_at >= $2
 
 -- name: landed @postgres
 -- The copies of some messages that lie in mailboxes, with what a decision for each looks at.
@@ -206,3 +212,47 @@ WHERE e.cause_id = $1 AND e.kind = 'purged' AND e.place = 'junk' AND c.organisat
 
 -- name: of_copy
 SELECT id FROM quarantine_item WHERE organisation_id = $1 AND copy_id = $2 ORDER BY id DESC LIMIT 1
+
+-- name: landed_elsewhere @postgres
+-- The copies of some messages that the ledger has in mailboxes which another system keeps.
+SELECT c.id, m.id AS message_id, c.campaign_id, c.recipient, c.place, c.place_detail, c.last_event,
+  COALESCE(p.address, c.recipient) AS address, COALESCE(p.department, '') AS department, m.received_at, b.id AS mailbox_id,
+  b.address AS mailbox_address, b.connector
+FROM copy c JOIN message m ON m.id = c.received_message_id JOIN mailbox b ON b.person_id = c.person_id
+LEFT JOIN person p ON p.id = c.person_id
+WHERE c.received_message_id IN (SELECT CAST(value AS BIGINT) FROM json_array_elements_text(CAST($1 AS JSON)) AS t(value))
+  AND c.place IN ('inbox', 'junk', 'other_folder') AND NOT EXISTS (SELECT 1 FROM mail_item i WHERE i.copy_id = c.id)
+ORDER BY c.id
+
+-- name: mailboxes_of @postgres
+-- Which system keeps the mailboxes of some copies.
+SELECT c.id AS copy_id, b.id AS mailbox_id, b.address, b.connector, c.place FROM copy c JOIN mailbox b ON b.person_id = c.person_id
+WHERE c.id IN (SELECT CAST(value AS BIGINT) FROM json_array_elements_text(CAST($1 AS JSON)) AS t(value)) ORDER BY c.id
+
+-- name: landed_elsewhere
+-- The copies of some messages that the ledger has in mailboxes which another system keeps.
+SELECT c.id, m.id AS message_id, c.campaign_id, c.recipient, c.place, c.place_detail, c.last_event,
+  COALESCE(p.address, c.recipient) AS address, COALESCE(p.department, '') AS department, m.received_at, b.id AS mailbox_id,
+  b.address AS mailbox_address, b.connector
+FROM copy c JOIN message m ON m.id = c.received_message_id JOIN mailbox b ON b.person_id = c.person_id
+LEFT JOIN person p ON p.id = c.person_id
+WHERE c.received_message_id IN (SELECT value FROM json_each($1))
+  AND c.place IN ('inbox', 'junk', 'other_folder') AND NOT EXISTS (SELECT 1 FROM mail_item i WHERE i.copy_id = c.id)
+ORDER BY c.id
+
+-- name: mailboxes_of
+-- Which system keeps the mailboxes of some copies.
+SELECT c.id AS copy_id, b.id AS mailbox_id, b.address, b.connector, c.place FROM copy c JOIN mailbox b ON b.person_id = c.person_id
+WHERE c.id IN (SELECT value FROM json_each($1)) ORDER BY c.id
+
+-- name: junked_elsewhere
+-- As junked, in mailboxes that another system keeps.
+SELECT c.id AS copy_id, c.received_message_id AS message_id, c.campaign_id, e.detail, b.address AS mailbox_address, b.connector
+FROM event e JOIN copy c ON c.id = e.copy_id JOIN mailbox b ON b.person_id = c.person_id
+WHERE e.cause_id = $1 AND e.kind = 'purged' AND e.place = 'junk' AND c.organisation_id = $2
+  AND c.place = 'junk' AND c.last_event = 'purged' AND c.id > $3
+  AND NOT EXISTS (SELECT 1 FROM mail_item i WHERE i.copy_id = c.id) ORDER BY c.id LIMIT $4
+
+-- name: restore_waits
+-- Whether an undo waits for the end of what the same cause pulls back.
+SELECT id FROM job WHERE cause_id = $1 AND kind = 'restore' AND state IN ('waiting', 'running') LIMIT 1

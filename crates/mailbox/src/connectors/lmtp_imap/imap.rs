@@ -292,6 +292,12 @@ impl Session {
                         self.fill().await?;
                         continue;
                     };
+                    // RFC 3501 wants ASCII; Dovecot writes folder names into its texts as they are.
+                    let line = &mut self.buffer[..end];
+                    if !line.is_ascii() {
+                        line.iter_mut().filter(|byte| !byte.is_ascii()).for_each(|byte| *byte = b'?');
+                        continue;
+                    }
                     let tagged = self.buffer.starts_with(format!("L{} ", self.tag).as_bytes());
                     self.buffer.drain(..end + 2);
                     if tagged {

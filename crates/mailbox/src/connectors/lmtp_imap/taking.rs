@@ -7,9 +7,9 @@ use serde_json::json;
 use store::{StoreError, values};
 
 use super::desk::{Desk, Folder, Hit};
-use super::{Batch, Known, LmtpImap, by_mailbox, search, snapshot_of};
+use super::{Batch, HasCopy, Known, LmtpImap, by_mailbox, search, snapshot_of};
 use crate::connector::FOUND_MAX;
-use crate::{Found, MailboxError, PutBack, Snapshot, TakenOut};
+use crate::{FolderRole, Found, MailboxError, PutBack, Snapshot, TakenOut};
 
 /// How often a mailbox is looked through while its owner moves things about.
 const ROUNDS_MAX: usize = 3;
@@ -22,6 +22,19 @@ const SWEEP_MAX: i64 = 200;
 struct HeldRow {
     copy_id: CopyId,
     snapshot: Snapshot,
+}
+
+/// A copy and where it is to go.
+struct Moving {
+    known: Known,
+    from: Option<FolderRole>,
+    to: Snapshot,
+}
+
+impl HasCopy for Moving {
+    fn copy_id(&self) -> CopyId {
+        self.known.copy_id
+    }
 }
 
 impl LmtpImap {
@@ -134,6 +147,64 @@ impl LmtpImap {
         Ok(copy_ids)
     }
 
+    /// Which of these copies lie in a holding folder, or were on their way there when somebody died.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn held(&self, copy_ids: &[CopyId]) -> Result<BTreeSet<CopyId>, MailboxError> {
+        let ids: serde_json::Value = copy_ids.iter().map(|id| serde_json::Value::from(id.0)).collect();
+        let rows = self.inner.store.query("connector.held", &values![self.name(), &ids]).await?;
+        Ok(rows.iter().map(|row| row.id("copy_id")).collect::<Result<_, _>>()?)
+    }
+
+    /// Moves copies from the folder of one role (any, when `None`) to where the snapshots say, their flags and dates as
+    /// they are; the folder is made when it is gone. Gives how those lay that were moved; what is there already, or in a
+    /// folder of another role, stays.
+    ///
+    /// # Errors
+    /// The store's. A mailbox that cannot be entered is told in the batch.
+    pub async fn move_many(
+        &self,
+        from: Option<FolderRole>,
+        to: &[(CopyId, Snapshot)],
+    ) -> Result<Batch<(TakenOut, Snapshot)>, MailboxError> {
+        let copy_ids: Vec<CopyId> = to.iter().map(|(copy_id, _)| *copy_id).collect();
+        let targets: HashMap<CopyId, &Snapshot> = to.iter().map(|(copy_id, to)| (*copy_id, to)).collect();
+        let mut groups: BTreeMap<MailboxId, Vec<Moving>> = BTreeMap::new();
+        for known in self.known(&copy_ids).await? {
+            let to = targets[&known.copy_id].clone();
+            groups.entry(known.mailbox_id).or_default().push(Moving { known, from, to });
+        }
+        let groups: Vec<Vec<Moving>> = groups.into_values().collect();
+        Ok(self.each(groups, |this, group| Box::pin(async move { this.move_in(&group).await })).await)
+    }
+
+    async fn move_in(&self, group: &[Moving]) -> Result<Vec<(TakenOut, Snapshot)>, MailboxError> {
+        let address = &group[0].known.address;
+        let trouble = |error| self.unreachable("IMAP", address, &error);
+        let mut entered = self.enter(address).await?;
+        let mut desk = entered.desk();
+        let known: Vec<Known> = group.iter().map(|moving| moving.known.clone()).collect();
+        let (folders, hits) = search(&mut desk, &known).await.map_err(trouble)?;
+        let mut moved = Vec::new();
+        for Moving { known, from, to } in group {
+            let target = desk.folder_for(&folders, to);
+            let is_to_move = |hit: &&Hit| {
+                hit.mark == known.mark && hit.folder != target && from.is_none_or(|from| hit.folder.role == from)
+            };
+            let own: Vec<&Hit> = hits.iter().filter(is_to_move).collect();
+            let Some(before) = snapshot_of(known, &own) else { continue };
+            for (folder, uids) in by_folder(own.iter().copied()) {
+                desk.move_to(&folder, &uids, &target, true).await.map_err(trouble)?;
+            }
+            let after = Snapshot { folder: target.name, folder_role: target.role, ..before.clone() };
+            let taken = TakenOut { copy_id: known.copy_id, message_id: known.message_id, snapshot: before };
+            moved.push((taken, after));
+        }
+        self.leave(entered);
+        Ok(moved)
+    }
+
     /// Ends what somebody left behind between the two phases: a copy that the ledger has in quarantine leaves the holding
     /// folder, any other returns to where it was. Gives how many were ended.
     ///
@@ -192,8 +263,8 @@ impl LmtpImap {
     }
 }
 
-fn by_folder(hits: &[Hit]) -> Vec<(Folder, BTreeSet<u32>)> {
-    let mut folders: BTreeMap<&str, (Folder, BTreeSet<u32>)> = BTreeMap::new();
+fn by_folder<'a>(hits: impl IntoIterator<Item = &'a Hit>) -> Vec<(Folder, BTreeSet<u32>)> {
+    let mut folders: BTreeMap<&'a str, (Folder, BTreeSet<u32>)> = BTreeMap::new();
     for hit in hits {
         let entry = folders.entry(&hit.folder.wire).or_insert_with(|| (hit.folder.clone(), BTreeSet::new()));
         entry.1.insert(hit.uid);
