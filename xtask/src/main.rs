@@ -21,6 +21,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("quarantine", L0_TO_L2),
     ("campaign", L0_TO_L2),
     ("changes", L0_TO_L2),
+    ("imap", &["model", "store", "message", "directory", "mailbox"]),
     ("whereabouts", L0_TO_L3),
     ("api", L0_TO_L4),
     ("landfall", &ALL),
@@ -57,7 +58,7 @@ const L0_TO_L4: &[&str] = &[
     "changes",
     "whereabouts",
 ];
-const ALL: [&str; 16] = [
+const ALL: [&str; 17] = [
     "model",
     "dns",
     "message",
@@ -71,6 +72,7 @@ const ALL: [&str; 16] = [
     "quarantine",
     "campaign",
     "changes",
+    "imap",
     "whereabouts",
     "api",
     "testkit",
