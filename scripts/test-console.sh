@@ -18,7 +18,8 @@ people="${JOURNEY_PEOPLE:-120}"
 "$bin" demo --exit --acts 4 --people "$people" --data "$work/demo" > "$work/story.log" 2>&1 || { cat "$work/story.log"; exit 1; }
 "$bin" serve --data "$work/empty" > "$work/empty.log" 2>&1 & pids+=($!)
 "$bin" seed --data "$work/seeded" --rows 10000 > "$work/seed.log" 2>&1 || { cat "$work/seed.log"; exit 1; }
-"$bin" serve --data "$work/seeded" > "$work/seeded.log" 2>&1 & pids+=($!)
+# Nothing listens there: what waits in the seeded queue goes on waiting.
+LANDFALL_OUTBOUND_RELAY=127.0.0.1:9 "$bin" serve --data "$work/seeded" > "$work/seeded.log" 2>&1 & pids+=($!)
 "$bin" demo --people "$people" --data "$work/demo" > "$work/demo.log" 2>&1 & pids+=($!)
 await "^First run" "$work/empty.log" 60
 await "^Console" "$work/seeded.log" 60
@@ -29,8 +30,9 @@ login() { awk -v role="$1" '$1 == role { print $2; exit }' "$work/demo.log"; }
 entry() { printf '"%s":{"login":"%s","password":"%s"}' "$1" "$(login "$1")" "$password"; }
 export LANDFALL_LOGINS="{$(entry communicator),$(entry administrator),$(entry analyst),$(entry recipient)}"
 # The seeded server has the same logins.
-LANDFALL_SEEDED_LOGIN="{\"login\":\"$(login administrator)\",\"password\":\"$password\"}"
-export LANDFALL_SEEDED_LOGIN
+seeded() { printf '{"login":"%s","password":"%s"}' "$(login "$1")" "$password"; }
+LANDFALL_SEEDED_LOGIN=$(seeded administrator); LANDFALL_SEEDED_RECIPIENT=$(seeded recipient)
+export LANDFALL_SEEDED_LOGIN LANDFALL_SEEDED_RECIPIENT
 LANDFALL_URL=$(url_in "$work/demo.log"); LANDFALL_EMPTY_URL=$(url_in "$work/empty.log"); LANDFALL_SEEDED_URL=$(url_in "$work/seeded.log")
 LANDFALL_EMPTY_LINK=$(sed -n 's/^First run.*: \(http.*\)$/\1/p' "$work/empty.log")
 export LANDFALL_URL LANDFALL_EMPTY_URL LANDFALL_SEEDED_URL LANDFALL_EMPTY_LINK

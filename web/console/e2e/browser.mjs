@@ -72,6 +72,7 @@ export async function violations(page) {
 async function shot(page, name) {
   if (!SHOTS) return;
   await mkdir(SHOTS, { recursive: true });
+  await page.evaluate(() => window.scrollTo(0, 0)); // what sticks to the top is at the top in the picture
   await page.screenshot({ path: join(SHOTS, `${name}.png`), fullPage: true });
 }
 

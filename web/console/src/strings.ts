@@ -171,6 +171,7 @@ export const S = {
   table: {
     rows: (n: number, more: boolean) => `${count(n)}${more ? " loaded, more follow as you scroll" : ` ${n === 1 ? "row" : "rows"}, all of them`}`,
     hint: "Keys: up and down to move, Enter to open.",
+    hintRead: "Keys: up and down to move.",
     hintSelect: "Keys: up and down to move, Enter to open, x to select.",
     select: (name: string) => `Select ${name}`,
     selected: (n: number) => `${count(n)} selected`,
@@ -196,7 +197,6 @@ export const S = {
     none: "Nothing is running. Pulling back, putting back and releasing many copies show their progress here.",
     title: "Long work",
     lead: "You can leave this page; the work goes on and is found again here.",
-    kind: { purge: "Pull back to quarantine", restore: "Put back", release: "Release" } as Record<string, string>,
     state: { waiting: "Waiting", running: "Running", done: "Done", failed: "Failed" } satisfies Words<Schemas["JobState"]>,
     failed: (n: number) => `${copies(n)} failed`,
     all: "See all",
@@ -204,7 +204,6 @@ export const S = {
     emptyDetail: "When many copies are pulled back, put back or released, the work and its result are listed here.",
     running: "Running now",
     what: "Work",
-    kindOf: "Kind",
     result: "Result",
     by: "Started by",
   },

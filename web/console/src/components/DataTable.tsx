@@ -80,16 +80,24 @@ function Grid<T>({ label, pages, columns, rowId, rowName, onOpen, openId, select
   });
   const tracks = (selection ? "2.25rem " : "") + shown.map((c) => c.width).join(" ");
 
+  // A row far away exists only once it was scrolled to, some renderings later.
+  const wanted = useRef<number | undefined>(undefined);
+  const giveFocus = () => {
+    if (wanted.current === undefined) return;
+    const target = scroller.current?.querySelector<HTMLElement>(`[data-index="${wanted.current}"]`);
+    if (!target) return;
+    wanted.current = undefined;
+    target.focus();
+  };
+  useEffect(giveFocus);
+
   const go = (index: number) => {
     const to = Math.max(0, Math.min(rows.length - 1, index));
     setActive(to);
     virtual.scrollToIndex(to);
-    const focus = () => {
-      const target = scroller.current?.querySelector<HTMLElement>(`[data-index="${to}"]`);
-      target?.focus();
-      return Boolean(target);
-    };
-    if (!focus()) requestAnimationFrame(focus); // a row far away exists once it was scrolled to
+    wanted.current = to;
+    scroller.current?.focus({ preventScroll: true }); // meanwhile the keys go on working
+    giveFocus();
   };
   const onKey = (event: KeyboardEvent, row: T, index: number) => {
     if (event.target !== event.currentTarget || event.altKey || event.ctrlKey || event.metaKey) return;
@@ -113,7 +121,7 @@ function Grid<T>({ label, pages, columns, rowId, rowName, onOpen, openId, select
   const rendered = items.some((item) => item.index === focusable) ? focusable : items[0]?.index;
   return (
     <div className="table">
-      <div ref={scroller} className="table-scroll" style={{ maxHeight: height ?? "calc(100vh - 17rem)" }}>
+      <div ref={scroller} className="table-scroll" tabIndex={-1} onKeyDown={(event) => onKey(event, rows[focusable] as T, focusable)} style={{ maxHeight: height ?? "calc(100vh - 17rem)" }}>
         <div role="grid" aria-label={label} aria-rowcount={query.hasNextPage ? -1 : rows.length + 1} className={narrow ? "table-narrow" : undefined}>
           <div role="rowgroup" className="table-head-group">
             <div role="row" aria-rowindex={1} className={narrow ? "visually-hidden" : "table-row table-head"} style={{ gridTemplateColumns: tracks }}>
@@ -187,7 +195,7 @@ function Grid<T>({ label, pages, columns, rowId, rowName, onOpen, openId, select
       <div className="table-foot quiet">
         <span aria-live="polite">{S.table.rows(rows.length, Boolean(query.hasNextPage))}</span>
         {query.isFetchingNextPage && <Spinner size="extra-tiny" label={S.table.loadingMore} />}
-        <span className="table-hint">{selection ? S.table.hintSelect : S.table.hint}</span>
+        <span className="table-hint">{selection ? S.table.hintSelect : onOpen ? S.table.hint : S.table.hintRead}</span>
       </div>
     </div>
   );

@@ -18,8 +18,7 @@ const load = (page: PageOf) => call(api.GET("/api/v1/jobs", { params: { query: p
 const STATE_COLOR = { waiting: "informative", running: "brand", done: "success", failed: "danger" } as const;
 
 const COLUMNS: Column<Job>[] = [
-  { id: "what", header: T.what, width: "minmax(12rem, 3fr)", on: "main", cell: (j) => <span title={j.title}>{j.title}</span> },
-  { id: "kind", header: T.kindOf, width: "minmax(7rem, 1fr)", on: "wide", cell: (j) => T.kind[j.kind] ?? j.kind },
+  { id: "what", header: T.what, width: "minmax(12rem, 4fr)", on: "main", cell: (j) => <span title={j.title}>{j.title}</span> },
   { id: "state", header: S.state, width: "6.5rem", cell: (j) => <Badge appearance="tint" color={STATE_COLOR[j.state]}>{T.state[j.state]}</Badge> },
   { id: "result", header: T.result, width: "minmax(11rem, 3fr)", cell: (j) => <Result job={j} /> },
   { id: "by", header: T.by, width: "minmax(6rem, 1fr)", on: "wide", cell: (j) => j.actor },

@@ -200,9 +200,9 @@ function NewToken() {
 
 const AUDIT_COLUMNS: Column<Entry>[] = [
   { id: "at", header: S.when, width: "8rem", cell: (e) => <When at={e.at} /> },
-  { id: "actor", header: T.who, width: "minmax(9rem, 1.4fr)", cell: (e) => e.actor },
+  { id: "actor", header: T.who, width: "minmax(8rem, 1.2fr)", cell: (e) => e.actor },
   { id: "action", header: T.action, width: "minmax(9rem, 1.2fr)", on: "main", cell: (e) => e.action },
-  { id: "target", header: T.target, width: "minmax(8rem, 1.2fr)", cell: (e) => e.target },
+  { id: "target", header: T.target, width: "minmax(9rem, 2fr)", cell: (e) => <span title={e.target}>{e.target}</span> },
   { id: "reason", header: S.reason, width: "minmax(8rem, 2fr)", on: "wide", cell: (e) => <span title={e.reason}>{e.reason}</span> },
 ];
 

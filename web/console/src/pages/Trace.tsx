@@ -38,8 +38,8 @@ const loadOne = (copy_id: string) => call(api.GET("/api/v1/trace/{copy_id}", { p
 
 const COLUMNS: Column<Item>[] = [
   { id: "at", header: S.trace.received, width: "7.5rem", on: "wide", cell: (i) => <When at={i.received_at} /> },
-  { id: "from", header: S.from, width: "minmax(8rem, 1.2fr)", cell: (i) => i.from_name || i.from_address },
-  { id: "to", header: S.to, width: "minmax(9rem, 1.4fr)", cell: (i) => i.recipient },
+  { id: "from", header: S.from, width: "minmax(7rem, 1.1fr)", cell: (i) => <span title={i.from_address}>{i.from_name || i.from_address}</span> },
+  { id: "to", header: S.to, width: "minmax(9rem, 1.9fr)", cell: (i) => <span title={i.recipient}>{i.recipient}</span> },
   { id: "subject", header: S.subject, width: "minmax(9rem, 1.8fr)", on: "main", cell: (i) => i.subject || S.mail.noSubject },
   { id: "place", header: S.trace.place, width: "minmax(9rem, 1.3fr)", cell: (i) => <PlaceBadge place={i.place} folder={i.place_detail} /> },
   { id: "class", header: S.trace.class, width: "6.5rem", on: "wide", cell: (i) => (i.class ? S.verdictClass[i.class] : "") },
@@ -85,7 +85,7 @@ function SearchForm({ filters, onFind }: { filters: Filters; onFind: (filters: R
   };
   return (
     <form className="card" role="search" aria-label={S.trace.title} onSubmit={submit}>
-      <div className="filters">
+      <div className="filters filters-grid">
         {TEXTS.map((name) => (
           <Field key={name} label={labels[name]}>
             <Input value={text[name] ?? ""} onChange={(_, data) => setText({ ...text, [name]: data.value })} />
