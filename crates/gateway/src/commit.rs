@@ -4,8 +4,8 @@ use bytes::{Bytes, BytesMut};
 use mailbox::{Delivery, FolderRole};
 use message::headers;
 use model::{
-    CopyId, Disposition, EventKind, Facts, MailItemId, MessageId, OrganisationId, Place, QuarantineItemId,
-    ReleaseStatus, Signal, SqlText, Verdict, Whereabouts,
+    AuthResult, CopyId, Disposition, EventKind, Facts, MailItemId, MessageId, OrganisationId, Place, QuarantineItemId,
+    ReleaseStatus, Signal, SqlText, Unjudged, Verdict, Whereabouts,
 };
 use outbound::NewDelivery;
 use serde_json::{Value as Json, json};
@@ -14,6 +14,7 @@ use verdict::Decision;
 
 use crate::decide::{Action, Addressee, Plan, cause};
 use crate::enrich::Mail;
+use crate::hand_over::NewHandOver;
 
 const SOURCE: &str = "gateway";
 /// Words of a subject that are indexed.
@@ -34,12 +35,21 @@ pub(crate) struct Landing<'a> {
     pub(crate) facts: &'a Facts,
     pub(crate) verdict: Option<&'a Verdict>,
     pub(crate) plans: &'a [Plan],
+    /// The ARC set for what is sent on; empty when nothing is.
+    pub(crate) seal: &'a str,
 }
 
 impl Landing<'_> {
     /// The whole of it, or nothing.
     pub(crate) fn submission(&self) -> Submission {
         let mut rows = self.terms();
+        if self.verdict.is_none() {
+            let (reason, at) = (self.unjudged().as_str(), self.mail.received_at);
+            rows.push(Op::Insert(
+                "unjudged.insert",
+                values![self.message_id, self.organisation_id, reason, at].to_vec(),
+            ));
+        }
         for plan in self.plans {
             rows.extend(self.copy(plan));
         }
@@ -69,21 +79,28 @@ impl Landing<'_> {
             at: *received_at,
             recipient,
         });
+        head += self.seal;
         head += &headers::authentication_results(self.hostname, &self.facts.auth, envelope);
         match self.verdict {
             Some(verdict) => {
                 head += &headers::antispam_report(self.facts, verdict, &self.strictest());
                 head += &headers::bulk_report(verdict);
             }
-            None => head += "X-Landfall-Unjudged: yes\r\n",
+            None => head += &headers::unjudged_mark(self.unjudged()),
         }
-        let ours = ["Return-Path", headers::ANTISPAM_REPORT, headers::BULK_REPORT, "X-Landfall-Unjudged"];
+        let ours =
+            ["Return-Path", headers::ANTISPAM_REPORT, headers::BULK_REPORT, headers::UNJUDGED, mailbox::MARK_HEADER];
         let rest = headers::remove_authentication_results(body, self.hostname);
         let rest = headers::remove_fields(&rest, &ours);
         let mut whole = BytesMut::with_capacity(head.len() + rest.len());
         whole.extend_from_slice(head.as_bytes());
         whole.extend_from_slice(&rest);
         whole.freeze()
+    }
+
+    /// Why there is no verdict.
+    fn unjudged(&self) -> Unjudged {
+        self.facts.unjudged.unwrap_or(Unjudged::Failure)
     }
 
     /// One body serves all recipients: its report names the strictest of what was done.
@@ -135,18 +152,22 @@ impl Landing<'_> {
         let verdict_terms = verdict::index_terms(self.facts).into_iter().map(|(kind, value)| (kind.as_str(), value));
         let words = subject_words(&self.facts.header.subject).into_iter().map(|word| (SUBJECT_WORD_KIND, word));
         let row = |(kind, value): (&str, String)| {
-            Op::Insert("message.insert_term", values![kind, SqlText::new(&value), self.message_id].to_vec())
+            Op::Each("message.insert_terms", values![kind, SqlText::new(&value), self.message_id].to_vec())
         };
         verdict_terms.chain(words).map(row).collect()
     }
 
     fn copy(&self, plan: &Plan) -> Vec<Op> {
-        let (kind, place) = outcome(&plan.action);
+        let (kind, mut place) = outcome(&plan.action);
+        if matches!(plan.action, Action::Deliver(_)) && plan.to.recipient.connector.is_some() {
+            // Ours until the mailbox system has it: then it says where it is.
+            place = Some(Place::Accepted);
+        }
+        let event = self.event(plan, kind, place);
         let mut ops = match plan.own {
-            Some(_) => self.campaign_copy(plan),
-            None => vec![self.new_copy(plan.copy_id, &plan.to, Some(plan), kind, place)],
+            Some(_) => self.campaign_copy(plan, event),
+            None => vec![self.new_copy(&plan.to, Some(plan), event)],
         };
-        ops.push(Op::Event(self.event(plan, kind, place)));
         match &plan.action {
             Action::Deliver(role) => ops.extend(self.item(plan.copy_id, &plan.to, *role)),
             Action::Hold => ops.extend(self.held(plan)),
@@ -158,11 +179,11 @@ impl Landing<'_> {
     }
 
     /// The row exists since the copy was enqueued. A copy that was refused has not arrived: it may come again.
-    fn campaign_copy(&self, plan: &Plan) -> Vec<Op> {
+    fn campaign_copy(&self, plan: &Plan, event: NewEvent) -> Vec<Op> {
         let Some(own) = plan.own else { return Vec::new() };
         let (disposition, policy, decision) = decided(plan);
         let row = values![self.message_id, disposition, policy, decision, own.copy_id, own.campaign_id];
-        let mut ops = vec![Op::Guarded("gateway.take_copy", row.to_vec())];
+        let mut ops = vec![Op::EachGuarded("gateway.take_copy", row.to_vec()), Op::Event(event)];
         if !matches!(plan.action, Action::Reject) {
             let arrival = values![own.copy_id, self.message_id, self.mail.received_at];
             ops.push(Op::Insert("gateway.insert_received_copy", arrival.to_vec()));
@@ -170,12 +191,13 @@ impl Landing<'_> {
         ops
     }
 
-    fn new_copy(&self, id: CopyId, to: &Addressee, plan: Option<&Plan>, kind: EventKind, place: Option<Place>) -> Op {
-        let born = Whereabouts::born(kind, place);
+    /// A copy that is born here, by `event`.
+    fn new_copy(&self, to: &Addressee, plan: Option<&Plan>, event: NewEvent) -> Op {
+        let born = Whereabouts::born(event.kind, event.place);
         let at = self.mail.received_at;
         let (disposition, policy, decision) = plan.map_or((Some("deliver"), None, None), decided);
-        let row = values![
-            id,
+        let copy = values![
+            event.copy_id,
             self.organisation_id,
             self.message_id,
             self.message_id,
@@ -187,12 +209,13 @@ impl Landing<'_> {
             born.last_event.as_str(),
             at,
             at,
+            at,
             disposition,
             policy,
             decision,
             at,
         ];
-        Op::Insert("copy.insert", row.to_vec())
+        Op::Birth { copy: copy.to_vec(), event }
     }
 
     fn event(&self, plan: &Plan, kind: EventKind, place: Option<Place>) -> NewEvent {
@@ -226,7 +249,15 @@ impl Landing<'_> {
                     detail["origin"] = json!(signal.origin);
                 }
             }
-            None => detail["explanation"] = json!("put into the inbox unjudged: judging failed"),
+            None => {
+                detail["unjudged"] = json!(self.unjudged());
+                detail["explanation"] = json!(match self.unjudged() {
+                    Unjudged::Failure =>
+                        "put into the inbox unjudged: judging failed; it is judged when that works again",
+                    Unjudged::Bypass =>
+                        "put into the inbox unjudged: judging was switched off; it is judged when that ends",
+                });
+            }
         }
         match &plan.action {
             Action::RedirectHere(to) => detail["redirected_to"] = json!(to.path.to_string()),
@@ -241,7 +272,25 @@ impl Landing<'_> {
         counted().find(|signal| signal.class == decision.class)
     }
 
+    /// Into the embedded mailbox now, or durably on its way to the system that keeps it.
     fn item(&self, copy_id: CopyId, to: &Addressee, role: FolderRole) -> Vec<Op> {
+        if let Some(connector) = &to.recipient.connector {
+            let envelope = &self.mail.envelope;
+            let index = envelope.forward_paths.iter().position(|path| *path == to.path);
+            let new = NewHandOver {
+                connector,
+                copy_id,
+                message_id: self.message_id,
+                role,
+                reverse_path: &envelope.reverse_path,
+                to: &to.recipient.address,
+                at: self.mail.received_at,
+                options: &envelope.options,
+                rcpt_options: index.map(|index| envelope.options_of(index)).unwrap_or_default(),
+                may_tell: [self.facts.auth.spf, self.facts.auth.dmarc].contains(&AuthResult::Pass),
+            };
+            return vec![new.op(self.store, self.organisation_id)];
+        }
         mailbox::deliver_ops(&Delivery {
             item_id: self.store.next_id::<MailItemId>(),
             mailbox_id: to.recipient.mailbox_id,
@@ -286,11 +335,14 @@ impl Landing<'_> {
 
     fn redirected_here(&self, plan: &Plan, to: &Addressee) -> Vec<Op> {
         let copy_id: CopyId = self.store.next_id();
-        let (kind, place) = outcome(&Action::Deliver(FolderRole::Inbox));
+        let (kind, mut place) = outcome(&Action::Deliver(FolderRole::Inbox));
+        if to.recipient.connector.is_some() {
+            place = Some(Place::Accepted);
+        }
         let mut event = NewEvent::now(self.organisation_id, copy_id, kind, SOURCE, self.mail.received_at);
         event.place = place;
         event.detail = json!({ "received_message_id": self.message_id, "redirected_from": plan.to.path.to_string() });
-        let mut ops = vec![self.new_copy(copy_id, to, None, kind, place), Op::Event(event)];
+        let mut ops = vec![self.new_copy(to, None, event)];
         ops.extend(self.item(copy_id, to, FolderRole::Inbox));
         ops
     }

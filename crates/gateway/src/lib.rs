@@ -18,16 +18,33 @@
 //! became of it; a second arrival of the same copy is answered `250` with the first id and stores only a note. Being our
 //! own never lowers a verdict.
 //!
+//! A mailbox that another system keeps gets its copy through a durable row of the queue ([`HandOvers`]); until that system
+//! has said where the copy is, its place is `accepted`.
+//!
+//! Mail to a return path of a copy is a report: it becomes evidence of that copy (`bounces`).
+//!
+//! Mail that is let in without a verdict is stamped so and judged later ([`LateJudge`]).
+//!
 //! [`trace`] searches copies and tells the story of one.
 
+mod bounces;
 mod commit;
 mod config;
 mod decide;
 mod enrich;
 mod gateway;
+mod hand_over;
+mod limits;
+mod services;
 mod stats;
+mod submission;
 pub mod trace;
+mod unjudged;
 
 pub use config::{GatewayConfig, Judge};
 pub use gateway::{Gateway, Listening};
+pub use hand_over::{HandOverConfig, HandOvers};
+pub use limits::RateLimits;
+pub use services::TlsStart;
 pub use stats::GatewayStats;
+pub use unjudged::LateJudge;

@@ -59,6 +59,14 @@ UPDATE delivery SET lease_until = $1 WHERE lease_owner = $2 AND lease_owner <> '
 UPDATE delivery SET lease_owner = '', lease_until = 0, state = CASE WHEN state = 'leased' THEN 'due' ELSE state END
 WHERE lease_owner <> '' AND lease_until < $1
 
+-- name: leasing_owners
+SELECT DISTINCT lease_owner FROM delivery WHERE lease_owner <> ''
+
+-- name: expire_leases_of
+-- As expire_leases, for one owner that is known to be dead.
+UPDATE delivery SET lease_owner = '', lease_until = 0, state = CASE WHEN state = 'leased' THEN 'due' ELSE state END
+WHERE lease_owner = $1 AND lease_owner <> ''
+
 -- name: held_of_owner
 SELECT id FROM delivery WHERE lease_owner = $1 AND state = 'held' AND lease_owner <> ''
 
@@ -78,15 +86,31 @@ WHERE id = $2 AND lease_owner = $3
 -- The delay warning goes with the result of this try, once.
 UPDATE delivery SET delay_told_at = $1 WHERE id = $2 AND delay_told_at = 0
 
+-- name: finish @postgres
+-- To done or failed, from leased or from held with the attempt under way. $1: rows of [state, reply, id, lease owner].
+UPDATE delivery SET state = t.v ->> 0, last_reply = t.v ->> 1, lease_owner = '', lease_until = 0
+FROM json_array_elements(CAST($1 AS JSON)) AS t(v)
+WHERE id = CAST(t.v ->> 2 AS BIGINT) AND lease_owner = t.v ->> 3 AND state IN ('leased', 'held')
+
 -- name: finish
--- To done or failed, from leased or from held with the attempt under way.
-UPDATE delivery SET state = $1, last_reply = $2, lease_owner = '', lease_until = 0
-WHERE id = $3 AND lease_owner = $4 AND state IN ('leased', 'held')
+-- To done or failed, from leased or from held with the attempt under way. $1: rows of [state, reply, id, lease owner].
+UPDATE delivery SET state = t.value ->> 0, last_reply = t.value ->> 1, lease_owner = '', lease_until = 0
+FROM json_each($1) AS t
+WHERE delivery.id = t.value ->> 2 AND lease_owner = t.value ->> 3 AND state IN ('leased', 'held')
+
+-- name: defer @postgres
+-- $1: rows of [next try, reply, id, lease owner].
+UPDATE delivery SET state = CASE WHEN state = 'leased' THEN 'due' ELSE state END,
+  next_try_at = CAST(t.v ->> 0 AS BIGINT), last_reply = t.v ->> 1, lease_owner = '', lease_until = 0
+FROM json_array_elements(CAST($1 AS JSON)) AS t(v)
+WHERE id = CAST(t.v ->> 2 AS BIGINT) AND lease_owner = t.v ->> 3 AND state IN ('leased', 'held')
 
 -- name: defer
-UPDATE delivery SET state = CASE WHEN state = 'leased' THEN 'due' ELSE state END, next_try_at = $1, last_reply = $2,
-  lease_owner = '', lease_until = 0
-WHERE id = $3 AND lease_owner = $4 AND state IN ('leased', 'held')
+-- $1: rows of [next try, reply, id, lease owner].
+UPDATE delivery SET state = CASE WHEN state = 'leased' THEN 'due' ELSE state END,
+  next_try_at = t.value ->> 0, last_reply = t.value ->> 1, lease_owner = '', lease_until = 0
+FROM json_each($1) AS t
+WHERE delivery.id = t.value ->> 2 AND lease_owner = t.value ->> 3 AND state IN ('leased', 'held')
 
 -- name: hold_campaign
 UPDATE delivery SET state = 'held' WHERE campaign_id = $1 AND state IN ('due', 'leased')
