@@ -91,6 +91,13 @@ impl AppState {
 }
 
 impl AppState {
+    /// The same, with a quarantine that reaches mailboxes of other systems.
+    #[must_use]
+    pub fn with_quarantine(mut self, quarantine: Quarantine) -> AppState {
+        self.quarantine = quarantine;
+        self
+    }
+
     /// Records what somebody did through the API, where the crate that did it does not.
     pub(crate) async fn audit(
         &self,

@@ -5,9 +5,14 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use gateway::RateLimits;
+use directory::MailboxConnectors;
 use model::Domain;
+use smtp::data::Newlines;
+use smtp::server::Network;
 use store::Database;
 
+use crate::connectors::{self, ConnectorConfig};
 use crate::error::CliError;
 
 /// One key.
@@ -68,8 +73,98 @@ pub const KEYS: &[Key] = &[
     key("smtp.size_bytes_max", "26214400", "bytes", "65536-268435456", "the largest message taken (SIZE, RFC 1870)"),
     key("smtp.connections_max", "1000", "connections", "1-100000", "open sessions; past it 421"),
     key("smtp.connections_per_ip_max", "200", "connections", "1-100000", "open sessions of one address; past it 421"),
-    key("smtp.tls_certificate", "", "file (PEM)", "readable", "certificate chain for STARTTLS; empty: not offered"),
+    key(
+        "smtp.tls_certificate",
+        "",
+        "file (PEM)",
+        "readable",
+        "certificate chain for TLS everywhere; empty: self-signed, in DIR/tls. A changed file is loaded again",
+    ),
     key("smtp.tls_key", "", "file (PEM)", "readable", "its private key"),
+    key(
+        "smtp.proxy_peers",
+        "",
+        "addresses or networks, comma between",
+        "at most 100",
+        "proxies in front of smtp.listen; each must begin with a PROXY header (v1 or v2), nobody else can",
+    ),
+    key("smtp.bare_newlines", "refuse", "refuse or normalise", "1", "a bare CR or LF in a message: 550, or made CRLF"),
+    key(
+        "smtp.body_line_bytes_max",
+        "0",
+        "bytes",
+        "0, or 998-1000000",
+        "longer lines of a message are refused; 0: kept as they are",
+    ),
+    key("smtp.header_bytes_max", "1048576", "bytes", "16384-268435456", "the largest header section"),
+    key(
+        "submission.listen",
+        "127.0.0.1:2587",
+        "address:port, comma between",
+        "at most 16; may be empty",
+        "where people's mail programs hand mail in (STARTTLS, login); a port in use is replaced",
+    ),
+    key(
+        "submission.listen_tls",
+        "127.0.0.1:2465",
+        "address:port, comma between",
+        "at most 16; may be empty",
+        "the same with TLS from the first byte",
+    ),
+    key(
+        "lmtp.listen",
+        "",
+        "address:port or /path, comma between",
+        "at most 16; may be empty",
+        "where a trusted host hands mail over for our mailboxes (LMTP); a path is a socket in the file system",
+    ),
+    key(
+        "limits.ip_connections_per_minute_max",
+        "300",
+        "connections",
+        "0-1000000",
+        "of one network; 0: any; past it 421",
+    ),
+    key("limits.ip_messages_per_minute_max", "600", "messages", "0-1000000", "of one network; 0: any; past it 450"),
+    key(
+        "limits.ip_recipients_per_hour_max",
+        "20000",
+        "recipients",
+        "0-10000000",
+        "of one network; 0: any; past it 452",
+    ),
+    key("limits.sender_messages_per_minute_max", "300", "messages", "0-1000000", "of one sender; 0: any; past it 450"),
+    key("limits.login_messages_per_minute_max", "60", "messages", "0-1000000", "handed in by one login; past it 450"),
+    key("limits.login_recipients_per_hour_max", "1000", "recipients", "0-1000000", "named by one login; past it 452"),
+    key(
+        "limits.exempt",
+        "127.0.0.0/8,::1",
+        "addresses or networks, comma between",
+        "at most 100; may be empty",
+        "whom the limits by network and sender do not hold for; our own agent comes from the local host",
+    ),
+    key(
+        "imap.listen",
+        "127.0.0.1:2143",
+        "address:port, comma between",
+        "at most 16; may be empty",
+        "where mail programs read mail (IMAP, STARTTLS); a port in use is replaced by a free one and said",
+    ),
+    key(
+        "imap.listen_tls",
+        "127.0.0.1:2993",
+        "address:port, comma between",
+        "at most 16; may be empty",
+        "the same with TLS from the first byte; only when there is a certificate",
+    ),
+    key("imap.connections_max", "2000", "connections", "1-100000", "open sessions of mail programs; past it BYE"),
+    key(
+        "imap.connections_per_mailbox_max",
+        "16",
+        "connections",
+        "1-1000",
+        "open sessions that are logged in to one mailbox",
+    ),
     key("http.listen", "127.0.0.1:8080", "address:port", "1", "console, API, tracking links"),
     key("http.public_url", "", "URL", "http or https", "how browsers reach the console; empty: from http.listen"),
     key(
@@ -80,6 +175,13 @@ pub const KEYS: &[Key] = &[
         "where rows are; sqlite is DIR/landfall.db",
     ),
     key("store.objects_dir", "", "directory", "writable", "where bodies are; empty: DIR/objects"),
+    key(
+        "store.free_bytes_min",
+        "67108864",
+        "bytes",
+        "0-1099511627776",
+        "with less free where rows and bodies are no mail is taken (452); what is decided is still written down",
+    ),
     key("dns.server", "system", "system, none or address:port", "1", "who is asked for names"),
     key(
         "dns.deadline_ms",
@@ -91,6 +193,13 @@ pub const KEYS: &[Key] = &[
     key("outbound.relay", "", "address:port", "0 or 1", "smarthost for everything that no static route takes"),
     key("outbound.routes", "", "domain=address:port, comma between", "at most 1000", "static routes"),
     key("outbound.connections_max", "20", "connections", "1-1000", "open connections of the delivery agent"),
+    key(
+        "mailboxes.connector",
+        "embedded",
+        "name, or domain=name, comma between",
+        "at most 1000",
+        "which system keeps the mailboxes: embedded, or NAME of a table [connectors.NAME]",
+    ),
     key(
         "log.level",
         "info",
@@ -126,6 +235,30 @@ pub struct Config {
     pub smtp_connections_per_ip_max: usize,
     /// `smtp.tls_certificate` and `smtp.tls_key`
     pub smtp_tls: Option<(PathBuf, PathBuf)>,
+    /// `imap.listen`
+    pub imap_listen: Vec<SocketAddr>,
+    /// `imap.listen_tls`
+    pub imap_listen_tls: Vec<SocketAddr>,
+    /// `imap.connections_max`
+    pub imap_connections_max: usize,
+    /// `imap.connections_per_mailbox_max`
+    pub imap_connections_per_mailbox_max: usize,
+    /// `smtp.proxy_peers`
+    pub smtp_proxy_peers: Vec<Network>,
+    /// `smtp.bare_newlines`
+    pub smtp_newlines: Newlines,
+    /// `smtp.body_line_bytes_max`
+    pub smtp_body_line_bytes_max: usize,
+    /// `smtp.header_bytes_max`
+    pub smtp_header_bytes_max: usize,
+    /// `submission.listen`
+    pub submission_listen: Vec<SocketAddr>,
+    /// `submission.listen_tls`
+    pub submission_listen_tls: Vec<SocketAddr>,
+    /// `lmtp.listen`
+    pub lmtp_listen: Vec<LmtpAddress>,
+    /// `limits.…`
+    pub rates: RateLimits,
     /// `http.listen`
     pub http_listen: SocketAddr,
     /// `http.public_url`
@@ -134,6 +267,8 @@ pub struct Config {
     pub database: Database,
     /// `store.objects_dir`
     pub objects_dir: PathBuf,
+    /// `store.free_bytes_min`
+    pub free_bytes_min: u64,
     /// `dns.server`
     pub dns: Dns,
     /// `dns.deadline_ms`
@@ -144,8 +279,38 @@ pub struct Config {
     pub routes: Vec<(Domain, SocketAddr)>,
     /// `outbound.connections_max`
     pub outbound_connections_max: usize,
+    /// `[connectors.NAME]`
+    pub connectors: Vec<ConnectorConfig>,
+    /// `mailboxes.connector`
+    pub mailboxes: MailboxConnectors,
     /// Each key's value as text and where it came from, for `doctor`.
     pub values: BTreeMap<&'static str, (String, Origin)>,
+}
+
+/// Where LMTP listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LmtpAddress {
+    /// An address and a port.
+    Tcp(SocketAddr),
+    /// A socket in the file system.
+    Unix(PathBuf),
+}
+
+impl std::str::FromStr for LmtpAddress {
+    type Err = std::net::AddrParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.starts_with('/') { Ok(LmtpAddress::Unix(text.into())) } else { text.parse().map(LmtpAddress::Tcp) }
+    }
+}
+
+impl std::fmt::Display for LmtpAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            LmtpAddress::Tcp(addr) => addr.fmt(f),
+            LmtpAddress::Unix(path) => path.display().fmt(f),
+        }
+    }
 }
 
 /// Who is asked for names.
@@ -178,10 +343,15 @@ impl Config {
     pub fn load(data_dir: &Path, file: Option<&Path>, environment: &[(String, String)]) -> Result<Config, CliError> {
         let mut values: BTreeMap<&'static str, (String, Origin)> =
             KEYS.iter().map(|k| (k.name, (k.default.to_owned(), Origin::Default))).collect();
+        let mut connectors = Vec::new();
         let implied = data_dir.join("landfall.toml");
         let file = file.map(Path::to_owned).or_else(|| implied.exists().then_some(implied));
         if let Some(file) = file {
             for (name, value) in read_file(&file)? {
+                if name.starts_with("connectors.") {
+                    connectors::collect(&mut connectors, &name, value, &format!("in {}", file.display()))?;
+                    continue;
+                }
                 let key = known(&name).ok_or_else(|| unknown(&name, &format!("in {}", file.display())))?;
                 values.insert(key.name, (value, Origin::File));
             }
@@ -192,15 +362,36 @@ impl Config {
                 if variable.starts_with("LANDFALL_TEST_") {
                     continue;
                 }
+                if let Some(name) = connectors::dotted_of(variable) {
+                    connectors::collect(&mut connectors, &name, value.clone(), "in the environment")?;
+                    continue;
+                }
                 return Err(unknown(variable, "in the environment"));
             };
             values.insert(key.name, (value.clone(), Origin::Environment));
         }
-        typed(data_dir, values)
+        typed(data_dir, values, connectors)
     }
 }
 
-fn typed(data_dir: &Path, values: BTreeMap<&'static str, (String, Origin)>) -> Result<Config, CliError> {
+fn rates(read: &Reader<'_>) -> Result<RateLimits, CliError> {
+    let number = |name: &'static str, max: u64| read.number(name, 0, max).map(|n| n as u32);
+    Ok(RateLimits {
+        ip_connections_per_minute_max: number("limits.ip_connections_per_minute_max", 1_000_000)?,
+        ip_messages_per_minute_max: number("limits.ip_messages_per_minute_max", 1_000_000)?,
+        ip_recipients_per_hour_max: number("limits.ip_recipients_per_hour_max", 10_000_000)?,
+        sender_messages_per_minute_max: number("limits.sender_messages_per_minute_max", 1_000_000)?,
+        login_messages_per_minute_max: number("limits.login_messages_per_minute_max", 1_000_000)?,
+        login_recipients_per_hour_max: number("limits.login_recipients_per_hour_max", 1_000_000)?,
+        exempt: read.any("limits.exempt", 100)?,
+    })
+}
+
+fn typed(
+    data_dir: &Path,
+    values: BTreeMap<&'static str, (String, Origin)>,
+    connectors: Vec<ConnectorConfig>,
+) -> Result<Config, CliError> {
     let read = Reader { values: &values };
     let pair = (read.text("smtp.tls_certificate"), read.text("smtp.tls_key"));
     let smtp_tls = match pair {
@@ -232,6 +423,25 @@ fn typed(data_dir: &Path, values: BTreeMap<&'static str, (String, Origin)>) -> R
         smtp_connections_max: read.number("smtp.connections_max", 1, 100_000)? as usize,
         smtp_connections_per_ip_max: read.number("smtp.connections_per_ip_max", 1, 100_000)? as usize,
         smtp_tls,
+        imap_listen: read.any("imap.listen", 16)?,
+        imap_listen_tls: read.any("imap.listen_tls", 16)?,
+        imap_connections_max: read.number("imap.connections_max", 1, 100_000)? as usize,
+        imap_connections_per_mailbox_max: read.number("imap.connections_per_mailbox_max", 1, 1_000)? as usize,
+        smtp_proxy_peers: read.any("smtp.proxy_peers", 100)?,
+        smtp_newlines: match read.text("smtp.bare_newlines") {
+            "refuse" => Newlines::Refuse,
+            "normalise" => Newlines::Normalise,
+            _ => return Err(read.wrong("smtp.bare_newlines", "refuse or normalise")),
+        },
+        smtp_body_line_bytes_max: match read.number("smtp.body_line_bytes_max", 0, 1_000_000)? as usize {
+            1..998 => return Err(read.wrong("smtp.body_line_bytes_max", "0, or a number from 998 to 1000000")),
+            bytes => bytes,
+        },
+        smtp_header_bytes_max: read.number("smtp.header_bytes_max", 16_384, 268_435_456)? as usize,
+        submission_listen: read.any("submission.listen", 16)?,
+        submission_listen_tls: read.any("submission.listen_tls", 16)?,
+        lmtp_listen: read.any("lmtp.listen", 16)?,
+        rates: rates(&read)?,
         http_listen: read.one("http.listen")?,
         public_url: optional("http.public_url")
             .is_none()
@@ -242,10 +452,14 @@ fn typed(data_dir: &Path, values: BTreeMap<&'static str, (String, Origin)>) -> R
             dir => dir.into(),
         },
         dns,
+        free_bytes_min: read.number("store.free_bytes_min", 0, 1 << 40)?,
         dns_deadline_ms: read.number("dns.deadline_ms", 100, 30_000)?,
         relay: if optional("outbound.relay").is_some() { None } else { Some(read.one("outbound.relay")?) },
         routes: read.routes()?,
         outbound_connections_max: read.number("outbound.connections_max", 1, 1_000)? as usize,
+        mailboxes: connectors::mailboxes(read.text("mailboxes.connector"), &connectors)
+            .map_err(|problem| read.wrong("mailboxes.connector", &problem))?,
+        connectors,
         values,
     })
 }
@@ -280,6 +494,11 @@ impl Reader<'_> {
         self.text(name)
             .parse()
             .map_err(|_| self.wrong(name, KEYS.iter().find(|k| k.name == name).map_or("", |k| k.unit)))
+    }
+
+    /// As [`Reader::many`], and none at all for an empty text.
+    fn any<T: std::str::FromStr>(&self, name: &'static str, max: usize) -> Result<Vec<T>, CliError> {
+        if self.text(name).is_empty() { Ok(Vec::new()) } else { self.many(name, max) }
     }
 
     fn many<T: std::str::FromStr>(&self, name: &'static str, max: usize) -> Result<Vec<T>, CliError> {
@@ -328,6 +547,15 @@ fn read_file(file: &Path) -> Result<Vec<(String, String)>, CliError> {
             ));
         };
         for (name, value) in content {
+            // [connectors.NAME]: the one kind of table with tables in it.
+            if let (toml::Value::Table(keys), "connectors") = (&value, section.as_str()) {
+                for (key, value) in keys {
+                    let value = as_text(value)
+                        .ok_or_else(|| cannot(&format!("{section}.{name}.{key}: a text or a number")))?;
+                    flat.push((format!("{section}.{name}.{key}"), value));
+                }
+                continue;
+            }
             let value = as_text(&value)
                 .ok_or_else(|| cannot(&format!("{section}.{name}: a text, a number or a list of texts")))?;
             flat.push((format!("{section}.{name}"), value));

@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 
 use crate::config::{Config, KEYS, Origin};
+use crate::connectors::CONNECTOR_KEYS;
 use crate::error::CliError;
 use crate::server;
 
@@ -11,7 +12,9 @@ pub async fn run(config: &Config) -> Result<(), CliError> {
     print_keys(config);
     let mut failed = 0;
     println!("\nChecks");
-    for addr in config.smtp_listen.iter().chain([&config.http_listen]) {
+    let imap = config.imap_listen.iter().chain(&config.imap_listen_tls);
+    let submission = config.submission_listen.iter().chain(&config.submission_listen_tls);
+    for addr in config.smtp_listen.iter().chain(submission).chain(imap).chain([&config.http_listen]) {
         // A port in use is no failure: the server takes a free one and says so.
         let free = TcpListener::bind(addr).map(|_| "free".to_owned());
         report(
@@ -21,14 +24,13 @@ pub async fn run(config: &Config) -> Result<(), CliError> {
         );
     }
     report(&mut failed, "data directory", writable(config));
-    report(
-        &mut failed,
-        "TLS",
-        server::tls(config)
-            .map(|t| if t.is_some() { "ready".into() } else { "not configured: STARTTLS is not offered".into() })
-            .map_err(|e| e.to_string()),
-    );
+    report(&mut failed, "TLS", crate::tls::describe(config));
     report(&mut failed, "database and objects", database(config).await);
+    for connector in &config.connectors {
+        let what = format!("connector {}", connector.name);
+        let typed = connector.typed(&config.hostname);
+        report(&mut failed, &what, typed.map(|typed| format!("{typed:?}")).map_err(|e| e.to_string()));
+    }
     if failed > 0 {
         return Err(CliError::Failed(format!("{failed} checks failed")));
     }
@@ -53,6 +55,11 @@ fn print_keys(config: &Config) {
             key.unit,
             key.limit
         );
+        println!("{:<30}   {}", "", key.help);
+    }
+    println!("\nA mailbox system that is not ours has a table [connectors.NAME] with these keys:");
+    for key in CONNECTOR_KEYS {
+        println!("{:<30} {:<26} {:<28} {}", key.name, key.default, key.unit, key.limit);
         println!("{:<30}   {}", "", key.help);
     }
 }
@@ -87,10 +94,13 @@ fn writable(config: &Config) -> Result<String, String> {
 async fn database(config: &Config) -> Result<String, String> {
     let store = server::open_store(config).await.map_err(|e| e.to_string())?;
     store.ping().await.map_err(|e| e.to_string())?;
-    if let Some(directory) = directory::Directory::open(&store).await.map_err(|e| e.to_string())?
-        && let Some((name, text)) = server::dkim_record(&directory).await.map_err(|e| e.to_string())?
-    {
-        println!("  note    DKIM key to publish: {name} TXT \"{text}\"");
+    if let Some(directory) = directory::Directory::open(&store).await.map_err(|e| e.to_string())? {
+        for (name, text) in server::dkim_records(&directory).await.map_err(|e| e.to_string())? {
+            println!("  note    DKIM key to publish: {name} TXT \"{text}\"");
+        }
+        if let Some(bypass) = directory.bypass().await.map_err(|e| e.to_string())? {
+            println!("  note    mail is let in without being judged until {}", bypass.until_at.to_rfc3339());
+        }
     }
     Ok(format!("schema version {}", store::SCHEMA_VERSION))
 }

@@ -8,14 +8,13 @@ use std::sync::Arc;
 use campaign::{DispatchConfig, Dispatcher, Tracker};
 use changes::Changes;
 use directory::{Directory, NewAccount, NewOrganisation, NewPerson, ProtectionCache};
-use gateway::{Gateway, GatewayConfig, GatewayStats, Listening};
+use gateway::{Gateway, GatewayConfig, GatewayStats, HandOverConfig, HandOvers, LateJudge, Listening};
+use mailbox::Connectors;
 use message::Authenticator;
 use message::dkim::DkimKey;
 use model::{Address, Clock, Role, SystemClock};
 use outbound::{Agent, AgentConfig, Routes};
 use quarantine::{Quarantine, Worker};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use store::{Database, Store, StoreConfig};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -25,9 +24,15 @@ use whereabouts::{Detector, DetectorConfig};
 use crate::cli::print_listener;
 use crate::config::{Config, Dns};
 use crate::error::CliError;
+use crate::imap::Imap;
+use crate::services::Services;
 
-/// The selector of the first DKIM key.
+/// The selector of the first DKIM key, by RSA.
 pub const SELECTOR: &str = "landfall1";
+/// The selector of the Ed25519 key that signs beside it (RFC 8463).
+pub const ED25519_SELECTOR: &str = "landfall2";
+/// When another process may take over what a dead one had begun to deliver; renewed each third of it.
+const SHARED_LEASE_MS: i64 = 2 * 60_000;
 /// The login of the first account.
 pub const OWNER: &str = "owner";
 
@@ -49,7 +54,11 @@ pub struct Server {
     pub protection: ProtectionCache,
     stop: Stop,
     gateways: Vec<Listening>,
+    /// Submission and LMTP.
+    pub services: Services,
+    imap: Imap,
     agent: Agent,
+    hand_overs: HandOvers,
     detector: Detector,
     tasks: Vec<JoinHandle<()>>,
     api: JoinHandle<std::io::Result<()>>,
@@ -67,7 +76,9 @@ pub async fn open_store(config: &Config) -> Result<Store, CliError> {
         .map_err(|e| CliError::failed(&format!("make the data directory {}", config.data_dir.display()), &e))?;
     let store =
         StoreConfig { database: config.database.clone(), objects_dir: config.objects_dir.clone(), node: config.node };
-    Ok(Store::open(store, Arc::new(SystemClock)).await?)
+    let store = Store::open(store, Arc::new(SystemClock)).await?;
+    store.health().set_free_bytes_min(config.free_bytes_min);
+    Ok(store)
 }
 
 /// The organisation of this data directory; made, with keys, rules, policies and an owner, when the directory is new.
@@ -88,9 +99,11 @@ pub async fn open_directory(store: &Store, config: &Config) -> Result<Directory,
 async fn complete(directory: &Directory) -> Result<(), CliError> {
     let organisation = directory.organisation();
     for domain in &organisation.domains {
-        let name = format!("{SELECTOR}._domainkey.{domain}");
-        if !directory.has_secret("dkim", &name).await? {
-            add_dkim_key(directory, &name).await?;
+        for (selector, make) in [(SELECTOR, DkimKey::generate as MakeKey), (ED25519_SELECTOR, DkimKey::generate_ed25519)] {
+            let name = format!("{selector}._domainkey.{domain}");
+            if !directory.has_secret("dkim", &name).await? {
+                add_dkim_key(directory, &name, make).await?;
+            }
         }
     }
     let mut tx = directory.store().begin().await?;
@@ -123,41 +136,28 @@ fn postmaster(address: &str) -> Result<NewPerson, CliError> {
     })
 }
 
-async fn add_dkim_key(directory: &Directory, name: &str) -> Result<(), CliError> {
-    let made = tokio::task::spawn_blocking(DkimKey::generate).await;
+type MakeKey = fn() -> Result<DkimKey, message::MessageError>;
+
+async fn add_dkim_key(directory: &Directory, name: &str, make: MakeKey) -> Result<(), CliError> {
+    let made = tokio::task::spawn_blocking(make).await;
     let key = made
         .map_err(|e| CliError::failed("make a DKIM key", &e))?
         .map_err(|e| CliError::failed("make a DKIM key", &e))?;
     Ok(directory.put_secret("dkim", name, &key.to_pem()).await?)
 }
 
-/// The TXT record of the organisation's newest DKIM key: (name, text).
-pub async fn dkim_record(directory: &Directory) -> Result<Option<(String, String)>, CliError> {
-    let Some((name, pem)) = directory.secret("dkim").await? else { return Ok(None) };
-    let key = DkimKey::from_pem(&pem).map_err(|e| CliError::failed("the DKIM key", &e))?;
-    Ok(Some((name, key.txt_record())))
-}
-
-/// The TLS configuration for STARTTLS; `None` when none is configured.
-pub fn tls(config: &Config) -> Result<Option<Arc<rustls::ServerConfig>>, CliError> {
-    let Some((certificate, key)) = &config.smtp_tls else { return Ok(None) };
-    let cannot = |file: &Path, e: &dyn std::fmt::Display| CliError::Input(format!("{}: {e}", file.display()));
-    let chain = CertificateDer::pem_file_iter(certificate)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|e| cannot(certificate, &e))?;
-    let private = PrivateKeyDer::from_pem_file(key).map_err(|e| cannot(key, &e))?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let built = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map(|b| b.with_no_client_auth().with_single_cert(chain, private));
-    match built {
-        Ok(Ok(config)) => Ok(Some(Arc::new(config))),
-        Ok(Err(e)) | Err(e) => Err(cannot(certificate, &e)),
+/// The TXT records of the organisation's DKIM keys: (name, text), RSA before what stands beside it.
+pub async fn dkim_records(directory: &Directory) -> Result<Vec<(String, String)>, CliError> {
+    let mut records = Vec::new();
+    for secret in directory.dkim_keys().await?.into_iter().rev() {
+        let key = DkimKey::from_pem(&secret.pem).map_err(|e| CliError::failed("the DKIM key", &e))?;
+        records.push((secret.name, key.txt_record()));
     }
+    Ok(records)
 }
 
 /// Binds `wanted`, or a free port of the same address when it is in use.
-async fn bind(wanted: SocketAddr) -> Result<TcpListener, CliError> {
+pub(crate) async fn bind(wanted: SocketAddr) -> Result<TcpListener, CliError> {
     match TcpListener::bind(wanted).await {
         Ok(listener) => Ok(listener),
         Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
@@ -175,8 +175,17 @@ impl Server {
     /// What the operator has to mend.
     pub async fn start(config: Config) -> Result<Server, CliError> {
         let store = open_store(&config).await?;
+        Server::start_on(config, store).await
+    }
+
+    /// As [`Server::start`], on a store that is open already.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub async fn start_on(config: Config, store: Store) -> Result<Server, CliError> {
         let is_new = Directory::open(&store).await?.is_none();
-        let directory = open_directory(&store, &config).await?;
+        let directory = open_directory(&store, &config).await?.with_mailbox_connectors(config.mailboxes.clone());
+        let connectors = crate::connectors::open(&config, &directory).await?;
         let resolver = match config.dns {
             Dns::System => dns::Resolver::system(),
             Dns::None => Ok(dns::Resolver::none()),
@@ -188,22 +197,32 @@ impl Server {
 
         let http = bind(config.http_listen).await?;
         let http_addr = http.local_addr().map_err(|e| CliError::failed("http.listen", &e))?;
-        let (gateways, stats) = start_gateway(&config, &directory, &protection, &resolver, &stop).await?;
-        let smtp: Vec<SocketAddr> = gateways.iter().map(|g| g.addr).collect();
-        let agent = start_agent(&config, &store, &directory, resolver, &smtp, &stop).await?;
+        let tls = crate::tls::server_config(&config)?;
+        let (gateway, gateways) = start_gateway(&config, &directory, &protection, &resolver, &tls, &stop).await?;
+        let smtp: Vec<SocketAddr> = gateways.iter().map(|g| g.addr).take(config.smtp_listen.len()).collect();
+        // The last is the agent's own where there are proxies; the first otherwise.
+        let own = gateways.get(smtp.len()).map_or(smtp[0], |own| own.addr);
+        let agent = start_agent(&config, &store, &directory, resolver, own, &stop).await?;
+        let services = Services::start(&config, &gateway, tls.clone(), &stop.intake).await?;
+        let stats = gateway.stats().clone();
+
+        let imap = Imap::start(&config, &directory, Some(tls), &stop.intake).await?;
 
         let tracker = Tracker::new(directory.clone()).await.map_err(|e| CliError::failed("tracking", &e))?;
-        let quarantine = Quarantine::new(directory.clone(), protection.clone());
+        let quarantine =
+            Quarantine::new(directory.clone(), protection.clone()).with_connectors(connectors.clone());
+        let hand_overs = start_hand_overs(&config, &directory, &connectors, &stop);
         let changes = Changes::new(&directory);
         changes.recover().await.map_err(|e| CliError::failed("backtests left behind", &e))?;
         let dispatcher = Dispatcher::start(tracker.clone(), DispatchConfig::default(), stop.work.clone());
         let tasks = vec![
             dispatcher.map_err(|e| CliError::failed("the dispatcher", &e))?,
             tracker.start(stop.work.clone()),
-            Worker::start(quarantine, stop.work.clone()),
+            Worker::start(quarantine.clone(), stop.work.clone()),
+            LateJudge::new(&directory, protection.clone(), verdict::judge).start(stop.work.clone()),
         ];
         let detector = Detector::start(&directory, DetectorConfig::default(), stop.work.clone());
-        let api = start_api(&config, http, &directory, &protection, tracker, stats, &stop).await?;
+        let api = start_api(&config, http, &directory, &protection, tracker, stats, quarantine, &stop).await?;
         Ok(Server {
             config,
             store,
@@ -214,7 +233,10 @@ impl Server {
             protection,
             stop,
             gateways,
+            services,
+            imap,
             agent,
+            hand_overs,
             detector,
             tasks,
             api,
@@ -226,6 +248,8 @@ impl Server {
         for (wanted, got) in self.config.smtp_listen.iter().zip(&self.smtp) {
             print_listener("SMTP", *wanted, *got, &got.to_string());
         }
+        self.services.print();
+        self.imap.print();
         print_listener("Console", self.config.http_listen, self.http, &self.url());
     }
 
@@ -249,6 +273,7 @@ impl Server {
     pub async fn stop(self) {
         self.stop.work.cancel();
         self.agent.stopped().await;
+        self.hand_overs.stopped().await;
         for task in self.tasks {
             ended("a worker", task.await);
         }
@@ -256,6 +281,8 @@ impl Server {
         for gateway in self.gateways {
             gateway.stopped().await;
         }
+        self.services.stopped().await;
+        self.imap.stopped().await;
         self.detector.stopped().await;
         match self.api.await {
             Ok(Ok(())) => {}
@@ -278,12 +305,14 @@ async fn start_api(
     protection: &ProtectionCache,
     tracker: Tracker,
     stats: Arc<GatewayStats>,
+    quarantine: Quarantine,
     stop: &Stop,
 ) -> Result<JoinHandle<std::io::Result<()>>, CliError> {
     let https = config.public_url.as_deref().is_some_and(|url| url.starts_with("https:"));
     let about = api::ApiConfig { https, version: env!("CARGO_PKG_VERSION").into() };
     let state =
         api::AppState::new(directory.clone(), protection.clone(), tracker, Some(stats), stop.intake.clone(), about);
+    let state = state.with_quarantine(quarantine);
     Ok(tokio::spawn(api::serve(listener, api::router(state), stop.intake.clone())))
 }
 
@@ -292,22 +321,43 @@ async fn start_gateway(
     directory: &Directory,
     protection: &ProtectionCache,
     resolver: &dns::Resolver,
+    tls: &Arc<rustls::ServerConfig>,
     stop: &Stop,
-) -> Result<(Vec<Listening>, Arc<GatewayStats>), CliError> {
+) -> Result<(Gateway, Vec<Listening>), CliError> {
     let mut gateway = GatewayConfig::new(config.hostname.clone());
     gateway.server.size_bytes_max = usize::try_from(config.smtp_size_bytes_max).unwrap_or(usize::MAX);
     gateway.server.connections_max = config.smtp_connections_max;
     gateway.server.connections_per_ip_max = config.smtp_connections_per_ip_max;
+    gateway.server.newlines = config.smtp_newlines;
+    gateway.server.body_line_bytes_max = config.smtp_body_line_bytes_max;
+    gateway.server.header_bytes_max = config.smtp_header_bytes_max;
+    gateway.server.proxy_peers = config.smtp_proxy_peers.clone();
+    gateway.rates = config.rates.clone();
     gateway.authentication_deadline_ms = config.dns_deadline_ms;
     let authenticator = Authenticator::new(resolver, config.hostname.clone());
     let gateway = Gateway::new(directory.clone(), protection.clone(), authenticator, gateway).await?;
-    let tls = tls(config)?;
     let mut listening = Vec::with_capacity(config.smtp_listen.len());
     for wanted in &config.smtp_listen {
-        let served = gateway.serve(bind(*wanted).await?, tls.clone(), stop.intake.clone());
+        let served = gateway.serve(bind(*wanted).await?, Some(tls.clone()), stop.intake.clone());
         listening.push(served.map_err(|e| CliError::failed("smtp.listen", &e))?);
     }
-    Ok((listening, gateway.stats().clone()))
+    if !config.smtp_proxy_peers.is_empty() {
+        // The local host may be a proxy. Our own agent, which sends no PROXY header, then needs a door of its own.
+        let loopback = SocketAddr::new(std::net::Ipv4Addr::LOCALHOST.into(), 0);
+        let served = gateway.serve_own(bind(loopback).await?, tls.clone(), stop.intake.clone());
+        listening.push(served.map_err(|e| CliError::failed("smtp.proxy_peers", &e))?);
+    }
+    Ok((gateway, listening))
+}
+
+fn start_hand_overs(config: &Config, directory: &Directory, connectors: &Connectors, stop: &Stop) -> HandOvers {
+    let how = HandOverConfig {
+        hostname: config.hostname.clone(),
+        schedule: outbound::RetrySchedule::default(),
+        // One process owns a SQLite file.
+        sole_owner: matches!(config.database, Database::Sqlite { .. }),
+    };
+    HandOvers::start(directory, connectors, &how, stop.work.clone())
 }
 
 async fn start_agent(
@@ -315,13 +365,13 @@ async fn start_agent(
     store: &Store,
     directory: &Directory,
     resolver: dns::Resolver,
-    smtp: &[SocketAddr],
+    own: SocketAddr,
     stop: &Stop,
 ) -> Result<Agent, CliError> {
     let mut routes = Routes::new(resolver).with_own_name(&config.hostname);
     // Our own domains are behind our own gateway: judged like any mail, never handed over by a back door.
     for domain in &directory.organisation().domains {
-        routes = routes.with_own(domain.as_str(), smtp[0]);
+        routes = routes.with_own(domain.as_str(), own);
     }
     for (domain, addr) in &config.routes {
         routes = routes.with_static(domain.as_str(), *addr);
@@ -334,6 +384,9 @@ async fn start_agent(
     agent.route_connections_max = agent.route_connections_max.min(config.outbound_connections_max);
     // One process owns a SQLite file, so that leases of a dead one can be taken back at once.
     agent.sole_owner = matches!(config.database, Database::Sqlite { .. });
+    if !agent.sole_owner {
+        agent.lease_ms = SHARED_LEASE_MS;
+    }
     Ok(Agent::start(store.clone(), agent, routes, stop.work.clone()).await?)
 }
 
