@@ -14,6 +14,7 @@ use verdict::Decision;
 
 use crate::decide::{Action, Addressee, Plan, cause};
 use crate::enrich::Mail;
+use crate::told::may_tell;
 use crate::hand_over::NewHandOver;
 
 const SOURCE: &str = "gateway";
@@ -173,7 +174,7 @@ impl Landing<'_> {
             Action::Hold => ops.extend(self.held(plan)),
             Action::Reject | Action::Drop => {}
             Action::RedirectHere(to) => ops.extend(self.redirected_here(plan, to)),
-            Action::RedirectAway(to) => ops.extend(self.redirected_away(to)),
+            Action::RedirectAway(to) => ops.extend(self.redirected_away(plan, to)),
         }
         ops
     }
@@ -347,10 +348,16 @@ impl Landing<'_> {
         ops
     }
 
-    fn redirected_away(&self, to: &model::Address) -> Vec<Op> {
-        let (copy_id, reverse_path) = (self.store.next_id(), self.mail.envelope.reverse_path.clone());
+    fn redirected_away(&self, plan: &Plan, to: &model::Address) -> Vec<Op> {
+        let envelope = &self.mail.envelope;
+        let (copy_id, reverse_path) = (self.store.next_id(), envelope.reverse_path.clone());
         let id = self.message_id;
-        let new = NewDelivery::now(self.store, self.organisation_id, copy_id, id, reverse_path, to.clone());
+        let mut new = NewDelivery::now(self.store, self.organisation_id, copy_id, id, reverse_path, to.clone());
+        // RFC 3461 5.2.7.1: what the sender asked for goes along with the mail that is sent on.
+        let at = envelope.forward_paths.iter().position(|path| *path == plan.to.path);
+        new.rcpt_options = at.map(|at| envelope.options_of(at)).unwrap_or_default();
+        new.options = envelope.options.clone();
+        new.may_tell = may_tell(self.mail, self.facts);
         let mut ops = outbound::queued_copy_ops(&new, None);
         ops.extend(outbound::delivery_ops(new));
         ops

@@ -132,7 +132,7 @@ pub fn delivery_ops(new: NewDelivery) -> Vec<Op> {
 pub fn queued_copy_ops(new: &NewDelivery, person_id: Option<PersonId>) -> Vec<Op> {
     let born = Whereabouts::born(EventKind::Queued, None);
     let at = new.created_at;
-    let row = values![
+    let copy = values![
         new.copy_id,
         new.organisation_id,
         new.message_id,
@@ -145,13 +145,14 @@ pub fn queued_copy_ops(new: &NewDelivery, person_id: Option<PersonId>) -> Vec<Op
         born.last_event.as_str(),
         at,
         at,
+        at,
         None::<&str>,
         None::<&str>,
         None::<&str>,
         at,
     ];
     let event = NewEvent::now(new.organisation_id, new.copy_id, EventKind::Queued, "outbound", at);
-    vec![Op::Insert("copy.insert", row.to_vec()), Op::Event(event)]
+    vec![Op::Birth { copy: copy.to_vec(), event }]
 }
 
 /// One line of the queue's summary: a domain in one state.
@@ -251,7 +252,7 @@ pub async fn queue_list(
     rows.iter().map(item).collect()
 }
 
-fn item(row: &Row) -> Result<QueueItem, StoreError> {
+pub(crate) fn item(row: &Row) -> Result<QueueItem, StoreError> {
     Ok(QueueItem {
         id: row.id("id")?,
         copy_id: row.id("copy_id")?,

@@ -12,7 +12,7 @@ use store::{BodyRef, NewEvent, Op, Severity, Submission, Topic, values};
 use crate::attempt::{Fate, Tried};
 use crate::desk::{Claimed, Job};
 use crate::lane::Shared;
-use crate::{DeliveryState, FailureClass, notify};
+use crate::{DeliveryState, FailureClass, notify, queue_acts};
 
 /// A result that cannot be written now is tried again, with doubling delays, until the store is back: losing it would send
 /// twice, and until a restart nobody else would take the delivery. Once the agent stops, only this often.
@@ -161,7 +161,7 @@ fn ops(shared: &Shared, tried: &Tried, next: &Next, now: Timestamp) -> Vec<Op> {
     let delivery = &tried.delivery;
     let owner = shared.recorder.owner.as_str();
     let finish = |state: DeliveryState, words: &str| {
-        Op::Guarded("delivery.finish", values![state.as_str(), words, delivery.id, owner].to_vec())
+        Op::EachGuarded("delivery.finish", values![state.as_str(), words, delivery.id, owner].to_vec())
     };
     let event = |kind, detail| {
         let mut event = NewEvent::now(delivery.organisation_id, delivery.copy_id, kind, SOURCE, now);
@@ -179,12 +179,16 @@ fn ops(shared: &Shared, tried: &Tried, next: &Next, now: Timestamp) -> Vec<Op> {
             let words = clean(words);
             let detail =
                 json!({ "reply": words, "host": host, "attempt_count": attempt_count, "next_try_at": at.to_rfc3339() });
-            let defer = Op::Guarded("delivery.defer", values![*at, &words, delivery.id, owner].to_vec());
+            let defer = Op::EachGuarded("delivery.defer", values![*at, &words, delivery.id, owner].to_vec());
             let mut ops = vec![defer];
             if *may_be_double {
                 ops.push(event(EventKind::MayBeDouble, json!({ "reply": words, "host": host })));
             }
             ops.push(event(EventKind::Deferred, detail));
+            let group = queue_acts::group_of(host);
+            if !group.is_empty() {
+                ops.push(Op::Execute("queue.set_group", values![group, delivery.id].to_vec()));
+            }
             ops
         }
         Next::GaveUp { reply, kind } => {

@@ -128,7 +128,7 @@ impl House {
 
     async fn purge(&self) -> quarantine::Job {
         let terms: BTreeSet<Term> = [(TermKind::UrlHost, HOST.to_owned())].into();
-        self.job("purge", CHANGE, json!(PurgeParams { terms: Some(terms), window_ms: None })).await
+        self.job("purge", CHANGE, json!(PurgeParams { terms: Some(terms), ..PurgeParams::default() })).await
     }
 
     async fn restore(&self) -> quarantine::Job {
@@ -238,6 +238,7 @@ impl Arrival {
             kind.as_str(),
             now,
             now,
+            now,
             none_text,
             none_text,
             none_text,
@@ -245,7 +246,7 @@ impl Arrival {
         ];
         let mut ops = vec![Op::Insert("message.insert", message.to_vec()), Op::Insert("copy.insert", copy.to_vec())];
         for (term, value) in verdict::index_terms(facts) {
-            ops.push(Op::Insert("message.insert_term", values![term.as_str(), value, message_id].to_vec()));
+            ops.push(Op::Each("message.insert_terms", values![term.as_str(), value, message_id].to_vec()));
         }
         match self.held {
             Some(reason) => {
@@ -515,7 +516,7 @@ async fn what_is_too_old_stays() {
         assert_eq!(house.purge().await.total_count, 0);
         house.expect_places(&sent, &[("inbox", "accepted", 2)]).await;
         // Without terms, and with a wider window, all of the window is judged.
-        let params = json!(PurgeParams { terms: None, window_ms: Some(72 * 3_600_000) });
+        let params = json!(PurgeParams { window_ms: Some(72 * 3_600_000), ..PurgeParams::default() });
         assert_eq!(house.job("purge", CHANGE, params).await.done_count, 2);
         house.expect_places(&sent, &[("quarantine", "purged", 2)]).await;
     })

@@ -1,9 +1,10 @@
 -- Copies: one message for one recipient, the unit of everything. place and last_event equal the fold of its events.
 
 -- name: insert
+-- A copy with the state that its first event gives; no late evidence can be older than evidence_at.
 INSERT INTO copy (id, organisation_id, message_id, received_message_id, campaign_id, person_id, recipient, place,
-  place_detail, last_event, last_event_at, place_at, disposition, policy, decision, created_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
+  place_detail, last_event, last_event_at, place_at, evidence_at, disposition, policy, decision, created_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
 
 -- name: lock @postgres
 SELECT id, place, place_detail, last_event, last_event_at, place_at, evidence_at FROM copy WHERE id = $1 FOR UPDATE

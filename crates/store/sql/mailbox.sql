@@ -22,16 +22,44 @@ WHERE person_id IN (SELECT CAST(value AS BIGINT) FROM json_array_elements_text(C
 -- name: of_persons
 SELECT id, person_id FROM mailbox WHERE person_id IN (SELECT value FROM json_each($1))
 
--- name: bump_role
--- First half of a delivery: takes a uid from the folder (and, on PostgreSQL, its row lock until the end).
-UPDATE folder SET uid_next = uid_next + 1 WHERE mailbox_id = $1 AND role = $2
+-- name: bump_roles @postgres
+-- First half of deliveries: takes as many uids from each folder as it gets mails, and its row lock until the end, in the
+-- order of ids. $1: rows as for deliver_each.
+WITH wanted AS (
+  SELECT CAST(t.v ->> 0 AS BIGINT) AS mailbox_id, t.v ->> 1 AS role, COUNT(*) AS mail_count
+  FROM json_array_elements(CAST($1 AS JSON)) AS t(v) GROUP BY 1, 2
+), locked AS (
+  SELECT f.id, w.mail_count FROM folder f JOIN wanted w ON w.mailbox_id = f.mailbox_id AND w.role = f.role
+  ORDER BY f.id FOR UPDATE OF f
+)
+UPDATE folder SET uid_next = uid_next + locked.mail_count FROM locked WHERE folder.id = locked.id
 
--- name: deliver
--- Second half: the item takes the uid that the bump made free. A copy that is there already stays as it is.
+-- name: bump_roles
+-- First half of deliveries: takes as many uids from each folder as it gets mails. $1: rows as for deliver_each.
+UPDATE folder SET uid_next = uid_next + wanted.mail_count FROM (
+  SELECT t.value ->> 0 AS mailbox_id, t.value ->> 1 AS role, COUNT(*) AS mail_count FROM json_each($1) AS t GROUP BY 1, 2
+) AS wanted
+WHERE folder.mailbox_id = wanted.mailbox_id AND folder.role = wanted.role
+
+-- name: deliver_each @postgres
+-- Second half: the items take the uids that the bump made free. A copy that is there already stays as it is.
+-- $1: rows of [mailbox id, role, item id, copy id, message id, internal at, safety tip].
 INSERT INTO mail_item (id, mailbox_id, folder_id, uid, copy_id, message_id, internal_at, safety_tip)
-SELECT CAST($1 AS BIGINT), f.mailbox_id, f.id, f.uid_next - 1, CAST($2 AS BIGINT), CAST($3 AS BIGINT), CAST($4 AS BIGINT),
-  CAST($5 AS TEXT)
-FROM folder f WHERE f.mailbox_id = $6 AND f.role = $7
+SELECT CAST(t.v ->> 2 AS BIGINT), f.mailbox_id, f.id,
+  f.uid_next - 1 - COUNT(*) OVER (PARTITION BY f.id) + ROW_NUMBER() OVER (PARTITION BY f.id ORDER BY t.k),
+  CAST(t.v ->> 3 AS BIGINT), CAST(t.v ->> 4 AS BIGINT), CAST(t.v ->> 5 AS BIGINT), t.v ->> 6
+FROM json_array_elements(CAST($1 AS JSON)) WITH ORDINALITY AS t(v, k)
+JOIN folder f ON f.mailbox_id = CAST(t.v ->> 0 AS BIGINT) AND f.role = t.v ->> 1
+ON CONFLICT (copy_id) DO NOTHING
+
+-- name: deliver_each
+-- Second half: the items take the uids that the bump made free. A copy that is there already stays as it is.
+-- $1: rows of [mailbox id, role, item id, copy id, message id, internal at, safety tip].
+INSERT INTO mail_item (id, mailbox_id, folder_id, uid, copy_id, message_id, internal_at, safety_tip)
+SELECT t.value ->> 2, f.mailbox_id, f.id,
+  f.uid_next - 1 - COUNT(*) OVER (PARTITION BY f.id) + ROW_NUMBER() OVER (PARTITION BY f.id ORDER BY t.key),
+  t.value ->> 3, t.value ->> 4, t.value ->> 5, t.value ->> 6
+FROM json_each($1) AS t JOIN folder f ON f.mailbox_id = t.value ->> 0 AND f.role = t.value ->> 1 WHERE true
 ON CONFLICT (copy_id) DO NOTHING
 
 -- name: insert_item

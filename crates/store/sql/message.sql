@@ -11,8 +11,16 @@ SELECT id, organisation_id, direction, pack_id, body_offset, body_bytes, body_sh
   from_address, from_name, subject, client_ip, helo, received_at, campaign_id, facts, verdict, verdict_class, rule_set_id
 FROM message WHERE id = $1
 
--- name: insert_term
-INSERT INTO message_term (kind, value, message_id) VALUES ($1, $2, $3)
+-- name: insert_terms @postgres
+-- $1: rows of [kind, value, message id].
+INSERT INTO message_term (kind, value, message_id)
+SELECT t.v ->> 0, t.v ->> 1, CAST(t.v ->> 2 AS BIGINT) FROM json_array_elements(CAST($1 AS JSON)) AS t(v)
+ON CONFLICT (kind, value, message_id) DO NOTHING
+
+-- name: insert_terms
+-- $1: rows of [kind, value, message id].
+INSERT INTO message_term (kind, value, message_id)
+SELECT t.value ->> 0, t.value ->> 1, t.value ->> 2 FROM json_each($1) AS t WHERE true
 ON CONFLICT (kind, value, message_id) DO NOTHING
 
 -- name: bodies

@@ -22,7 +22,7 @@ UPDATE unjudged SET try_count = try_count + 1, due_at = $2 WHERE message_id = $1
 UPDATE message SET verdict = $1, verdict_class = $2, rule_set_id = $3 WHERE id = $4 AND verdict IS NULL
 
 -- name: copies
-SELECT id, campaign_id FROM copy WHERE received_message_id = $1 ORDER BY id LIMIT $2
+SELECT id FROM copy WHERE received_message_id = $1 ORDER BY id LIMIT $2
 
 -- name: insert_bypass
 INSERT INTO bypass (id, organisation_id, started_at, until_at, actor, reason, ended_by) VALUES ($1, $2, $3, $4, $5, $6, '')

@@ -35,6 +35,18 @@ pub enum Op {
     Execute(&'static str, Vec<Value>),
     /// As `Execute`, and it must touch a row: otherwise the submission is a conflict.
     Guarded(&'static str, Vec<Value>),
+    /// One row for a statement that takes many: the rows of a batch are given together, as one JSON array of arrays in
+    /// `$1`. A round trip for each row is what a crowd cannot afford.
+    Each(&'static str, Vec<Value>),
+    /// As `Each`, and the statement must touch as many rows as it is given: otherwise the submission is a conflict.
+    EachGuarded(&'static str, Vec<Value>),
+    /// A copy with the state that its first event gives, and that event: nothing has to be looked up or moved.
+    Birth {
+        /// The values of `copy.insert`.
+        copy: Vec<Value>,
+        /// The first event.
+        event: NewEvent,
+    },
     /// An event, last: it moves its copy's place and last event.
     Event(NewEvent),
 }
@@ -219,35 +231,90 @@ async fn prepare(store: &Store, submissions: &[Submission], pack_id: i64) -> Res
 
 impl Tx {
     /// Applies operations in the order: inserts (grouped by statement, statements in order of first use), then
-    /// statements, then events.
+    /// statements (those for many rows where they were first used), then events.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] when an insert exists already or a guarded statement touched nothing.
     pub async fn apply(&mut self, ops: Vec<Op>) -> Result<(), StoreError> {
-        let mut inserts: Vec<(&'static str, Vec<Vec<Value>>)> = Vec::new();
-        let mut statements = Vec::new();
-        let mut events = Vec::new();
-        for op in ops {
-            match op {
-                Op::Insert(name, row) => match inserts.iter_mut().find(|(n, _)| *n == name) {
-                    Some((_, rows)) => rows.push(row),
-                    None => inserts.push((name, vec![row])),
-                },
-                Op::Execute(name, row) => statements.push((name, row, false)),
-                Op::Guarded(name, row) => statements.push((name, row, true)),
-                Op::Event(event) => events.push(event),
-            }
-        }
-        for (name, rows) in inserts {
+        let sorted = Sorted::from(ops);
+        for (name, rows) in sorted.inserts {
             self.insert_many(name, &rows).await?;
         }
-        for (name, row, guarded) in statements {
-            if guarded {
-                self.execute_guarded(name, &row).await?;
-            } else {
-                self.execute(name, &row).await?;
+        for statement in sorted.statements {
+            self.run(statement).await?;
+        }
+        self.record_births(&sorted.births).await?;
+        self.append_events(&sorted.events).await
+    }
+
+    async fn run(&mut self, statement: Sql) -> Result<(), StoreError> {
+        match statement {
+            Sql::One { name, row, is_guarded: false } => self.execute(name, &row).await.map(|_| ()),
+            Sql::One { name, row, is_guarded: true } => self.execute_guarded(name, &row).await,
+            Sql::Many { name, rows, is_guarded } => {
+                let given = rows.len() as u64;
+                let touched = self.execute(name, &values![&serde_json::Value::Array(rows)]).await?;
+                if is_guarded && touched != given {
+                    return Err(StoreError::Conflict(format!("{name} touched {touched} of {given}")));
+                }
+                Ok(())
             }
         }
-        self.append_events(&events).await
+    }
+}
+
+/// The operations of a batch by when they run.
+#[derive(Default)]
+struct Sorted {
+    inserts: Vec<(&'static str, Vec<Vec<Value>>)>,
+    statements: Vec<Sql>,
+    births: Vec<NewEvent>,
+    events: Vec<NewEvent>,
+}
+
+enum Sql {
+    One { name: &'static str, row: Vec<Value>, is_guarded: bool },
+    Many { name: &'static str, rows: Vec<serde_json::Value>, is_guarded: bool },
+}
+
+impl From<Vec<Op>> for Sorted {
+    fn from(ops: Vec<Op>) -> Sorted {
+        let mut sorted = Sorted::default();
+        for op in ops {
+            match op {
+                Op::Insert(name, row) => sorted.insert(name, row),
+                Op::Execute(name, row) => sorted.statements.push(Sql::One { name, row, is_guarded: false }),
+                Op::Guarded(name, row) => sorted.statements.push(Sql::One { name, row, is_guarded: true }),
+                Op::Each(name, row) => sorted.each(name, row, false),
+                Op::EachGuarded(name, row) => sorted.each(name, row, true),
+                Op::Birth { copy, event } => {
+                    sorted.insert("copy.insert", copy);
+                    sorted.births.push(event);
+                }
+                Op::Event(event) => sorted.events.push(event),
+            }
+        }
+        sorted
+    }
+}
+
+impl Sorted {
+    fn insert(&mut self, name: &'static str, row: Vec<Value>) {
+        match self.inserts.iter_mut().find(|(n, _)| *n == name) {
+            Some((_, rows)) => rows.push(row),
+            None => self.inserts.push((name, vec![row])),
+        }
+    }
+
+    fn each(&mut self, wanted: &'static str, row: Vec<Value>, is_guarded: bool) {
+        let row = serde_json::Value::Array(row.into_iter().map(Value::into_json).collect());
+        let same = self.statements.iter_mut().find_map(|statement| match statement {
+            Sql::Many { name, rows, .. } if *name == wanted => Some(rows),
+            Sql::Many { .. } | Sql::One { .. } => None,
+        });
+        match same {
+            Some(rows) => rows.push(row),
+            None => self.statements.push(Sql::Many { name: wanted, rows: vec![row], is_guarded }),
+        }
     }
 }

@@ -25,6 +25,8 @@ const READERS_MAX: u32 = 6;
 /// SQLite page caches in KiB (negative, as SQLite wants it). Readers share the system's page cache anyway.
 const WRITER_CACHE: &str = "-16000";
 const READER_CACHE: &str = "-2000";
+/// Pages in the log before they are written to their places: a page that many commits touch is written there once.
+const CHECKPOINT_PAGES: &str = "8000";
 const POSTGRES_CONNECTIONS_MAX: u32 = 16;
 const BUSY_MS: u64 = 10_000;
 const ACQUIRE_MS: u64 = 10_000;
@@ -34,9 +36,9 @@ const SCHEMA_VERSION: &str = "SELECT MAX(version) FROM schema_version";
 /// A server that answers before its log is on disk would make 250 a lie: each connection insists. Stricter ones stay.
 const SYNCHRONOUS_COMMIT: &str =
     "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
-/// Rows per multi-row insert, tried in this order, so that few different texts reach the statement cache. More rows gain
-/// little, and a prepared statement of thousands of parameters weighs hundreds of kilobytes.
-const CHUNKS: [usize; 4] = [64, 16, 4, 1];
+/// Rows per multi-row insert: so many at once, then what is left, so that few different texts reach the statement cache.
+/// More rows gain little, and a prepared statement of thousands of parameters weighs hundreds of kilobytes.
+const CHUNKS: [usize; 2] = [64, 16];
 /// SQLite takes at most 32,766 parameters, PostgreSQL 65,535.
 const PARAMETERS_MAX: usize = 32_000;
 
@@ -52,8 +54,35 @@ pub(crate) struct Writer {
     open: bool,
 }
 
+/// The writer inside a transaction. Given up without an end it is rolled back at once, so that no lock is left on the file.
+pub(crate) struct Writing(Option<OwnedMutexGuard<Writer>>);
+
+impl std::ops::Deref for Writing {
+    type Target = Writer;
+
+    fn deref(&self) -> &Writer {
+        self.0.as_ref().expect("only a drop takes it")
+    }
+}
+
+impl std::ops::DerefMut for Writing {
+    fn deref_mut(&mut self) -> &mut Writer {
+        self.0.as_mut().expect("only a drop takes it")
+    }
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        let Some(mut writer) = self.0.take().filter(|writer| writer.open) else { return };
+        // Without a runtime the process ends, and its locks with it.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move { raw_sqlite(&mut writer, "ROLLBACK").await });
+        }
+    }
+}
+
 pub(crate) enum Begun {
-    Sqlite(OwnedMutexGuard<Writer>),
+    Sqlite(Writing),
     Postgres(Box<Transaction<'static, Postgres>>),
 }
 
@@ -108,8 +137,9 @@ impl Db {
                 // Before the statement: whoever drops this future leaves it to SQLite whether the transaction begins.
                 writer.open = true;
                 // IMMEDIATE: a read transaction that upgrades later fails at once with SQLITE_BUSY_SNAPSHOT.
-                raw_sqlite(&mut writer, "BEGIN IMMEDIATE").await?;
-                Ok(Begun::Sqlite(writer))
+                let mut writing = Writing(Some(writer));
+                raw_sqlite(&mut writing, "BEGIN IMMEDIATE").await?;
+                Ok(Begun::Sqlite(writing))
             }
             Db::Postgres(pool) => {
                 let tx = pool.begin().await.map_err(|e| StoreError::from_sql("begin", e))?;
@@ -253,6 +283,7 @@ async fn open_sqlite(path: &Path) -> Result<Db, StoreError> {
         .statement_cache_capacity(512)
         .pragma("cache_size", WRITER_CACHE)
         .pragma("temp_store", "MEMORY")
+        .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
         .disable_statement_logging();
     let connection =
         SqliteConnection::connect_with(&options).await.map_err(|e| StoreError::from_sql("open the database", e))?;
@@ -341,7 +372,7 @@ impl Tx {
         let mut touched = 0;
         while !rest.is_empty() {
             let fits = |n: &&usize| **n <= rest.len() && **n * columns <= PARAMETERS_MAX;
-            let take = *CHUNKS.iter().find(fits).unwrap_or(&1);
+            let take = *CHUNKS.iter().find(fits).unwrap_or(&rest.len().min(PARAMETERS_MAX / columns.max(1)));
             let (now, later) = rest.split_at(take);
             touched += self.insert_chunk(name, columns, now).await?;
             rest = later;

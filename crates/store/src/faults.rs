@@ -69,6 +69,12 @@ impl Faults {
         plan.fired
     }
 
+    /// Whether the fault has happened and nothing works since.
+    pub fn has_died(&self) -> bool {
+        let plan = self.plan();
+        plan.fired && matches!(plan.armed, Some((Failing::Dies, _)))
+    }
+
     /// The steps since [`Faults::arm`] (or the start) in order, each with whether it was done.
     pub fn log(&self) -> Vec<(Step, bool)> {
         self.plan().log.clone()

@@ -92,25 +92,7 @@ impl Tx {
         if events.is_empty() {
             return Ok(());
         }
-        let mut rows = Vec::with_capacity(events.len());
-        for event in events {
-            let id: i64 = self.store().next_id();
-            rows.push(vec![
-                Value::Int(id),
-                event.organisation_id.into(),
-                event.copy_id.into(),
-                event.kind.as_str().into(),
-                event.place.map(Place::as_str).into(),
-                event.place_detail.as_str().into(),
-                event.observed_at.into(),
-                event.effective_at.into(),
-                event.source.into(),
-                event.cause_id.into(),
-                event.actor.as_str().into(),
-                Value::from(&event.detail),
-            ]);
-        }
-        self.insert_many("event.insert", &rows).await?;
+        self.insert_events(events).await?;
         let mut states = self.lock_states(events).await?;
         for event in events {
             let state = states
@@ -128,6 +110,34 @@ impl Tx {
         if !moved.is_empty() {
             self.execute("copy.set_whereabouts_of", &values![serde_json::Value::from(moved)]).await?;
         }
+        Ok(())
+    }
+
+    /// Writes the first events of copies that were inserted in this transaction with the state that these events give.
+    pub(crate) async fn record_births(&mut self, events: &[NewEvent]) -> Result<(), StoreError> {
+        self.insert_events(events).await
+    }
+
+    async fn insert_events(&mut self, events: &[NewEvent]) -> Result<(), StoreError> {
+        let row = |event: &NewEvent| {
+            values![
+                self.store().next_id::<i64>(),
+                event.organisation_id,
+                event.copy_id,
+                event.kind.as_str(),
+                event.place.map(Place::as_str),
+                event.place_detail.as_str(),
+                event.observed_at,
+                event.effective_at,
+                event.source,
+                event.cause_id,
+                event.actor.as_str(),
+                &event.detail,
+            ]
+            .to_vec()
+        };
+        let rows: Vec<Vec<Value>> = events.iter().map(row).collect();
+        self.insert_many("event.insert", &rows).await?;
         Ok(())
     }
 

@@ -31,6 +31,7 @@ const FILES: &[(&str, &str)] = &[
     ("person", include_str!("../sql/person.sql")),
     ("policy", include_str!("../sql/policy.sql")),
     ("quarantine", include_str!("../sql/quarantine.sql")),
+    ("queue", include_str!("../sql/queue.sql")),
     ("report", include_str!("../sql/report.sql")),
     ("rule_set", include_str!("../sql/rule_set.sql")),
     ("setting", include_str!("../sql/setting.sql")),

@@ -21,6 +21,18 @@ pub enum Value {
     NullText,
 }
 
+impl Value {
+    /// As an element of a JSON parameter.
+    pub(crate) fn into_json(self) -> serde_json::Value {
+        match self {
+            Value::Int(i) => i.into(),
+            Value::Real(r) => r.into(),
+            Value::Text(t) => t.into(),
+            Value::NullInt | Value::NullText => serde_json::Value::Null,
+        }
+    }
+}
+
 /// PostgreSQL refuses NUL in text. What comes from a mail was marked by [`SqlText`] before; what people type is not.
 fn text(text: String) -> Value {
     Value::Text(if text.contains('\0') { text.replace('\0', "\u{FFFD}") } else { text })

@@ -48,6 +48,7 @@ fn copy_row(id: CopyId, message: MessageId, place: Place, at: Timestamp) -> Vec<
         "accepted",
         at,
         at,
+        at,
         Value::NullText,
         Value::NullText,
         Value::NullText,

@@ -6,7 +6,7 @@ use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use model::{CopyId, EventKind, MessageId, OrganisationId, Place, Timestamp};
 use store::{BodyRef, Failing, NewEvent, Op, Store, StoreError, Submission, Trouble, Value, values};
-use testkit::{TestStore, at_every_step, on_both};
+use testkit::{Arm, TestStore, at_every_step, on_both};
 
 const ORGANISATION: OrganisationId = OrganisationId(1);
 const SESSIONS: i64 = 5;
@@ -28,7 +28,7 @@ fn copy_row(id: i64) -> Vec<Value> {
     let at = Timestamp::from_micros(5);
     let mut row =
         values![CopyId(id), ORGANISATION, MessageId(id), Value::NullInt, Value::NullInt, Value::NullInt].to_vec();
-    row.extend(values!["b@c.example", Place::Accepted.as_str(), "", "accepted", at, at]);
+    row.extend(values!["b@c.example", Place::Accepted.as_str(), "", "accepted", at, at, at]);
     row.extend(values![Value::NullText, Value::NullText, Value::NullText, at]);
     row
 }
@@ -69,8 +69,11 @@ async fn is_there_and_whole(t: &TestStore, n: i64, what: &str) -> bool {
 #[tokio::test]
 async fn a_batch_survives_a_fault_at_every_step() {
     let stage = async |_: &TestStore| ();
-    let act = async |t: &TestStore, (): &()| join_all((1..=SESSIONS).map(|n| t.store.commit(mail(n)))).await;
-    let runs = at_every_step(stage, act, async |t, (), answers, fault| {
+    let act = async |t: &TestStore, (): &(), arm: Arm| {
+        arm.now();
+        join_all((1..=SESSIONS).map(|n| t.store.commit(mail(n)))).await
+    };
+    let runs = at_every_step(&Failing::ALL, stage, act, async |t, (), answers, fault| {
         let what = fault.to_string();
         for (n, answer) in (1..).zip(&answers) {
             let is_there = is_there_and_whole(t, n, &what).await;

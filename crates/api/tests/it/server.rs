@@ -266,6 +266,7 @@ fn arrived(
         kind.as_str(),
         now,
         now,
+        now,
         none_text,
         none_text,
         none_text,

@@ -67,6 +67,14 @@ pub async fn ground(t: &TestStore, count: usize) -> Ground {
 }
 
 impl Ground {
+    /// The same ground after a restart.
+    pub async fn again(t: &TestStore, list: ListId) -> Ground {
+        let directory = Directory::open(&t.store).await.unwrap().expect("the organisation");
+        let tracker = Tracker::new(directory.clone()).await.unwrap();
+        let campaigns = Campaigns::new(directory.clone());
+        Ground { store: t.store.clone(), clock: t.clock.clone(), directory, campaigns, tracker, list, name: t.name }
+    }
+
     /// Puts people on the list.
     pub async fn add(&self, people: &[NewPerson]) -> Vec<PersonId> {
         let mut ids = Vec::new();
@@ -148,7 +156,8 @@ impl Ground {
             let rows = tx.query("delivery.claim_due", &values).await.unwrap();
             for row in &rows {
                 let id = row.int("id").unwrap();
-                tx.execute_guarded("delivery.finish", &values!["done", "250 2.0.0 ok", id, "agent"]).await.unwrap();
+                let done = serde_json::json!([["done", "250 2.0.0 ok", id, "agent"]]);
+                tx.execute_guarded("delivery.finish", &values![&done]).await.unwrap();
             }
             tx.commit().await.unwrap();
             if rows.is_empty() {

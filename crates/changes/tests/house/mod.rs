@@ -24,6 +24,7 @@ pub struct House {
     pub t: TestStore,
     pub directory: Directory,
     pub changes: Changes,
+    pub quarantine: Quarantine,
     pub worker: Worker,
     pub mailbox: Embedded,
     people: Vec<(PersonId, MailboxId, String)>,
@@ -71,16 +72,24 @@ impl House {
             })
             .collect();
         directory.put_people(&people).await.unwrap();
+        House::open(t, count).await
+    }
+
+    /// The same house after a restart.
+    pub async fn open(t: TestStore, count: usize) -> House {
+        let directory = Directory::open(&t.store).await.unwrap().expect("the organisation");
         let mut boxes = Vec::new();
-        for person in &people {
-            let recipient = directory.recipient(&person.address).await.unwrap().unwrap();
+        for n in 0..count {
+            let address = Address::parse(&format!("p{n:04}@contoso.example")).unwrap();
+            let recipient = directory.recipient(&address).await.unwrap().unwrap();
             boxes.push((recipient.person_id, recipient.mailbox_id, recipient.address));
         }
         let protection = ProtectionCache::start(&directory).await.unwrap();
         let quarantine = Quarantine::new(directory.clone(), protection);
         House {
             changes: Changes::new(&directory),
-            worker: Worker::new(quarantine, CancellationToken::new()),
+            worker: Worker::new(quarantine.clone(), CancellationToken::new()),
+            quarantine,
             mailbox: Embedded::new(t.store.clone()),
             people: boxes,
             directory,
@@ -173,6 +182,17 @@ impl House {
         found
     }
 
+    /// Whether a copy lies in somebody's mailbox.
+    pub async fn is_in_mailbox(&self, copy_id: CopyId) -> bool {
+        for (_, mailbox_id, _) in &self.people {
+            let row = self.store().query_one("mailbox.find_copy", &values![*mailbox_id, copy_id]).await.unwrap();
+            if row.is_some() {
+                return true;
+            }
+        }
+        false
+    }
+
     pub async fn work(&self) -> usize {
         self.worker.work_off().await.unwrap()
     }
@@ -204,6 +224,7 @@ impl Arrival {
                 place.as_str(),
                 "",
                 kind.as_str(),
+                now,
                 now,
                 now,
                 decision.disposition.as_str(),
@@ -259,7 +280,7 @@ impl Arrival {
         ];
         let mut ops = vec![Op::Insert("message.insert", row.to_vec())];
         for (term, value) in verdict::index_terms(&self.facts) {
-            ops.push(Op::Insert("message.insert_term", values![term.as_str(), value, message_id].to_vec()));
+            ops.push(Op::Each("message.insert_terms", values![term.as_str(), value, message_id].to_vec()));
         }
         ops
     }
