@@ -315,11 +315,15 @@ mod tests {
     fn listings() {
         let plain = listing("LIST \"\" %").unwrap();
         assert_eq!((plain.reference.as_slice(), plain.patterns), (&b""[..], vec![b"%".to_vec()]));
-        let all = listing("list (SUBSCRIBED RECURSIVEMATCH) \"\" (\"*\" {3}\r\na b) RETURN (CHILDREN STATUS (MESSAGES SIZE))");
+        let all = listing(
+            "list (SUBSCRIBED RECURSIVEMATCH) \"\" (\"*\" {3}\r\na b) RETURN (CHILDREN STATUS (MESSAGES SIZE))",
+        );
         let all = all.unwrap();
         assert_eq!(all.patterns, [b"*".to_vec(), b"a b".to_vec()]);
         assert!(all.subscribed && all.recursive && all.return_status.len() == 2);
-        for wrong in ["LIST", "LIST \"\"", "LIST \"\" () x", "LIST (X) \"\" *", "LIST (RECURSIVEMATCH) \"\" *", "LIST \"\" \"a"] {
+        for wrong in
+            ["LIST", "LIST \"\"", "LIST \"\" () x", "LIST (X) \"\" *", "LIST (RECURSIVEMATCH) \"\" *", "LIST \"\" \"a"]
+        {
             assert_eq!(listing(wrong), None, "{wrong}");
         }
     }
