@@ -159,7 +159,11 @@ async fn what_is_taken_out_is_given_again_until_it_is_settled() {
         assert!(matches!(handed, HandedOver::Landed { was_there: false, .. }), "{handed:?}");
         let first = connector().take_out(&[copy]).await.unwrap();
         assert_eq!(first.len(), 1);
-        assert_eq!(connector().take_out(&[copy]).await.unwrap(), first, "the snapshot reached nobody: it is given again");
+        assert_eq!(
+            connector().take_out(&[copy]).await.unwrap(),
+            first,
+            "the snapshot reached nobody: it is given again"
+        );
         assert!(connector().find(mailbox_id, &Locator::Copy(copy)).await.unwrap().is_empty(), "its owner sees nothing");
 
         // Nobody came back, and the ledger has it in the inbox: it returns there.
@@ -173,7 +177,9 @@ async fn what_is_taken_out_is_given_again_until_it_is_settled() {
         // Taken out with the ledger saying so, it stays out.
         assert_eq!(connector().take_out(&[copy]).await.unwrap().len(), 1);
         let mut tx = t.store.begin().await.unwrap();
-        tx.append_events(&[NewEvent::now(ORGANISATION, copy, EventKind::Purged, "purge", t.store.now())]).await.unwrap();
+        tx.append_events(&[NewEvent::now(ORGANISATION, copy, EventKind::Purged, "purge", t.store.now())])
+            .await
+            .unwrap();
         tx.commit().await.unwrap();
         t.clock.advance_ms(11 * 60 * 1000);
         assert_eq!(connector().sweep().await.unwrap(), 1);
@@ -207,7 +213,8 @@ async fn an_unclear_hand_over_is_not_repeated_when_it_had_succeeded() {
 async fn each_recipient_has_an_answer_of_its_own() {
     let t = sqlite().await;
     let users = [("ada", 0), ("full", 200)];
-    let users = users.map(|(name, quota_bytes)| DovecotUser { address: format!("{name}@contoso.example"), quota_bytes });
+    let users =
+        users.map(|(name, quota_bytes)| DovecotUser { address: format!("{name}@contoso.example"), quota_bytes });
     let dovecot = Dovecot::start_with(&users).await;
     // All three in one transaction: LMTP answers once for each.
     let names = ["ada@contoso.example", "full@contoso.example", "nobody@contoso.example"];
@@ -325,7 +332,9 @@ async fn duplicates_and_strange_folders_go_and_come_back() {
     let back = PutBack { copy_id: copies[0], message_id, snapshot };
     connector.put_back(std::slice::from_ref(&back)).await.unwrap();
     let taken = connector.take_out(&copies).await.unwrap();
-    let mut places: Vec<(String, bool)> = taken.iter().flat_map(|t| t.snapshot.duplicates.iter().chain([&t.snapshot]))
+    let mut places: Vec<(String, bool)> = taken
+        .iter()
+        .flat_map(|t| t.snapshot.duplicates.iter().chain([&t.snapshot]))
         .map(|s| (s.folder.clone(), s.flagged))
         .collect();
     places.sort();

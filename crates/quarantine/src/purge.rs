@@ -280,7 +280,13 @@ impl<'a> Purge<'a> {
         Ok(())
     }
 
-    pub(crate) fn item_row(&self, one: &Moving<'_>, job: &Claimed, reason: QuarantineReason, snapshot: &Snapshot) -> Vec<Value> {
+    pub(crate) fn item_row(
+        &self,
+        one: &Moving<'_>,
+        job: &Claimed,
+        reason: QuarantineReason,
+        snapshot: &Snapshot,
+    ) -> Vec<Value> {
         let store = self.quarantine.store();
         let (id, now): (i64, _) = (store.next_id(), store.now());
         let Moving { landed, candidate, decision, .. } = one;

@@ -127,12 +127,7 @@ impl Purge<'_> {
         Ok(changed)
     }
 
-    async fn look(
-        &self,
-        job: &mut Claimed,
-        connector: &LmtpImap,
-        wanted: &[&There],
-    ) -> Result<Seen, QuarantineError> {
+    async fn look(&self, job: &mut Claimed, connector: &LmtpImap, wanted: &[&There]) -> Result<Seen, QuarantineError> {
         let copy_ids: Vec<CopyId> = wanted.iter().map(|there| there.landed.copy_id).collect();
         if copy_ids.is_empty() {
             return Ok(Seen::default());
@@ -236,11 +231,7 @@ impl Purge<'_> {
     }
 
     /// Copies that somebody else has decided about meanwhile return to where they were.
-    async fn give_back(
-        &self,
-        connector: &LmtpImap,
-        unwanted: &[TakenOut],
-    ) -> Result<Vec<CopyId>, QuarantineError> {
+    async fn give_back(&self, connector: &LmtpImap, unwanted: &[TakenOut]) -> Result<Vec<CopyId>, QuarantineError> {
         let put_back = |t: &TakenOut| mailbox::PutBack {
             copy_id: t.copy_id,
             message_id: t.message_id,

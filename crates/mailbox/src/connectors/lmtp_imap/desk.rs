@@ -100,9 +100,8 @@ impl Flags {
         ];
         let system = system.into_iter().filter(|(is_set, _)| *is_set).map(|(_, name)| name);
         // A keyword is an atom (RFC 3501 9): what is none cannot have come from a mailbox.
-        let is_atom = |word: &&str| {
-            !word.is_empty() && word.bytes().all(|b| b.is_ascii_graphic() && !b"(){%*\"\\]".contains(&b))
-        };
+        let is_atom =
+            |word: &&str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_graphic() && !b"(){%*\"\\]".contains(&b));
         let keywords = self.keywords.iter().map(String::as_str).filter(is_atom);
         system.chain(keywords).collect::<Vec<_>>().join(" ")
     }
@@ -447,7 +446,8 @@ mod tests {
         assert_eq!(set(&BTreeSet::from([1, 2, 3, 7, 9, 10])), "1:3,7,9:10");
         let at = Timestamp::from_micros(1_767_603_600_000_000);
         assert_eq!((date(at).as_str(), date_time(at).as_str()), ("05-Jan-2026", "05-Jan-2026 09:00:00 +0000"));
-        let flags = Flags { seen: true, keywords: BTreeSet::from(["a b".into(), "$Label1".into()]), ..Flags::default() };
+        let flags =
+            Flags { seen: true, keywords: BTreeSet::from(["a b".into(), "$Label1".into()]), ..Flags::default() };
         assert_eq!(flags.wire(), "\\Seen $Label1", "what is no keyword is left out");
         assert_eq!(mark_of(b"X-Landfall-Id: 7.abc\r\n\r\n").as_deref(), Some("7.abc"));
         assert_eq!(mark_of(b"X-Landfall-Id: 7.\r\n abc\r\nX-Landfall-Id: 8.d\r\n\r\n").as_deref(), Some("7.abc"));

@@ -143,13 +143,8 @@ impl Session {
         let lost = |e: std::io::Error| ImapError::Lost(e.to_string());
         let stream = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await.map_err(lost)?;
         stream.set_nodelay(true).map_err(lost)?;
-        let session = |wire: Box<dyn Wire>| Session {
-            wire,
-            buffer: Vec::new(),
-            tag: 0,
-            deadline,
-            capabilities: Vec::new(),
-        };
+        let session =
+            |wire: Box<dyn Wire>| Session { wire, buffer: Vec::new(), tag: 0, deadline, capabilities: Vec::new() };
         let mut session = match endpoint.security {
             Security::Tls => {
                 let mut session = session(Box::new(encrypt(stream, endpoint, tls).await?));

@@ -193,7 +193,11 @@ impl LmtpImap {
         let appended = desk.append(&folder, &Flags::default(), copy.received_at, &body).await;
         let handed = match appended {
             Ok(uid) => HandedOver::Landed {
-                reply: format!("appended to {} as {}", folder.name, uid.map_or("a message".into(), |uid| uid.to_string())),
+                reply: format!(
+                    "appended to {} as {}",
+                    folder.name,
+                    uid.map_or("a message".into(), |uid| uid.to_string())
+                ),
                 folder: Some((FolderRole::Junk, folder.name)),
                 was_there: false,
             },

@@ -92,14 +92,8 @@ impl LmtpImap {
         for known in group {
             let own: Vec<&Hit> = hits.iter().filter(|hit| hit.mark == known.mark).collect();
             let Some(snapshot) = snapshot_of(known, &own) else { continue };
-            let row = values![
-                known.copy_id,
-                self.name(),
-                known.mailbox_id,
-                known.message_id,
-                &json!(snapshot),
-                store.now()
-            ];
+            let row =
+                values![known.copy_id, self.name(), known.mailbox_id, known.message_id, &json!(snapshot), store.now()];
             tx.execute("connector.hold", &row).await?;
         }
         tx.commit().await
