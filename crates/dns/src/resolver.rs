@@ -388,7 +388,14 @@ fn some<T>(name: &str, found: Vec<T>) -> Result<Vec<T>, DnsError> {
     if found.is_empty() { Err(not_found(name)) } else { Ok(found) }
 }
 
+/// Octets that print stand for themselves, so that what was answered can be asked again; others are escaped.
 pub(crate) fn host_text(name: &Name) -> String {
+    let prints = |label: &[u8]| label.iter().all(|b| b.is_ascii_graphic() && !matches!(b, b'.' | b'\\'));
+    if name.iter().all(prints) {
+        let labels: Vec<String> =
+            name.iter().map(|label| String::from_utf8_lossy(label).to_ascii_lowercase()).collect();
+        return labels.join(".");
+    }
     name.to_lowercase().to_ascii().trim_end_matches('.').to_owned()
 }
 

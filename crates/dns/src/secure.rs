@@ -114,6 +114,12 @@ impl Resolver {
         }
     }
 
+    /// Whether `name` is an alias whose own record is secure, wherever it leads (RFC 7672 2.2.2).
+    pub async fn is_alias_secure(&self, name: &str) -> bool {
+        let answer = self.ask_trusted(name, RecordType::CNAME).await;
+        answer.is_ok_and(|answer| answer.is_secure && answer.name != name.to_lowercase())
+    }
+
     /// The TLSA records for `host` at a TCP port: `_25._tcp.HOST`.
     ///
     /// # Errors
@@ -273,6 +279,8 @@ mod tests {
         );
         let host = resolver.addresses_secured("leaves.signed.example").await.unwrap();
         assert_eq!((host.values.canonical.as_str(), host.is_secure), ("mx.plain.example", false));
+        assert!(resolver.is_alias_secure("leaves.signed.example").await);
+        assert!(!resolver.is_alias_secure("mx.signed.example").await);
     }
 
     #[tokio::test]

@@ -1,7 +1,8 @@
-//! Authentication of a received message: SPF (RFC 7208), DKIM (RFC 6376), DMARC (RFC 9989) and ARC (RFC 8617).
+//! Authentication of a received message: SPF (RFC 7208), DKIM (RFC 6376, 8463), DMARC (RFC 9989) and ARC (RFC 8617).
 //!
-//! The checks are the library's; what their outcomes mean as facts is decided here. Trouble with names is always
-//! `temperror`, never `fail`, and without a network everything reads `none`.
+//! SPF is ours (`spf`); the other checks are the library's, and what their outcomes mean as facts is decided here. Trouble
+//! with names is always `temperror`, never `fail`, and without a network everything reads `none`. Names are asked for
+//! through our resolver first, so that one question serves all messages that wait for it and the library finds the answer.
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
@@ -11,30 +12,42 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use data_encoding::BASE64;
 use futures::FutureExt;
+use mail_auth::common::crypto::Algorithm;
 use mail_auth::dkim::DkimError;
 use mail_auth::dmarc::Policy;
 use mail_auth::dmarc::verify::DmarcParameters;
-use mail_auth::spf::verify::SpfParameters;
 use mail_auth::{
-    AuthenticatedMessage, DkimOutput, DkimResult, DmarcOutput, DmarcResult, Error, MX, MessageAuthenticator,
-    Parameters, RecordSet, ResolverCache, SpfResult, Txt,
+    AuthenticatedMessage, DkimOutput, DkimResult, DmarcOutput, DmarcResult, DnsError, Error, MX, MessageAuthenticator,
+    Parameters, RecordSet, ResolverCache, SpfOutput, SpfResult, Txt,
 };
-use model::{AuthFacts, AuthResult, DkimFact, DmarcPolicy, Envelope};
+use model::{ArcSetFact, AuthFacts, AuthResult, DkimFact, DmarcPolicy, Envelope};
 
+use crate::Limits;
+use crate::arc::{ARC_SETS_MAX, tag};
 use crate::decode::short_text;
+use crate::field::Section;
+use crate::spf;
 
 /// DKIM signatures that are checked of one message; the rest is not looked at.
 pub const DKIM_SIGNATURES_MAX: usize = 8;
+/// Domains of From fields for which DMARC is asked; whoever writes more has failed.
+const FROM_DOMAINS_MAX: usize = 4;
+/// Sets of an ARC chain that are kept as facts, the newest.
+const ARC_SET_FACTS_MAX: usize = 10;
 /// Records of one kind that are kept parsed.
 const CACHE_ENTRIES_MAX: usize = 10_000;
 /// Characters kept of a domain or selector that a signature names.
 const NAME_CHARS_MAX: usize = 255;
+/// RFC 8301 3.2: keys below 1,024 bits are not believed. The smallest such key takes 140 octets (PKCS#1).
+const RSA_KEY_BYTES_MIN: usize = 136;
 
 /// Checks messages. Cheap to clone; clones share the caches, so that a key is looked up once for a whole campaign.
 #[derive(Clone)]
 pub struct Authenticator {
     inner: Option<MessageAuthenticator>,
+    resolver: dns::Resolver,
     caches: Arc<Caches>,
     host: String,
 }
@@ -76,6 +89,7 @@ impl Authenticator {
     pub fn new(resolver: &dns::Resolver, host: impl Into<String>) -> Self {
         Authenticator {
             inner: resolver.tokio().cloned().map(MessageAuthenticator),
+            resolver: resolver.clone(),
             caches: Arc::default(),
             host: host.into(),
         }
@@ -87,14 +101,15 @@ impl Authenticator {
         let Some(authenticator) = &self.inner else {
             return AuthFacts::default();
         };
-        let mut facts = AuthFacts::default();
-        let steps = self.check(authenticator, raw, envelope, &mut facts);
-        // A panic in the library costs this message its results, not the session.
+        let facts = Mutex::new(unfinished(envelope));
+        let steps = self.check(authenticator, raw, envelope, &facts);
+        // A panic in the library costs this message its results, not the session. Whatever was found out by then stays;
+        // what was not reads `temperror` from the start.
         let finished = tokio::time::timeout(deadline, AssertUnwindSafe(Box::pin(steps)).catch_unwind()).await;
         if !matches!(finished, Ok(Ok(()))) {
-            unfinished(&mut facts, envelope);
+            tracing::debug!("authentication of a message was cut short");
         }
-        facts
+        facts.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn check(
@@ -102,87 +117,293 @@ impl Authenticator {
         authenticator: &MessageAuthenticator,
         raw: &[u8],
         envelope: &Envelope,
-        facts: &mut AuthFacts,
+        facts: &Mutex<AuthFacts>,
     ) {
-        // Until a step is done its result is "not found out", so that a deadline in its middle needs no second thought.
-        unfinished(facts, envelope);
-        let helo = envelope.client.helo.trim_matches(['[', ']']);
-        let sender = envelope.reverse_path.to_string();
-        let params = match envelope.reverse_path.address() {
-            Some(_) => SpfParameters::verify_mail_from(envelope.client.ip, helo, &self.host, &sender),
-            None => SpfParameters::verify_ehlo(envelope.client.ip, helo, &self.host),
-        };
-        let spf = authenticator.check_host(self.caches.with(params)).await;
-        facts.spf = spf_result(spf.result());
-
         let Some(mut message) = AuthenticatedMessage::parse(raw) else {
-            (facts.dmarc, facts.arc) = (AuthResult::None, AuthResult::None);
+            edit(facts, |facts| (facts.dmarc, facts.arc) = (AuthResult::None, AuthResult::None));
+            futures::join!(self.spf(envelope, facts), self.client_name(envelope, facts));
             return;
         };
         message.dkim_headers.truncate(DKIM_SIGNATURES_MAX);
         message.errors.truncate(DKIM_SIGNATURES_MAX);
-        let dkim = authenticator.verify_dkim(self.caches.with(&message)).await;
-        facts.dkim = dkim.iter().map(dkim_fact).collect();
+        let from_domains = from_domains(raw, &message);
+        edit(facts, |facts| {
+            facts.dkim = message.dkim_headers.iter().map(|header| undecided(&header.header)).collect();
+            facts.dmarc_domain = from_domains.first().cloned().unwrap_or_default();
+            if from_domains.is_empty() {
+                facts.dmarc = AuthResult::None;
+            }
+            if message.as_headers.is_empty() && message.ams_headers.is_empty() && !message.has_arc_errors {
+                facts.arc = AuthResult::None;
+            }
+        });
+        let (spf, dkim, (), ()) = futures::join!(
+            self.spf(envelope, facts),
+            self.dkim(authenticator, &message, facts),
+            self.arc(authenticator, &message, facts),
+            self.client_name(envelope, facts),
+        );
+        self.dmarc(authenticator, &from_domains, &spf, &dkim, facts).await;
+    }
 
-        let params = DmarcParameters::new(&message, &dkim, &facts.spf_domain, &spf);
-        let dmarc = authenticator.verify_dmarc(self.caches.with(params)).await;
-        facts.dmarc = dmarc_result(&dmarc, facts);
-        facts.dmarc_policy = match dmarc.policy() {
-            Policy::Quarantine => DmarcPolicy::Quarantine,
-            Policy::Reject => DmarcPolicy::Reject,
-            Policy::None | Policy::Unspecified => DmarcPolicy::None,
+    async fn spf(&self, envelope: &Envelope, facts: &Mutex<AuthFacts>) -> SpfOutput {
+        let helo = envelope.client.helo.trim_matches(['[', ']']);
+        let sender = match envelope.reverse_path.address() {
+            Some(address) => address.to_string(),
+            // RFC 7208 2.4: without a reverse-path it is the postmaster of the host.
+            None => format!("postmaster@{helo}"),
         };
-        facts.dmarc_domain = short_text(dmarc.domain(), NAME_CHARS_MAX);
-
-        let arc = authenticator.verify_arc(self.caches.with(&message)).await;
-        facts.arc = signature_result(arc.result());
+        let question = spf::Question { ip: envelope.client.ip, helo, sender: &sender, receiver: &self.host };
+        let answer = spf::check_host(&self.resolver, question).await;
+        let domain = edit(facts, |facts| {
+            facts.spf = answer.result;
+            facts.spf_domain.clone()
+        });
+        SpfOutput::new(domain).with_result(spf_output(answer.result))
     }
-}
 
-/// What stands when a step did not finish. Results that are already in stay.
-fn unfinished(facts: &mut AuthFacts, envelope: &Envelope) {
-    let domain = envelope.reverse_path.address().map(|address| address.domain().as_str());
-    if facts.spf_domain.is_empty() {
-        facts.spf_domain = domain.unwrap_or(envelope.client.helo.trim_matches(['[', ']'])).to_lowercase();
-        (facts.spf, facts.dmarc, facts.arc) = (AuthResult::TempError, AuthResult::TempError, AuthResult::TempError);
+    /// Asks for the keys, then lets the library check. Gives the signatures that DMARC may rest on.
+    async fn dkim<'x>(
+        &'x self,
+        authenticator: &MessageAuthenticator,
+        message: &'x AuthenticatedMessage<'x>,
+        facts: &Mutex<AuthFacts>,
+    ) -> Vec<DkimOutput<'x>> {
+        let names = message.dkim_headers.iter().map(|h| format!("{}._domainkey.{}", h.header.s, h.header.d));
+        let keys = futures::future::join_all(names.map(async |name| {
+            let record = self.resolver.txt(&name).await.unwrap_or_default().concat();
+            (name, record)
+        }))
+        .await;
+        let mut outputs = authenticator.verify_dkim(self.caches.with(message)).await;
+        let found: Vec<DkimFact> = outputs.iter().map(|output| dkim_fact(output, &keys)).collect();
+        let mut passed = found.iter().map(|fact| fact.result == AuthResult::Pass);
+        outputs.retain(|_| passed.next().unwrap_or(false));
+        drop(passed);
+        edit(facts, |facts| facts.dkim = found);
+        outputs
     }
-}
 
-fn spf_result(result: SpfResult) -> AuthResult {
-    match result {
-        SpfResult::Pass => AuthResult::Pass,
-        SpfResult::Fail => AuthResult::Fail,
-        SpfResult::SoftFail => AuthResult::SoftFail,
-        SpfResult::Neutral => AuthResult::Neutral,
-        SpfResult::TempError => AuthResult::TempError,
-        SpfResult::PermError => AuthResult::PermError,
-        SpfResult::None => AuthResult::None,
-    }
-}
-
-/// The library calls a wrong body hash and an expired signature "neutral"; RFC 6376 6.1 fails both.
-fn signature_result(result: &DkimResult) -> AuthResult {
-    match result {
-        DkimResult::Pass => AuthResult::Pass,
-        DkimResult::None => AuthResult::None,
-        DkimResult::TempError(_) => AuthResult::TempError,
-        DkimResult::PermError(_) => AuthResult::PermError,
-        DkimResult::Fail(_)
-        | DkimResult::Neutral(Error::Dkim(DkimError::FailedBodyHashMatch | DkimError::SignatureExpired)) => {
-            AuthResult::Fail
+    async fn arc(
+        &self,
+        authenticator: &MessageAuthenticator,
+        message: &AuthenticatedMessage<'_>,
+        facts: &Mutex<AuthFacts>,
+    ) {
+        let sets_max = usize::try_from(ARC_SETS_MAX).unwrap_or(usize::MAX);
+        let counts = [message.as_headers.len(), message.ams_headers.len(), message.aar_headers.len()];
+        if counts == [0; 3] && !message.has_arc_errors {
+            return edit(facts, |facts| facts.arc = AuthResult::None);
         }
-        DkimResult::Neutral(Error::Arc(_)) => AuthResult::Fail,
-        DkimResult::Neutral(_) => AuthResult::PermError,
+        // A chain that is too long fails without being looked at, and so does one with a set that is not whole.
+        if message.has_arc_errors || counts.iter().any(|count| *count > sets_max || *count != counts[0]) {
+            return edit(facts, |facts| facts.arc = AuthResult::Fail);
+        }
+        let seals = message.as_headers.iter().map(|h| format!("{}._domainkey.{}", h.header.s, h.header.d));
+        let _ = futures::future::join_all(seals.map(async |name| self.resolver.txt(&name).await.is_ok())).await;
+        let output = authenticator.verify_arc(self.caches.with(message)).await;
+        let result = match output.result() {
+            DkimResult::Pass => AuthResult::Pass,
+            DkimResult::None => AuthResult::None,
+            DkimResult::TempError(_) => AuthResult::TempError,
+            // RFC 8617 5.2: a chain passes or it fails.
+            DkimResult::Fail(_) | DkimResult::Neutral(_) | DkimResult::PermError(_) => AuthResult::Fail,
+        };
+        let sets = message.as_headers.iter().zip(&message.aar_headers).rev().take(ARC_SET_FACTS_MAX);
+        let sets = sets.map(|(seal, results)| ArcSetFact {
+            domain: short_text(&seal.header.d, NAME_CHARS_MAX).to_lowercase(),
+            dmarc: sealed_result(results.value, "dmarc"),
+        });
+        let sets = if result == AuthResult::Pass { sets.collect() } else { Vec::new() };
+        edit(facts, |facts| (facts.arc, facts.arc_sets) = (result, sets));
+    }
+
+    /// A name of the client that leads back to it. Trouble is no name.
+    async fn client_name(&self, envelope: &Envelope, facts: &Mutex<AuthFacts>) {
+        if let Some(name) = spf::client_name(&self.resolver, envelope.client.ip).await {
+            edit(facts, |facts| facts.client_name = short_text(&name, NAME_CHARS_MAX));
+        }
+    }
+
+    /// RFC 7489 6.6.1, RFC 9989 5: a message with several From domains is asked about for each, and the worst counts.
+    async fn dmarc(
+        &self,
+        authenticator: &MessageAuthenticator,
+        from_domains: &[String],
+        spf: &SpfOutput,
+        dkim: &[DkimOutput<'_>],
+        facts: &Mutex<AuthFacts>,
+    ) {
+        let known = edit(facts, |facts| facts.clone());
+        let mut worst: Option<(u8, AuthResult, DmarcPolicy, String)> = None;
+        for domain in from_domains.iter().take(FROM_DOMAINS_MAX) {
+            let message = AuthenticatedMessage { from: vec![format!("x@{domain}")], ..AuthenticatedMessage::default() };
+            let params = DmarcParameters::new(&message, dkim, &known.spf_domain, spf);
+            let output = authenticator.verify_dmarc(self.caches.with(params)).await;
+            let result = dmarc_result(&output, &known);
+            let policy = match output.policy() {
+                Policy::Quarantine => DmarcPolicy::Quarantine,
+                Policy::Reject => DmarcPolicy::Reject,
+                Policy::None | Policy::Unspecified => DmarcPolicy::None,
+            };
+            let found = (badness(result), result, policy, short_text(domain, NAME_CHARS_MAX));
+            let strictness = |found: &(u8, AuthResult, DmarcPolicy, String)| (found.0, found.2);
+            if worst.as_ref().is_none_or(|known| strictness(known) < strictness(&found)) {
+                worst = Some(found);
+            }
+        }
+        let Some((_, mut result, policy, domain)) = worst else { return };
+        if from_domains.len() > FROM_DOMAINS_MAX {
+            result = AuthResult::Fail;
+        }
+        edit(facts, |facts| (facts.dmarc, facts.dmarc_policy, facts.dmarc_domain) = (result, policy, domain));
     }
 }
 
-fn dkim_fact(output: &DkimOutput<'_>) -> DkimFact {
-    let (domain, selector) = output.signature().map(|s| (s.d.as_str(), s.s.as_str())).unwrap_or_default();
+fn edit<R>(facts: &Mutex<AuthFacts>, change: impl FnOnce(&mut AuthFacts) -> R) -> R {
+    change(&mut facts.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// What stands before a step has finished.
+fn unfinished(envelope: &Envelope) -> AuthFacts {
+    let domain = envelope.reverse_path.address().map(|address| address.domain().as_str());
+    AuthFacts {
+        spf_domain: domain.unwrap_or(envelope.client.helo.trim_matches(['[', ']'])).to_lowercase(),
+        spf: AuthResult::TempError,
+        dmarc: AuthResult::TempError,
+        arc: AuthResult::TempError,
+        ..AuthFacts::default()
+    }
+}
+
+/// The domains of all mailboxes of all From fields, also of those behind a broken line: whatever a reader may be shown.
+fn from_domains(raw: &[u8], message: &AuthenticatedMessage<'_>) -> Vec<String> {
+    let limits = Limits::default();
+    let section = Section::read_on(raw, &limits);
+    let ours = section.all("From").flat_map(|field| field.mailboxes(&limits, limits.originators_max));
+    let ours: Vec<String> = ours.map(|mailbox| mailbox.domain().to_owned()).collect();
+    let theirs = message.from.iter().filter_map(|from| Some(from.rsplit_once('@')?.1.to_lowercase()));
+    let mut domains: Vec<String> = Vec::new();
+    for domain in ours.into_iter().chain(theirs) {
+        let domain = domain.trim_end_matches('.').to_owned();
+        if !domain.is_empty() && !domains.contains(&domain) && domains.len() <= FROM_DOMAINS_MAX {
+            domains.push(domain);
+        }
+    }
+    domains
+}
+
+fn badness(result: AuthResult) -> u8 {
+    match result {
+        AuthResult::Pass => 0,
+        AuthResult::None => 1,
+        AuthResult::Neutral | AuthResult::SoftFail => 2,
+        AuthResult::PermError => 3,
+        AuthResult::TempError => 4,
+        AuthResult::Fail => 5,
+    }
+}
+
+fn spf_output(result: AuthResult) -> SpfResult {
+    match result {
+        AuthResult::Pass => SpfResult::Pass,
+        AuthResult::Fail => SpfResult::Fail,
+        AuthResult::SoftFail => SpfResult::SoftFail,
+        AuthResult::Neutral => SpfResult::Neutral,
+        AuthResult::TempError => SpfResult::TempError,
+        AuthResult::PermError => SpfResult::PermError,
+        AuthResult::None => SpfResult::None,
+    }
+}
+
+/// A signature that was not looked at yet.
+fn undecided(signature: &mail_auth::dkim::Signature) -> DkimFact {
     DkimFact {
-        result: signature_result(output.result()),
+        result: AuthResult::TempError,
+        domain: short_text(&signature.d, NAME_CHARS_MAX).to_lowercase(),
+        selector: short_text(&signature.s, NAME_CHARS_MAX),
+        reason: "not checked in time".into(),
+    }
+}
+
+fn dkim_fact(output: &DkimOutput<'_>, keys: &[(String, String)]) -> DkimFact {
+    let signature = output.signature();
+    let (domain, selector) = signature.map(|s| (s.d.as_str(), s.s.as_str())).unwrap_or_default();
+    let key = keys.iter().find(|(name, _)| *name == format!("{selector}._domainkey.{domain}")).map(|(_, key)| key);
+    let (result, reason) = match output.result() {
+        // RFC 8301 3.1: what SHA-1 signed is not signed.
+        DkimResult::Pass if signature.is_some_and(|s| s.a == Algorithm::RsaSha1) => {
+            (AuthResult::PermError, "signed by SHA-1")
+        }
+        DkimResult::Fail(_) if key.is_some_and(|key| is_short_rsa_key(key)) => (AuthResult::PermError, "key too short"),
+        result => dkim_result(result),
+    };
+    DkimFact {
+        result,
         domain: short_text(domain, NAME_CHARS_MAX).to_lowercase(),
         selector: short_text(selector, NAME_CHARS_MAX),
+        reason: reason.into(),
     }
+}
+
+/// The library calls a wrong body hash and an expired signature "neutral"; RFC 6376 6.1 fails both. A signature that covers a
+/// part of the body only (`l=`) says nothing about what a reader sees (8.2): `neutral`, whether or not it would hold.
+fn dkim_result(result: &DkimResult) -> (AuthResult, &'static str) {
+    let error = match result {
+        DkimResult::Pass => return (AuthResult::Pass, ""),
+        DkimResult::None => return (AuthResult::None, "not signed"),
+        DkimResult::TempError(_) => return (AuthResult::TempError, "key could not be looked up"),
+        DkimResult::Fail(error) | DkimResult::Neutral(error) | DkimResult::PermError(error) => error,
+    };
+    match (error, result) {
+        (Error::Dkim(DkimError::FailedBodyHashMatch), _) => (AuthResult::Fail, "body hash did not verify"),
+        (Error::Dkim(DkimError::SignatureExpired), _) => (AuthResult::Fail, "signature expired"),
+        (Error::Dkim(DkimError::FailedAuidMatch), _) => (AuthResult::PermError, "identity outside of the domain"),
+        (Error::Dkim(DkimError::RevokedPublicKey), _) => (AuthResult::PermError, "key revoked"),
+        (Error::Dkim(DkimError::SignatureLength), _) => (AuthResult::Neutral, "a part of the body is not signed"),
+        (Error::Dns(DnsError::Resolver(_)), _) => (AuthResult::TempError, "key could not be looked up"),
+        (Error::Dns(_), _) => (AuthResult::PermError, "no key for signature"),
+        (_, DkimResult::Fail(_)) => (AuthResult::Fail, "signature did not verify"),
+        _ => (AuthResult::PermError, "signature is malformed"),
+    }
+}
+
+fn is_short_rsa_key(record: &str) -> bool {
+    let is_rsa = tag(record, "k").is_none_or(|kind| kind.eq_ignore_ascii_case("rsa"));
+    let key: String = tag(record, "p").unwrap_or_default().split_whitespace().collect();
+    is_rsa && BASE64.decode(key.as_bytes()).is_ok_and(|key| !key.is_empty() && key.len() < RSA_KEY_BYTES_MIN)
+}
+
+/// A method's result in an ARC-Authentication-Results value, past comments.
+fn sealed_result(value: &[u8], method: &str) -> AuthResult {
+    let text = without_comments(&String::from_utf8_lossy(value));
+    let found = text.split(';').find_map(|part| {
+        let (name, rest) = part.trim_start().split_once('=')?;
+        let word = rest.trim_start().split(|c: char| !c.is_ascii_alphanumeric()).next()?;
+        name.trim().eq_ignore_ascii_case(method).then(|| AuthResult::parse(&word.to_ascii_lowercase()))?
+    });
+    found.unwrap_or(AuthResult::None)
+}
+
+fn without_comments(text: &str) -> String {
+    let mut depth = 0_usize;
+    let mut is_escaped = false;
+    let keep = |c: &char| {
+        if std::mem::take(&mut is_escaped) {
+            return depth == 0;
+        }
+        match c {
+            '\\' => is_escaped = true,
+            '(' => depth += 1,
+            ')' if depth > 0 => {
+                depth -= 1;
+                return false;
+            }
+            _ => {}
+        }
+        depth == 0
+    };
+    text.chars().filter(keep).collect()
 }
 
 /// Pass when either identity passed and is aligned. Without a pass, trouble with names on the way leaves it open:

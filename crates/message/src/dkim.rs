@@ -1,9 +1,9 @@
-//! DKIM keys and signatures (RFC 6376) for what we send.
+//! DKIM keys and signatures (RFC 6376, RSA and, beside it, Ed25519 by RFC 8463) for what we send.
 
 use std::fmt;
 
 use data_encoding::BASE64;
-use mail_auth::common::crypto::{RsaKey, Sha256};
+use mail_auth::common::crypto::{DkimKey as PrivateKey, Ed25519Key, RsaKey};
 use mail_auth::common::headers::HeaderWriter;
 use mail_auth::dkim::generate::DkimKeyPair;
 use mail_auth::dkim::{Canonicalization, DkimSigner, Done};
@@ -35,11 +35,31 @@ const SIGNED_FIELDS: &[&str] = &[
     "Auto-Submitted",
 ];
 
-/// An RSA key pair. Its text form is PEM (PKCS#1); PKCS#8 is read as well.
+/// How a key signs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum KeyKind {
+    /// `rsa-sha256`: every verifier knows it.
+    Rsa,
+    /// `ed25519-sha256` (RFC 8463): some do, so that it never stands alone.
+    Ed25519,
+}
+
+/// A key as the library signs with it.
+pub(crate) type LoadedKey = PrivateKey;
+
+/// A key pair. Its text form is PEM: PKCS#1 for RSA, PKCS#8 for Ed25519; PKCS#8 is read for RSA as well.
 pub struct DkimKey {
     der: Vec<u8>,
-    is_pkcs8: bool,
-    public_der: Vec<u8>,
+    form: Form,
+    public: Vec<u8>,
+}
+
+/// How the private key is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    RsaPkcs1,
+    RsaPkcs8,
+    Ed25519Pkcs8,
 }
 
 impl DkimKey {
@@ -49,11 +69,21 @@ impl DkimKey {
     /// [`MessageError::Key`] when the library cannot.
     pub fn generate() -> Result<Self, MessageError> {
         let pair = DkimKeyPair::generate_rsa(RSA_BITS).map_err(key_error)?;
-        let (der, public_der) = pair.into_inner();
-        Ok(DkimKey { der, is_pkcs8: false, public_der })
+        let (der, public) = pair.into_inner();
+        Ok(DkimKey { der, form: Form::RsaPkcs1, public })
     }
 
-    /// Reads `RSA PRIVATE KEY` (PKCS#1) or `PRIVATE KEY` (PKCS#8) in PEM.
+    /// Makes an Ed25519 key, at once.
+    ///
+    /// # Errors
+    /// [`MessageError::Key`] when the library cannot.
+    pub fn generate_ed25519() -> Result<Self, MessageError> {
+        let der = Ed25519Key::generate_pkcs8().map_err(key_error)?;
+        let public = ed25519(&der)?.public_key();
+        Ok(DkimKey { der, form: Form::Ed25519Pkcs8, public })
+    }
+
+    /// Reads `RSA PRIVATE KEY` (PKCS#1) or `PRIVATE KEY` (PKCS#8, RSA or Ed25519) in PEM.
     ///
     /// # Errors
     /// [`MessageError::Key`] says what was expected.
@@ -73,14 +103,26 @@ impl DkimKey {
             .take_while(|line| !line.starts_with("-----END "))
             .collect();
         let der = BASE64.decode(body.as_bytes()).map_err(key_error)?;
-        let mut key = DkimKey { der, is_pkcs8, public_der: Vec::new() };
-        key.public_der = key.load()?.public_key();
+        if is_pkcs8 && let Ok(key) = ed25519(&der) {
+            return Ok(DkimKey { der, form: Form::Ed25519Pkcs8, public: key.public_key() });
+        }
+        let form = if is_pkcs8 { Form::RsaPkcs8 } else { Form::RsaPkcs1 };
+        let mut key = DkimKey { der, form, public: Vec::new() };
+        key.public = key.rsa()?.public_key();
         Ok(key)
+    }
+
+    /// How it signs.
+    pub fn kind(&self) -> KeyKind {
+        match self.form {
+            Form::RsaPkcs1 | Form::RsaPkcs8 => KeyKind::Rsa,
+            Form::Ed25519Pkcs8 => KeyKind::Ed25519,
+        }
     }
 
     /// The private key in PEM. Keep it where only the sending process reads it.
     pub fn to_pem(&self) -> String {
-        let label = if self.is_pkcs8 { "PRIVATE KEY" } else { "RSA PRIVATE KEY" };
+        let label = if self.form == Form::RsaPkcs1 { "RSA PRIVATE KEY" } else { "PRIVATE KEY" };
         let encoded = BASE64.encode(&self.der);
         let mut pem = format!("-----BEGIN {label}-----\n");
         let mut rest = encoded.as_str();
@@ -94,19 +136,34 @@ impl DkimKey {
         pem
     }
 
-    /// The text of the TXT record at `SELECTOR._domainkey.DOMAIN` (RFC 6376 3.6.1).
+    /// The text of the TXT record at `SELECTOR._domainkey.DOMAIN` (RFC 6376 3.6.1, RFC 8463 4).
     pub fn txt_record(&self) -> String {
-        format!("v=DKIM1; k=rsa; p={}", BASE64.encode(&subject_public_key_info(&self.public_der)))
+        match self.kind() {
+            KeyKind::Rsa => format!("v=DKIM1; k=rsa; p={}", BASE64.encode(&subject_public_key_info(&self.public))),
+            KeyKind::Ed25519 => format!("v=DKIM1; k=ed25519; p={}", BASE64.encode(&self.public)),
+        }
     }
 
-    fn load(&self) -> Result<RsaKey<Sha256>, MessageError> {
-        let der = if self.is_pkcs8 {
+    pub(crate) fn load(&self) -> Result<LoadedKey, MessageError> {
+        match self.kind() {
+            KeyKind::Rsa => Ok(PrivateKey::Rsa(self.rsa()?)),
+            KeyKind::Ed25519 => Ok(PrivateKey::Ed25519(ed25519(&self.der)?)),
+        }
+    }
+
+    fn rsa(&self) -> Result<RsaKey<mail_auth::common::crypto::Sha256>, MessageError> {
+        let der = if self.form == Form::RsaPkcs8 {
             PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.der.as_slice()))
         } else {
             PrivateKeyDer::Pkcs1(PrivatePkcs1KeyDer::from(self.der.as_slice()))
         };
         RsaKey::from_key_der(der).map_err(key_error)
     }
+}
+
+/// Other programs write the key without its public half.
+fn ed25519(der: &[u8]) -> Result<Ed25519Key, MessageError> {
+    Ed25519Key::from_pkcs8_maybe_unchecked_der(der).map_err(key_error)
 }
 
 /// Never shows the key.
@@ -141,9 +198,9 @@ fn key_error(cause: impl fmt::Display) -> MessageError {
     MessageError::Key { cause: cause.to_string() }
 }
 
-/// Signs for one domain and selector. The key is loaded once; signing borrows.
+/// Signs for one domain, once for each of its keys. The keys are loaded once; signing borrows.
 pub struct Signer {
-    signer: DkimSigner<RsaKey<Sha256>, Done>,
+    signers: Vec<(KeyKind, DkimSigner<PrivateKey, Done>)>,
 }
 
 impl Signer {
@@ -152,22 +209,36 @@ impl Signer {
     /// # Errors
     /// [`MessageError::Key`] when the key does not load.
     pub fn new(key: &DkimKey, domain: &str, selector: &str) -> Result<Self, MessageError> {
+        Signer { signers: Vec::new() }.and(key, domain, selector)
+    }
+
+    /// With one more key. RSA signs first, whatever the order here: some verifiers give up at what they do not know.
+    ///
+    /// # Errors
+    /// [`MessageError::Key`] when the key does not load.
+    pub fn and(mut self, key: &DkimKey, domain: &str, selector: &str) -> Result<Self, MessageError> {
         let signer = DkimSigner::from_key(key.load()?)
             .domain(domain)
             .selector(selector)
             .headers(SIGNED_FIELDS.iter().copied())
             .header_canonicalization(Canonicalization::Relaxed)
             .body_canonicalization(Canonicalization::Relaxed);
-        Ok(Signer { signer })
+        self.signers.push((key.kind(), signer));
+        self.signers.sort_by_key(|(kind, _)| *kind);
+        Ok(self)
     }
 
-    /// The DKIM-Signature field for a message, ended by CRLF: put it in front.
+    /// The DKIM-Signature fields for a message, each ended by CRLF: put them in front.
     ///
     /// # Errors
     /// [`MessageError::Sign`], for a message without any of the signed fields.
     pub fn sign(&self, raw: &[u8]) -> Result<Vec<u8>, MessageError> {
-        let signature = self.signer.sign(raw).map_err(|error| MessageError::Sign { cause: error.to_string() })?;
-        Ok(signature.to_header().into_bytes())
+        let mut fields = Vec::new();
+        for (_, signer) in &self.signers {
+            let signature = signer.sign(raw).map_err(|error| MessageError::Sign { cause: error.to_string() })?;
+            fields.extend(signature.to_header().into_bytes());
+        }
+        Ok(fields)
     }
 }
 
@@ -189,6 +260,27 @@ mod tests {
         assert_eq!(again.to_pem(), key.to_pem());
         assert!(key.txt_record().starts_with("v=DKIM1; k=rsa; p=MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEA"));
         assert!(!format!("{key:?}").contains("PRIVATE"));
+    }
+
+    #[test]
+    fn an_ed25519_key_survives_its_text_form() {
+        let key = DkimKey::generate_ed25519().unwrap();
+        let again = DkimKey::from_pem(&key.to_pem()).unwrap();
+        assert_eq!((again.txt_record(), again.kind()), (key.txt_record(), KeyKind::Ed25519));
+        assert!(key.txt_record().starts_with("v=DKIM1; k=ed25519; p="));
+        // RFC 8463 A: as OpenSSL writes a key, without its public half.
+        let openssl = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n-----END PRIVATE KEY-----\n";
+        let known = DkimKey::from_pem(openssl).unwrap().txt_record();
+        assert_eq!(known, "v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=");
+    }
+
+    #[test]
+    fn rsa_signs_first() {
+        let (rsa, ed) = (DkimKey::generate().unwrap(), DkimKey::generate_ed25519().unwrap());
+        let signer = Signer::new(&ed, "a.example", "e").unwrap().and(&rsa, "a.example", "r").unwrap();
+        let fields = String::from_utf8(signer.sign(b"From: a@a.example\r\n\r\nx\r\n").unwrap()).unwrap();
+        let places = ["a=rsa-sha256", "a=ed25519-sha256"].map(|algorithm| fields.find(algorithm).unwrap());
+        assert!(places[0] < places[1], "{fields}");
     }
 
     #[test]

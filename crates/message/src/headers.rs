@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use model::{Address, AuthFacts, AuthResult, Disposition, Envelope, Facts, Timestamp, Verdict, VerdictClass};
+use model::{Address, AuthFacts, AuthResult, Disposition, Envelope, Facts, Timestamp, Unjudged, Verdict, VerdictClass};
 
 use crate::Limits;
 use crate::field::{Field, Section};
@@ -16,6 +16,13 @@ pub const ANTISPAM_REPORT: &str = "X-Forefront-Antispam-Report";
 /// The field of [`bulk_report`].
 pub const BULK_REPORT: &str = "X-Microsoft-Antispam";
 
+/// The field of [`unjudged_mark`].
+pub const UNJUDGED: &str = "X-Landfall-Unjudged";
+
+/// The rule that speaks of people's names; the other rules of its class speak of domains.
+const IMPERSONATION_OF_PEOPLE: &str = "display_name_impersonation";
+/// The rule that speaks for the organisation's block entries.
+const BLOCK_LIST: &str = "list_block";
 /// Characters kept of a value that a peer chose.
 const PEER_VALUE_CHARS_MAX: usize = 255;
 
@@ -77,22 +84,31 @@ fn address_literal(ip: IpAddr) -> String {
 
 /// An Authentication-Results field (RFC 8601) of the host `authserv_id`.
 pub fn authentication_results(authserv_id: &str, auth: &AuthFacts, envelope: &Envelope) -> String {
+    format!("Authentication-Results: {};\r\n\t{}\r\n", host_like(authserv_id), results(auth, envelope))
+}
+
+/// The results as they stand behind the name in Authentication-Results and in ARC-Authentication-Results: one a line, folded.
+pub fn results(auth: &AuthFacts, envelope: &Envelope) -> String {
     let mut results = Vec::new();
+    if let Some(login) = &envelope.client.login {
+        results.push(format!("auth=pass smtp.auth={}", pvalue(&login.address)));
+    }
     let identity = match envelope.reverse_path.address() {
         Some(address) => format!("smtp.mailfrom={}", pvalue(&address.to_string())),
         None => format!("smtp.helo={}", pvalue(&envelope.client.helo)),
     };
-    results.push(format!("spf={} {identity}", auth.spf));
+    results.push(format!("spf={} (sender IP is {}) {identity}", auth.spf, envelope.client.ip));
     for dkim in &auth.dkim {
+        let reason = if dkim.reason.is_empty() { String::new() } else { format!(" ({})", comment(&dkim.reason)) };
         results.push(format!(
-            "dkim={} header.d={} header.s={}",
+            "dkim={}{reason} header.d={} header.s={}",
             dkim.result,
             pvalue(&dkim.domain),
             pvalue(&dkim.selector)
         ));
     }
     if auth.dkim.is_empty() {
-        results.push("dkim=none".into());
+        results.push("dkim=none (message not signed)".into());
     }
     let domain = if auth.dmarc_domain.is_empty() {
         String::new()
@@ -104,17 +120,24 @@ pub fn authentication_results(authserv_id: &str, auth: &AuthFacts, envelope: &En
     if auth.arc != AuthResult::None {
         results.push(format!("arc={}", auth.arc));
     }
-    format!("Authentication-Results: {};\r\n\t{}\r\n", host_like(authserv_id), results.join(";\r\n\t"))
+    if !auth.composite.is_unchecked() {
+        results.push(format!("compauth={} reason={:03}", auth.composite.result, auth.composite.reason));
+    }
+    results.join(";\r\n\t")
 }
 
 /// The report that analysts know: `CIP:..;CTRY:;LANG:;SCL:..;SRV:;IPV:NLI;SFV:..;H:..;PTR:;CAT:..;SFTY:;DIR:INB;`.
-/// What is not known here (country, language, PTR) stays empty.
+/// What is not known here (country, language) stays empty; PTR is a name that leads back to the address, and no other.
 pub fn antispam_report(facts: &Facts, verdict: &Verdict, disposition: &Disposition) -> String {
+    // A look-alike domain and a borrowed name are the same class, and two categories.
+    let is_domain = verdict.class == VerdictClass::Impersonation
+        && !verdict.signals.iter().any(|s| s.weight > 0.0 && s.rule == IMPERSONATION_OF_PEOPLE);
     let (category, level) = match verdict.class {
         VerdictClass::Malware => ("MALW", 9),
         VerdictClass::HighConfidencePhish => ("HPHSH", 9),
         VerdictClass::Phish => ("PHSH", 8),
         VerdictClass::Spoof => ("SPOOF", 6),
+        VerdictClass::Impersonation if is_domain => ("DIMP", 6),
         VerdictClass::Impersonation => ("UIMP", 6),
         VerdictClass::HighConfidenceSpam => ("HSPM", 9),
         VerdictClass::Spam => ("SPM", 5),
@@ -127,19 +150,31 @@ pub fn antispam_report(facts: &Facts, verdict: &Verdict, disposition: &Dispositi
         Disposition::Junk | Disposition::Quarantine | Disposition::Reject | Disposition::Drop => true,
     };
     let level = if allowed && !filtered { -1 } else { level };
+    let is_blocked = verdict.signals.iter().any(|s| s.weight > 0.0 && s.rule == BLOCK_LIST);
     let filter_verdict = match (allowed, filtered) {
         (true, false) => "SKA",
+        (_, true) if is_blocked => "SKB",
         (_, true) if verdict.class != VerdictClass::Clean => "SPM",
         _ => "NSPM",
     };
-    let safety = if verdict.class == VerdictClass::Impersonation { "9.20" } else { "" };
+    let safety = match verdict.class {
+        VerdictClass::Impersonation if is_domain => "9.19",
+        VerdictClass::Impersonation => "9.20",
+        _ => "",
+    };
     let bulk = if verdict.class == VerdictClass::Bulk { "BULK" } else { "" };
+    let name = if facts.auth.client_name.is_empty() { String::new() } else { host_like(&facts.auth.client_name) };
     format!(
-        "{ANTISPAM_REPORT}: CIP:{};CTRY:;LANG:;SCL:{level};SRV:{bulk};IPV:NLI;\r\n\tSFV:{filter_verdict};H:{};PTR:;CAT:{category};\
-         SFTY:{safety};DIR:INB;\r\n",
+        "{ANTISPAM_REPORT}: CIP:{};CTRY:;LANG:;SCL:{level};SRV:{bulk};IPV:NLI;\r\n\tSFV:{filter_verdict};H:{};PTR:{name};\
+         CAT:{category};SFTY:{safety};DIR:INB;\r\n",
         facts.client_ip,
-        host_like(&facts.helo),
+        host_like(&facts.helo).replace(':', "."),
     )
+}
+
+/// The field that tells a reader's program and the next host that nobody judged this message, and why.
+pub fn unjudged_mark(reason: Unjudged) -> String {
+    format!("{UNJUDGED}: {reason}\r\n")
 }
 
 /// `X-Microsoft-Antispam: BCL:n;` with the bulk level, 0 to 9.
@@ -221,6 +256,11 @@ fn one_line(text: &str) -> String {
     text.chars().take(2 * PEER_VALUE_CHARS_MAX).map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
+/// Words inside a comment: nothing in them ends it.
+fn comment(text: &str) -> String {
+    one_line(text).chars().map(|c| if matches!(c, '(' | ')' | '\\') { '?' } else { c }).collect()
+}
+
 /// A property's value (RFC 8601 2.2): bare when it is a token or an address, else a quoted string.
 fn pvalue(text: &str) -> String {
     let text = one_line(text);
@@ -234,7 +274,9 @@ fn pvalue(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::{BodyType, ClientInfo, Confidence, DkimFact, DmarcPolicy, RuleSetId, TlsInfo};
+    use model::{
+        BodyType, ClientInfo, Composite, CompositeResult, Confidence, DkimFact, DmarcPolicy, RuleSetId, Signal, TlsInfo,
+    };
 
     fn envelope(helo: &str, reverse_path: &str) -> Envelope {
         Envelope {
@@ -277,7 +319,12 @@ mod tests {
     fn results_are_escaped() {
         let auth = AuthFacts {
             spf: AuthResult::Pass,
-            dkim: vec![DkimFact { result: AuthResult::Fail, domain: "a;b\r\nX: y".into(), selector: "s".into() }],
+            dkim: vec![DkimFact {
+                result: AuthResult::Fail,
+                domain: "a;b\r\nX: y".into(),
+                selector: "s".into(),
+                reason: "why) X".into(),
+            }],
             dmarc: AuthResult::Fail,
             dmarc_policy: DmarcPolicy::Reject,
             dmarc_domain: "fabrikam.example".into(),
@@ -285,13 +332,19 @@ mod tests {
         };
         assert_eq!(
             authentication_results("mx.contoso.example", &auth, &envelope("h", "\"a b\"@fabrikam.example")),
-            "Authentication-Results: mx.contoso.example;\r\n\tspf=pass smtp.mailfrom=\"\\\"a b\\\"@fabrikam.example\";\r\n\t\
-             dkim=fail header.d=\"a;b??X: y\" header.s=s;\r\n\tdmarc=fail (p=reject) header.from=fabrikam.example\r\n"
+            "Authentication-Results: mx.contoso.example;\r\n\tspf=pass (sender IP is 192.0.2.1) \
+             smtp.mailfrom=\"\\\"a b\\\"@fabrikam.example\";\r\n\t\
+             dkim=fail (why? X) header.d=\"a;b??X: y\" header.s=s;\r\n\tdmarc=fail (p=reject) header.from=fabrikam.example\r\n"
         );
         assert_eq!(
             authentication_results("mx", &AuthFacts::default(), &envelope("h.example", "")),
-            "Authentication-Results: mx;\r\n\tspf=none smtp.helo=h.example;\r\n\tdkim=none;\r\n\tdmarc=none\r\n"
+            "Authentication-Results: mx;\r\n\tspf=none (sender IP is 192.0.2.1) smtp.helo=h.example;\r\n\t\
+             dkim=none (message not signed);\r\n\tdmarc=none\r\n"
         );
+        let composite = Composite { result: CompositeResult::Fail, reason: 1 };
+        let auth = AuthFacts { arc: AuthResult::Pass, composite, ..AuthFacts::default() };
+        let field = authentication_results("mx", &auth, &envelope("h.example", ""));
+        assert!(field.ends_with(";\r\n\tarc=pass;\r\n\tcompauth=fail reason=001\r\n"), "{field}");
     }
 
     #[test]
@@ -305,6 +358,37 @@ mod tests {
         assert_eq!(cleaned.as_ref(), b"Subject: x\r\nno field\r\n\r\nbody");
         assert!(matches!(remove_authentication_results(expect, "mx.contoso.example"), Cow::Borrowed(_)));
         assert_eq!(remove_fields(b"A: 1\r\nb: 2\r\n 3\r\nC: 4\r\n\r\n", &["B"]).as_ref(), b"A: 1\r\nC: 4\r\n\r\n");
+    }
+
+    #[test]
+    fn no_form_of_our_name_stays() {
+        let goes = |field: &str| {
+            let raw = format!("Subject: x\r\n{field}\r\nTo: b@contoso.example\r\n\r\nbody\r\n");
+            let cleaned = remove_authentication_results(raw.as_bytes(), "mx.contoso.example");
+            cleaned.as_ref() == b"Subject: x\r\nTo: b@contoso.example\r\n\r\nbody\r\n"
+        };
+        for field in [
+            "Authentication-Results: mx.contoso.example; dmarc=pass",
+            "AUTHENTICATION-RESULTS:MX.CONTOSO.EXAMPLE;dmarc=pass",
+            "Authentication-Results \t: mx.contoso.example. 1; dmarc=pass",
+            "Authentication-Results:\r\n\r\n".trim_end(), // folded to nothing is nobody's
+            "Authentication-Results:\r\n mx.contoso.example\r\n ; dmarc=pass",
+            "Authentication-Results: (a (nested\\) comment)) mx.contoso.example; dmarc=pass",
+            "Authentication-Results: \"mx.con\\toso.example\"; dmarc=pass",
+            "Authentication-Results: mx.(c)contoso.example; dmarc=pass",
+            "Authentication-Results: mx.contoso.example",
+        ] {
+            let expected = !field.ends_with(':');
+            assert_eq!(goes(field), expected, "{field:?}");
+        }
+        for field in [
+            "Authentication-Results: mx.contoso.example.evil.example; dmarc=pass",
+            "Authentication-Results: (mx.contoso.example) other.example; dmarc=pass",
+            "ARC-Authentication-Results: i=1; mx.contoso.example; dmarc=pass",
+            "X-Authentication-Results: mx.contoso.example; dmarc=pass",
+        ] {
+            assert!(!goes(field), "{field:?}");
+        }
     }
 
     #[test]
@@ -343,7 +427,24 @@ mod tests {
             "SCL:8;SRV:;IPV:NLI;SFV:SPM;H:mail.example;PTR:;CAT:PHSH",
         );
         check(VerdictClass::Bulk, true, Disposition::Deliver, "SCL:-1;SRV:BULK;IPV:NLI;SFV:SKA;");
-        check(VerdictClass::Impersonation, false, Disposition::Junk, "CAT:UIMP;SFTY:9.20;");
+        check(VerdictClass::Impersonation, false, Disposition::Junk, "CAT:DIMP;SFTY:9.19;");
+        let signal = |rule: &str| Signal {
+            rule: rule.into(),
+            rule_version: 1,
+            weight: 1.0,
+            class: VerdictClass::Impersonation,
+            sentence: String::new(),
+            evidence: String::new(),
+            origin: None,
+            change_id: None,
+        };
+        verdict.signals = vec![signal(IMPERSONATION_OF_PEOPLE)];
+        let named =
+            Facts { auth: AuthFacts { client_name: "mx1.example".into(), ..AuthFacts::default() }, ..facts.clone() };
+        let report = antispam_report(&named, &verdict, &Disposition::Junk);
+        assert!(report.contains("PTR:mx1.example;CAT:UIMP;SFTY:9.20;"), "{report}");
+        verdict.signals = vec![signal(BLOCK_LIST)];
+        assert!(antispam_report(&facts, &verdict, &Disposition::Quarantine).contains("SFV:SKB;"));
         assert_eq!(bulk_report(&verdict), "X-Microsoft-Antispam: BCL:3;\r\n");
     }
 }

@@ -1,16 +1,18 @@
 //! Messages (RFC 5322, MIME): read to facts, authenticated, written, signed, reported on and previewed.
 //!
 //! [`parse`] turns any bytes into [`model::Facts`] and never fails: what is malformed becomes a defect among the facts.
-//! [`Authenticator`] asks SPF, DKIM, DMARC and ARC. [`headers`] writes and cleans the fields that a gateway adds,
+//! [`Authenticator`] asks SPF, DKIM, DMARC and ARC, [`composite()`] sums them up, [`arc`] seals. [`headers`] writes and cleans the fields that a gateway adds,
 //! [`compose`] and [`dsn`] write messages, [`dkim`] signs them, [`preview`] takes one apart for a reader.
 //! [`parse_report`] reads what comes back about mail of ours.
 //! [`structure`] gives a message's parts as offsets, for IMAP.
 //! Nothing here knows SMTP, storage or verdicts, and nothing waits except on names.
 
+pub mod arc;
 mod archive;
 mod arf;
 mod auth;
 pub mod compose;
+mod composite;
 mod decode;
 pub mod dkim;
 pub mod dsn;
@@ -24,15 +26,16 @@ pub mod links;
 mod mime;
 mod parse;
 pub mod preview;
-pub mod structure;
 mod report;
 mod report_class;
 mod report_dsn;
 mod report_text;
 mod spf;
+pub mod structure;
 mod urls;
 
 pub use auth::{Authenticator, DKIM_SIGNATURES_MAX};
+pub use composite::composite;
 pub use error::{MessageError, Severity};
 pub use html::html_to_text;
 pub use limits::Limits;

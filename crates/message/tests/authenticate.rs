@@ -29,7 +29,15 @@ async fn world() -> World {
          _dmarc.fabrikam.example TXT \"v=DMARC1; p=quarantine\"\n\
          s1._domainkey.contoso.example TXT \"{}\"\n\
          mail.contoso.example TXT \"v=spf1 ip4:127.0.0.1 -all\"\n\
-         broken.example TXT \"v=spf1 include: -all\"\n",
+         broken.example TXT \"v=spf1 include: -all\"\n\
+         _dmarc.tree.example TXT \"v=DMARC1; p=reject; sp=quarantine; np=none\"\n\
+         there.tree.example A 127.0.0.1\n\
+         _dmarc.own.tree.example TXT \"v=DMARC1; p=reject; psd=n\"\n\
+         deep.below.own.tree.example A 127.0.0.1\n\
+         _dmarc.test.example TXT \"v=DMARC1; p=reject; t=y\"\n\
+         80.2.0.192.in-addr.arpa PTR mx1.fabrikam.example\n\
+         81.2.0.192.in-addr.arpa PTR mx1.fabrikam.example\n\
+         mx1.fabrikam.example A 192.0.2.80\n",
         KEY.txt_record()
     );
     let server = ZoneServer::start(&zone, SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
@@ -188,6 +196,62 @@ async fn dmarc_needs_alignment() {
 }
 
 #[tokio::test]
+async fn every_from_is_asked_about() {
+    let world = world().await;
+    let own = envelope("a@contoso.example", "127.0.0.1", "h");
+    let check = async |raw: &str, result: AuthResult, policy: DmarcPolicy, domain: &str| {
+        let facts = world.authenticator.authenticate(raw.as_bytes(), &own, DEADLINE).await;
+        assert_eq!((facts.dmarc, facts.dmarc_policy, facts.dmarc_domain.as_str()), (result, policy, domain), "{raw}");
+    };
+    use DmarcPolicy::{None, Quarantine, Reject};
+    check("From: a@contoso.example\r\n\r\n.", AuthResult::Pass, Reject, "contoso.example").await;
+    let second = "From: a@contoso.example\r\nFrom: boss@fabrikam.example\r\n\r\n.";
+    check(second, AuthResult::Fail, Quarantine, "fabrikam.example").await;
+    check("From: a@contoso.example, boss@fabrikam.example\r\n\r\n.", AuthResult::Fail, Quarantine, "fabrikam.example")
+        .await;
+    let behind = "From: a@contoso.example\r\nno field\r\nFrom: boss@fabrikam.example\r\n\r\n.";
+    check(behind, AuthResult::Fail, Quarantine, "fabrikam.example").await;
+    let group = "From: all: a@contoso.example, boss@fabrikam.example;\r\n\r\n.";
+    check(group, AuthResult::Fail, Quarantine, "fabrikam.example").await;
+    let unknown = "From: a@contoso.example, x@nodmarc.example\r\n\r\n.";
+    check(unknown, AuthResult::None, None, "nodmarc.example").await;
+    let many: Vec<String> = (0..40).map(|n| format!("x{n}@contoso{n}.example")).collect();
+    let many = format!("From: {}\r\n\r\n.", many.join(", "));
+    let facts = world.authenticator.authenticate(many.as_bytes(), &own, DEADLINE).await;
+    assert_eq!(facts.dmarc, AuthResult::Fail, "nobody is from forty places");
+}
+
+#[tokio::test]
+async fn policies_of_a_tree() {
+    let world = world().await;
+    let check = async |from: &str, policy: DmarcPolicy| {
+        let raw = format!("From: x@{from}\r\n\r\n.");
+        let envelope = envelope("a@norecord.example", "203.0.113.9", "h");
+        let facts = world.authenticator.authenticate(raw.as_bytes(), &envelope, DEADLINE).await;
+        assert_eq!((facts.dmarc, facts.dmarc_policy), (AuthResult::Fail, policy), "{from}");
+    };
+    check("tree.example", DmarcPolicy::Reject).await;
+    check("there.tree.example", DmarcPolicy::Quarantine).await; // sp
+    check("missing.tree.example", DmarcPolicy::None).await; // np
+    check("own.tree.example", DmarcPolicy::Reject).await; // a record of its own
+    check("deep.below.own.tree.example", DmarcPolicy::Reject).await;
+    check("test.example", DmarcPolicy::Quarantine).await; // t=y: one step less
+}
+
+#[tokio::test]
+async fn a_client_has_the_name_that_leads_back() {
+    let world = world().await;
+    let name = async |ip: &str| {
+        let envelope = envelope("a@norecord.example", ip, "h");
+        world.authenticator.authenticate(b"From: x@nodmarc.example\r\n\r\n.", &envelope, DEADLINE).await.client_name
+    };
+    assert_eq!(name("192.0.2.80").await, "mx1.fabrikam.example");
+    assert_eq!(name("::ffff:192.0.2.80").await, "mx1.fabrikam.example");
+    assert_eq!(name("192.0.2.81").await, "", "a name that leads elsewhere is a claim");
+    assert_eq!(name("192.0.2.82").await, "");
+}
+
+#[tokio::test]
 async fn without_names_nothing_fails() {
     let raw = signed("news@contoso.example", "contoso.example");
     let envelope = envelope("news@contoso.example", "203.0.113.9", "h");
@@ -208,10 +272,9 @@ async fn without_names_nothing_fails() {
     let silent = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let authenticator = Authenticator::new(&Resolver::at(silent.local_addr().unwrap()).unwrap(), "mx");
     let facts = authenticator.authenticate(&raw, &envelope, Duration::from_millis(100)).await;
-    assert_eq!(
-        (facts.spf, facts.dmarc, facts.arc),
-        (AuthResult::TempError, AuthResult::TempError, AuthResult::TempError)
-    );
+    assert_eq!((facts.spf, facts.dmarc), (AuthResult::TempError, AuthResult::TempError));
+    assert_eq!(dkim(&facts), [AuthResult::TempError], "a signature that nobody could check is not the same as none");
+    assert_eq!(facts.arc, AuthResult::None, "there is no chain, whoever answers");
 }
 
 #[tokio::test]
@@ -262,4 +325,30 @@ async fn hostile_mail_only_gets_results() {
         assert!(facts.dkim.len() <= 2 * message::DKIM_SIGNATURES_MAX, "trap {index}");
         assert!([7, 8].contains(&index) || facts.dmarc != AuthResult::Pass, "trap {index}: {facts:?}");
     }
+}
+
+#[tokio::test]
+async fn servers_that_misbehave_cost_results_and_nothing_else() {
+    let zone = "$SERVFAIL fails.example\n$SILENT silent.example\n$TRUNCATED cut.example\n$LIES lies.example\n\
+                $SERVFAIL _dmarc.fails.example\n$SERVFAIL s1._domainkey.fails.example\n\
+                one.example TXT \"v=spf1 a:fails.example -all\"\n\
+                void.example TXT \"v=spf1 a:n1.example a:n2.example a:n3.example -all\"\n";
+    let server = ZoneServer::start(zone, SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+    let limits = ResolverLimits { try_ms: 200, tries_max: 1, deadline_ms: 500, ..ResolverLimits::default() };
+    let authenticator = Authenticator::new(&Resolver::at_with(server.addr(), limits).unwrap(), "mx");
+    let check = async |domain: &str, result: AuthResult| {
+        let raw = format!("From: x@{domain}\r\n\r\n.");
+        let envelope = envelope(&format!("x@{domain}"), "192.0.2.1", "h");
+        let facts = authenticator.authenticate(raw.as_bytes(), &envelope, DEADLINE).await;
+        assert_eq!(facts.spf, result, "{domain}");
+    };
+    check("fails.example", AuthResult::TempError).await;
+    check("silent.example", AuthResult::TempError).await;
+    check("cut.example", AuthResult::TempError).await;
+    check("lies.example", AuthResult::None).await;
+    check("one.example", AuthResult::TempError).await;
+    check("void.example", AuthResult::PermError).await;
+    let signed = signed("news@fails.example", "fails.example");
+    let facts = authenticator.authenticate(&signed, &envelope("n@fails.example", "127.0.0.1", "h"), DEADLINE).await;
+    assert_eq!((dkim(&facts), facts.dmarc), (vec![AuthResult::TempError], AuthResult::TempError));
 }

@@ -8,8 +8,8 @@
 //! ```
 
 use model::{
-    Address, AttachmentFact, AuthResult, Defect, DmarcPolicy, Facts, FileKind, LinkFact, ListEntryId, MailboxFact,
-    ReversePath, Timestamp, UrlFact, UrlSource, VerdictClass,
+    Address, AttachmentFact, AuthResult, Composite, CompositeResult, Defect, DmarcPolicy, Facts, FileKind, LinkFact,
+    ListEntryId, MailboxFact, ReversePath, Timestamp, UrlFact, UrlSource, VerdictClass,
 };
 
 use crate::{
@@ -106,6 +106,10 @@ fn set_fact(facts: &mut Facts, key: &str, value: &str) {
             facts.auth.dmarc = AuthResult::parse(words[0]).expect("a result");
             facts.auth.dmarc_policy = DmarcPolicy::parse(words[1]).expect("a policy");
             facts.auth.dmarc_domain = facts.from().domain().to_owned();
+        }
+        "compauth" => {
+            let result = CompositeResult::parse(words[0]).expect("a result");
+            facts.auth.composite = Composite { result, reason: words[1].parse().expect("a code") };
         }
         "bulk" => {
             let bulk = &mut facts.bulk;

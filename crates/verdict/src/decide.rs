@@ -208,8 +208,8 @@ impl Case<'_> {
     fn spoof(&self) -> Option<Decision> {
         let (policy, section) = self.sections.phish;
         let auth = &self.facts.auth;
-        let asked =
-            if section.honor_dmarc && auth.dmarc == AuthResult::Fail { auth.dmarc_policy } else { DmarcPolicy::None };
+        let failed = auth.dmarc == AuthResult::Fail && !auth.composite.is_arc_override();
+        let asked = if section.honor_dmarc && failed { auth.dmarc_policy } else { DmarcPolicy::None };
         let wish = match asked {
             DmarcPolicy::Reject => Some(section.dmarc_reject_action),
             DmarcPolicy::Quarantine => Some(section.dmarc_quarantine_action),

@@ -99,4 +99,4 @@ pub use source::{
     Feed, FeedEntry, FeedKind, ListAction, ListEntry, ListKind, ProtectedPerson, RuleSetSource, check_feed_value,
 };
 pub use terms::{Candidates, Term, TermKind, candidate_terms, feed_entry_terms, index_terms, list_entry_terms};
-pub use zap::{LandedCopy, ZAP_WINDOW_MS, ZapDecision, ZapKind, zap_decision};
+pub use zap::{LandedCopy, ZAP_WINDOW_MS, ZapDecision, ZapKind, late_decision, zap_decision};

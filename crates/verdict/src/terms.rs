@@ -31,6 +31,8 @@ pub enum TermKind {
     SenderDomain,
     /// A file, by its SHA-256.
     FileSha256,
+    /// A batch of mail that was judged late. Not in the message: whoever judged put it there.
+    LateBatch,
 }
 
 impl TermKind {
@@ -43,6 +45,7 @@ impl TermKind {
         TermKind::Sender,
         TermKind::SenderDomain,
         TermKind::FileSha256,
+        TermKind::LateBatch,
     ];
 
     /// The word in SQL, JSON and reports.
@@ -55,6 +58,7 @@ impl TermKind {
             TermKind::Sender => "sender",
             TermKind::SenderDomain => "sender_domain",
             TermKind::FileSha256 => "file_sha256",
+            TermKind::LateBatch => "late_batch",
         }
     }
 

@@ -111,6 +111,42 @@ pub fn zap_decision(decision: &Decision, copy: LandedCopy, now: Timestamp, windo
     }
 }
 
+/// Decides for one landed copy that came in without a verdict, by the decision that would have been made on arrival. It is
+/// taken where it would have gone then: every class counts, and no switch or window, which are about changes of mind. Only what
+/// is a nuisance and has been read stays.
+pub fn late_decision(decision: &Decision, copy: LandedCopy) -> ZapDecision {
+    let leave = |why: &str| ZapDecision::Leave(why.to_owned());
+    let kind = match decision.class {
+        VerdictClass::Malware => ZapKind::Malware,
+        VerdictClass::HighConfidencePhish | VerdictClass::Phish | VerdictClass::Spoof | VerdictClass::Impersonation => {
+            ZapKind::Phish
+        }
+        VerdictClass::HighConfidenceSpam | VerdictClass::Spam | VerdictClass::Bulk => ZapKind::Spam,
+        VerdictClass::Clean => return leave("it is clean"),
+    };
+    match copy.place {
+        Place::Inbox | Place::OtherFolder | Place::Junk => {}
+        Place::Accepted
+        | Place::Unknown
+        | Place::OnItsWay
+        | Place::Quarantine
+        | Place::Deleted
+        | Place::NotReceived => return leave("it is not in a folder of the mailbox"),
+    }
+    if kind == ZapKind::Spam && copy.read {
+        return leave("it has been read, and spam is taken back only unread");
+    }
+    match decision.disposition {
+        Disposition::Deliver => leave("the policy delivers it"),
+        Disposition::Junk if copy.place == Place::Junk => leave("it is in Junk already"),
+        Disposition::Junk => ZapDecision::Junk { kind },
+        Disposition::Quarantine | Disposition::Redirect { .. } | Disposition::Drop | Disposition::Reject => {
+            let reason = decision.reason.unwrap_or(QuarantineReason::of(decision.class));
+            ZapDecision::Quarantine { kind, reason }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use model::Address;
@@ -151,6 +187,41 @@ bulk | unread | inbox | 1 | standard | leave
             }
         }
         policies
+    }
+
+    /// class of the feed | read | place | policies | what happens
+    const LATE: &str = "
+malware | read | inbox | standard | quarantine Malware ZAP malware
+phish | read | other_folder | off | quarantine Phish ZAP phish
+phish | unread | deleted | standard | leave
+spoof | unread | inbox | standard | junk Phish ZAP
+spam | unread | inbox | standard | junk Spam ZAP
+spam | read | inbox | standard | leave
+spam | unread | junk | standard | leave
+bulk | unread | inbox | standard | junk Spam ZAP
+bulk | read | inbox | standard | leave
+";
+
+    #[test]
+    fn what_came_in_unjudged_goes_where_it_would_have_gone() {
+        for line in LATE.lines().filter(|l| !l.is_empty()) {
+            let [class, read, place, policy, expected] = line.split(" | ").collect::<Vec<_>>()[..] else {
+                panic!("five columns: {line}")
+            };
+            let (facts, source, _) = cases::parse(&format!("feed: url_host e.example {class}\nurl: http://e.example/"));
+            let verdict = judge(&facts, &RuleSet::compile(source).unwrap(), Timestamp::default());
+            let recipient =
+                RecipientContext { address: Address::parse("ada@contoso.example").unwrap(), groups: vec![] };
+            let decision = decide(&verdict, &facts, &policies(policy), &recipient);
+            let landed_at = Timestamp::default();
+            let copy = LandedCopy { place: Place::parse(place).unwrap(), read: read == "read", landed_at };
+            let found = match late_decision(&decision, copy) {
+                ZapDecision::Leave(_) => "leave".to_owned(),
+                ZapDecision::Quarantine { kind, reason } => format!("quarantine {} {reason}", kind.as_str()),
+                ZapDecision::Junk { kind } => format!("junk {}", kind.as_str()),
+            };
+            assert_eq!(found, expected, "{line}\n{}", decision.explanation);
+        }
     }
 
     #[test]

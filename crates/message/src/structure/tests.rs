@@ -70,20 +70,20 @@ fn depth_and_parts_are_bounded() {
     }
     deep.extend_from_slice(&b"Content-Type: message/rfc822\r\n\r\n".repeat(500));
     structure(&deep, &limits());
-    let wide = [b"Content-Type: multipart/mixed; boundary=b\r\n\r\n".to_vec(), b"--b\r\n\r\nx\r\n".repeat(10_000)].concat();
+    let wide =
+        [b"Content-Type: multipart/mixed; boundary=b\r\n\r\n".to_vec(), b"--b\r\n\r\nx\r\n".repeat(10_000)].concat();
     let top = structure(&wide, &limits());
     assert!(matches!(&top.inside, Inside::Parts(parts) if parts.len() <= limits().parts_max));
 }
 
 #[test]
 fn parameters_are_unquoted_not_decoded() {
-    let p = parameters(b" text/plain (a comment; here);\r\n name=\"a; \\\"b\\\"\"; charset = utf-8 ;x*=utf-8''%41; broken; =no\r\n");
+    let p = parameters(
+        b" text/plain (a comment; here);\r\n name=\"a; \\\"b\\\"\"; charset = utf-8 ;x*=utf-8''%41; broken; =no\r\n",
+    );
     assert_eq!(p.value, b"text/plain");
-    let all: Vec<(&str, &str)> = p
-        .parameters
-        .iter()
-        .map(|(n, v)| (std::str::from_utf8(n).unwrap(), std::str::from_utf8(v).unwrap()))
-        .collect();
+    let all: Vec<(&str, &str)> =
+        p.parameters.iter().map(|(n, v)| (std::str::from_utf8(n).unwrap(), std::str::from_utf8(v).unwrap())).collect();
     assert_eq!(all, [("name", "a; \"b\""), ("charset", "utf-8"), ("x*", "utf-8''%41")]);
 }
 

@@ -2,7 +2,8 @@
 //!
 //! A domain that asks for `reject` or `quarantine` is taken at its word; so are the organisation's own domains whatever they
 //! ask for, since nobody outside writes from them unauthenticated. With `p=none` a failure alone is only suspicious: mailing
-//! lists break signatures every day. A temporary error is no failure.
+//! lists break signatures every day. A temporary error is no failure, and neither is what a sealer that the organisation trusts
+//! vouches for (ARC, composite authentication 130).
 
 use super::{Finding, Look, Rule};
 use crate::names;
@@ -11,6 +12,7 @@ use model::{AuthResult, DmarcPolicy, VerdictClass};
 /// See the module.
 pub const RULE: Rule = Rule {
     id: "dmarc_fail",
+    // Facts of before composite authentication never have the override: the version is the same, and replays are.
     version: 1,
     weight: 10.0,
     class: VerdictClass::Spoof,
@@ -23,7 +25,7 @@ const NO_POLICY_SHARE: f32 = 0.3;
 
 fn check(look: &Look<'_>) -> Vec<Finding> {
     let auth = &look.facts.auth;
-    if auth.dmarc != AuthResult::Fail {
+    if auth.dmarc != AuthResult::Fail || auth.composite.is_arc_override() {
         return Vec::new();
     }
     let domain = names::bounded(&auth.dmarc_domain);
@@ -62,6 +64,12 @@ fn cases() {
         from: Boss <boss@contoso.example>
         dmarc: fail none
         expect: spoof 10 the sender could not prove to be contoso.example, which is our own domain (DMARC)
+
+        # A trusted list broke it, and says that it was whole before.
+        from: Bank <info@bank.example>
+        dmarc: fail reject
+        compauth: pass 130
+        expect: none
 
         # The names could not be looked up now.
         from: Bank <info@bank.example>

@@ -23,6 +23,7 @@ mod link_text_mismatch;
 pub(crate) mod list_block;
 mod lookalike_domain;
 mod many_hosts;
+mod own_domain_unproven;
 mod reply_to_differs;
 mod sparse_body;
 mod url_numeric_host;
@@ -44,6 +45,7 @@ pub const RULES: &[Rule] = &[
     list_block::RULE,
     lookalike_domain::RULE,
     many_hosts::RULE,
+    own_domain_unproven::RULE,
     reply_to_differs::RULE,
     sparse_body::RULE,
     url_numeric_host::RULE,
