@@ -124,6 +124,14 @@ impl Directory {
         })
     }
 
+    /// The account that mail programs reach by this login or address.
+    ///
+    /// # Errors
+    /// [`DirectoryError::Store`].
+    pub async fn client_account_id(&self, login: &str) -> Result<Option<AccountId>, DirectoryError> {
+        Ok(self.client_account(login).await?.map(|found| found.account.id))
+    }
+
     /// The account that a login or an address means, if it has a person with a mailbox and is not switched off.
     async fn client_account(&self, login: &str) -> Result<Option<Found>, DirectoryError> {
         let login = login.trim();

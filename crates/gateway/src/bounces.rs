@@ -281,6 +281,7 @@ impl Reports {
         });
         if let Some(class) = message::BounceClass::parse(news.class) {
             event.detail["sentence"] = json!(class.sentence());
+            event.detail["is_shared"] = json!(class.is_shared());
         }
         event
     }
@@ -442,7 +443,7 @@ impl Letter<'_> {
         let (store, organisation_id) = (&self.reports.store, self.reports.directory.id());
         let id: CopyId = store.next_id();
         let (born, at) = (Whereabouts::born(EventKind::Accepted, None), self.mail.received_at);
-        let row = values![
+        let copy = values![
             id,
             organisation_id,
             self.message_id,
@@ -469,6 +470,6 @@ impl Letter<'_> {
             "about_copy_id": news.copy.as_ref().map(|copy| copy.id),
             "outcome": news.outcome,
         });
-        vec![Op::Birth { copy: row.to_vec(), event }]
+        vec![Op::Birth { copy: copy.to_vec(), event }]
     }
 }

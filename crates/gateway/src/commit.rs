@@ -14,8 +14,8 @@ use verdict::Decision;
 
 use crate::decide::{Action, Addressee, Plan, cause};
 use crate::enrich::Mail;
-use crate::told::may_tell;
 use crate::hand_over::NewHandOver;
+use crate::told::may_tell;
 
 const SOURCE: &str = "gateway";
 /// Words of a subject that are indexed.

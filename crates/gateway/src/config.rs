@@ -5,6 +5,8 @@ use model::{Facts, Timestamp, Verdict};
 use smtp::ServerConfig;
 use verdict::RuleSet;
 
+use crate::limits::RateLimits;
+
 /// How a mail is judged: [`verdict::judge()`]. A test puts one here that panics.
 pub type Judge = fn(&Facts, &RuleSet, Timestamp) -> Verdict;
 
@@ -15,6 +17,8 @@ pub struct GatewayConfig {
     pub hostname: String,
     /// The SMTP server's limits.
     pub server: ServerConfig,
+    /// How often somebody may do something.
+    pub rates: RateLimits,
     /// The limits of reading a message.
     pub limits: Limits,
     /// For SPF, DKIM, DMARC and ARC of one mail together; past it they read `temperror`.
@@ -27,6 +31,8 @@ pub struct GatewayConfig {
     pub blocking_bytes_min: usize,
     /// How mail is judged.
     pub judge: Judge,
+    /// How old the answer may be to whether judging is switched off.
+    pub bypass_look_ms: u64,
 }
 
 impl GatewayConfig {
@@ -36,12 +42,14 @@ impl GatewayConfig {
         GatewayConfig {
             server: ServerConfig::new(hostname.clone()),
             hostname,
+            rates: RateLimits::default(),
             limits: Limits::default(),
             authentication_deadline_ms: 10_000,
             history_deadline_ms: 1_000,
             received_count_max: 100,
             blocking_bytes_min: 256 * 1024,
             judge: verdict::judge,
+            bypass_look_ms: 1_000,
         }
     }
 }

@@ -6,9 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use directory::{CopyTokens, Directory, OwnCopy};
-use message::{Authenticator, ParseContext};
-use model::{Address, Domain, Envelope, Facts, OwnCopyFact, Timestamp};
+use directory::{CopyTokens, Directory, DirectoryError, OwnCopy};
+use message::arc::{ArcSealer, Sealing};
+use message::dkim::{DkimKey, KeyKind};
+use message::{Authenticator, MessageError, ParseContext};
+use model::{Address, AuthResult, Domain, Envelope, Facts, OwnCopyFact, Timestamp};
 use store::values;
 
 use crate::GatewayConfig;
@@ -23,6 +25,17 @@ pub(crate) struct Enricher {
     tokens: CopyTokens,
     own_domains: Vec<String>,
     known_senders: Mutex<HashSet<String>>,
+}
+
+/// Why a mail could not be sealed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SealError {
+    /// The keys cannot be read.
+    #[error(transparent)]
+    Keys(#[from] DirectoryError),
+    /// The key or the message does not do.
+    #[error(transparent)]
+    Message(#[from] MessageError),
 }
 
 /// A mail as received.
@@ -47,9 +60,46 @@ impl Enricher {
         facts.own_copy = own.map(|(_, own)| OwnCopyFact { campaign_id: own.campaign_id, copy_id: own.copy_id });
         let authenticate = self.authenticator.authenticate(&mail.body, &mail.envelope, deadline);
         let (auth, sender_known) = futures::join!(authenticate, self.sender_known(config, &facts));
-        facts.auth = auth;
+        facts.auth = match mail.envelope.client.login {
+            Some(_) => crate::submission::authenticated(&facts, auth),
+            None => auth,
+        };
         facts.sender_known = sender_known;
+        let sealers = self.trusted_sealers(config, &facts).await;
+        facts.auth.composite = message::composite(&facts, &sealers);
         facts
+    }
+
+    /// Whose ARC sets are believed: read only when that could change anything, and nobody when it cannot be read.
+    async fn trusted_sealers(&self, config: &GatewayConfig, facts: &Facts) -> Vec<String> {
+        if facts.auth.arc != AuthResult::Pass || facts.auth.dmarc != AuthResult::Fail {
+            return Vec::new();
+        }
+        let deadline = Duration::from_millis(config.history_deadline_ms);
+        match tokio::time::timeout(deadline, self.directory.authentication_settings()).await {
+            Ok(Ok(settings)) => settings.trusted_sealers,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the trusted sealers cannot be read");
+                Vec::new()
+            }
+            Err(_elapsed) => Vec::new(),
+        }
+    }
+
+    /// An ARC set by the organisation's RSA key; empty when there is none, or when the chain must not grow.
+    pub(crate) async fn seal(&self, authserv_id: &str, mail: &Mail, facts: &Facts) -> Result<String, SealError> {
+        for secret in self.directory.dkim_keys().await? {
+            let key = DkimKey::from_pem(&secret.pem)?;
+            if key.kind() != KeyKind::Rsa {
+                continue;
+            }
+            let sealer = ArcSealer::new(&key, &secret.domain, &secret.selector)?;
+            let results = message::headers::results(&facts.auth, &mail.envelope);
+            let (chain, at) = (facts.auth.arc, mail.received_at);
+            let sealing = Sealing { authserv_id, results: &results, chain, at };
+            return Ok(sealer.seal(&mail.body, &sealing)?.unwrap_or_default());
+        }
+        Ok(String::new())
     }
 
     async fn parse(&self, config: &GatewayConfig, mail: &Mail) -> Facts {

@@ -3,25 +3,30 @@
 use std::collections::HashSet;
 use std::io;
 use std::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use directory::{CopyTokens, Directory, DirectoryError, FailureMode, Protection, ProtectionCache, Recipient};
 use mailbox::FolderRole;
 use message::Authenticator;
-use model::{Address, Disposition, Envelope, EventKind, Facts, MessageId, QuarantineReason, Reply, Verdict};
+use model::{
+    Address, ClientInfo, Disposition, Envelope, EventKind, Facts, MessageId, QuarantineReason, Reply, Unjudged, Verdict,
+};
 use smtp::server::ServerStats;
 use smtp::{CancellationToken, Handler, Server};
-use store::{NewEvent, Op, Store, StoreError, Submission, Topic, values};
+use store::{NewEvent, Op, Store, StoreError, Submission, Topic, Trouble, values};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::GatewayConfig;
+use crate::bounces::Reports;
 use crate::commit::Landing;
 use crate::decide::{self, Action, Addressee, Plan};
 use crate::enrich::{Enricher, Mail};
+use crate::limits::Limits;
 use crate::stats::GatewayStats;
+use crate::told::tell_of_success;
+use crate::unjudged::{self, BypassWatch};
 
 /// A conflict is sorted out and the commit tried again at most this often.
 const COMMIT_TRIES_MAX: usize = 3;
@@ -29,16 +34,19 @@ const COMMIT_TRIES_MAX: usize = 3;
 /// The inbound gateway of one organisation. Cheap to clone; clones are the same gateway.
 #[derive(Clone)]
 pub struct Gateway {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
-struct Inner {
-    store: Store,
-    directory: Directory,
+pub(crate) struct Inner {
+    pub(crate) store: Store,
+    pub(crate) directory: Directory,
     protection: ProtectionCache,
     enricher: Enricher,
-    config: GatewayConfig,
+    reports: Reports,
+    pub(crate) config: GatewayConfig,
+    pub(crate) limits: Limits,
     stats: Arc<GatewayStats>,
+    bypass: BypassWatch,
 }
 
 /// A listener that is being served.
@@ -47,7 +55,7 @@ pub struct Listening {
     pub addr: SocketAddr,
     /// What the SMTP server counts.
     pub server_stats: Arc<ServerStats>,
-    task: JoinHandle<()>,
+    pub(crate) task: JoinHandle<()>,
 }
 
 impl Listening {
@@ -60,8 +68,10 @@ impl Listening {
 }
 
 /// Where an address leads.
-enum Resolved {
+pub(crate) enum Resolved {
     Here(Recipient),
+    /// The return path of a copy of ours: what comes there is a report.
+    ReturnPath,
     Unknown,
     /// A postmaster address, and nobody is named for it.
     NoPostmaster,
@@ -81,9 +91,13 @@ impl Gateway {
     ) -> Result<Gateway, DirectoryError> {
         let tokens = CopyTokens::new(directory.mac().await?);
         let enricher = Enricher::new(directory.clone(), authenticator, tokens);
+        let reports = Reports::new(&directory).await?;
+        let bypass = BypassWatch::new(directory.clone(), config.bypass_look_ms);
         let store = directory.store().clone();
         let stats = Arc::new(GatewayStats::default());
-        Ok(Gateway { inner: Arc::new(Inner { store, directory, protection, enricher, config, stats }) })
+        let limits = Limits::new(config.rates.clone());
+        let inner = Inner { store, directory, protection, enricher, reports, limits, config, stats, bypass };
+        Ok(Gateway { inner: Arc::new(inner) })
     }
 
     /// Binds `addr` and serves it until `stop` is cancelled. STARTTLS is offered when `tls` is given.
@@ -122,11 +136,19 @@ impl Gateway {
     }
 }
 
-impl Handler for Gateway {
-    async fn rcpt(&self, _envelope: &Envelope, recipient: &Address) -> Result<(), Reply> {
+impl Gateway {
+    /// Whether mail for `recipient` ends here.
+    pub(crate) async fn may_reach(&self, recipient: &Address) -> Result<(), Reply> {
         let stats = &self.inner.stats;
+        // Early, so that nobody sends a body in vain and a store in trouble is left alone.
+        if let Some(trouble) = self.inner.store.health().trouble() {
+            return Err(match trouble {
+                Trouble::Full => no_space(),
+                Trouble::Unavailable => later(),
+            });
+        }
         match self.inner.resolve(recipient).await? {
-            Resolved::Here(_) => Ok(()),
+            Resolved::Here(_) | Resolved::ReturnPath => Ok(()),
             Resolved::Unknown => {
                 GatewayStats::add(&stats.unknown_recipient_count);
                 Err(Reply::permanent(550, (1, 1), "there is no such user here"))
@@ -140,6 +162,22 @@ impl Handler for Gateway {
                 Err(Reply::permanent(550, (7, 1), "relaying denied"))
             }
         }
+    }
+}
+
+impl Handler for Gateway {
+    async fn connect(&self, client: &ClientInfo) -> Result<(), Reply> {
+        self.inner.limits.connect(client.ip, self.inner.store.now())
+    }
+
+    async fn mail(&self, envelope: &Envelope) -> Result<(), Reply> {
+        let sender = envelope.reverse_path.address();
+        self.inner.limits.mail(envelope.client.ip, sender, self.inner.store.now())
+    }
+
+    async fn rcpt(&self, envelope: &Envelope, recipient: &Address) -> Result<(), Reply> {
+        self.inner.limits.rcpt(envelope.client.ip, self.inner.store.now())?;
+        self.may_reach(recipient).await
     }
 
     async fn data(&self, envelope: Envelope, body: Vec<u8>) -> Reply {
@@ -158,25 +196,40 @@ impl Handler for Gateway {
 
 impl Inner {
     /// The story of one mail. An `Err` is the reply of a mail that is not accepted.
-    async fn receive(&self, mail: &Mail) -> Result<Reply, Reply> {
+    pub(crate) async fn receive(&self, mail: &Mail) -> Result<Reply, Reply> {
         let addressees = self.addressees(&mail.envelope).await?;
-        let facts = self.enricher.facts(&self.config, mail).await;
+        if addressees.is_empty() {
+            // Return paths and nothing else: no mailbox, no policy, only what the report says.
+            let taken = self.reports.take(&self.config.hostname, mail).await;
+            return taken.map(accepted).map_err(|error| refusal(&error));
+        }
+        let mut facts = self.enricher.facts(&self.config, mail).await;
         if facts.header.received_count >= self.config.received_count_max {
             return Err(Reply::permanent(554, (4, 6), "this mail goes round in circles"));
         }
         let protection = self.protection.current();
-        let verdict = self.judge(&facts, &protection).await?;
+        let verdict = self.judge(&mut facts, &protection).await?;
         let plans = self.plan(mail, &facts, verdict.as_ref(), &protection, addressees).await?;
-        self.commit(mail, &facts, verdict.as_ref(), plans).await
+        let message_id: MessageId = self.store.next_id();
+        if !plans.iter().any(|plan| matches!(plan.action, Action::Reject)) {
+            self.reports.note(mail, message_id).await.map_err(|error| refusal(&error))?;
+        }
+        self.commit(mail, &facts, verdict.as_ref(), plans, message_id).await
     }
 
-    async fn resolve(&self, address: &Address) -> Result<Resolved, Reply> {
+    pub(crate) async fn resolve(&self, address: &Address) -> Result<Resolved, Reply> {
         let is_own = self.directory.is_own_domain(address.domain());
         // RFC 5321 4.5.1: postmaster without a domain arrives as postmaster at our own name.
         let is_postmaster = address.local().eq_ignore_ascii_case("postmaster")
             && (is_own || address.domain().as_str().eq_ignore_ascii_case(&self.config.hostname));
         if !is_own && !is_postmaster {
             return Ok(Resolved::Foreign);
+        }
+        match self.reports.return_path(address) {
+            Some(Some(_)) => return Ok(Resolved::ReturnPath),
+            // A token that is not ours, or too old: the same answer as for anybody who is not here.
+            Some(None) => return Ok(Resolved::Unknown),
+            None => {}
         }
         if let Some(found) = self.look_up(address).await? {
             return Ok(Resolved::Here(found));
@@ -194,7 +247,7 @@ impl Inner {
         Ok(Resolved::NoPostmaster)
     }
 
-    async fn look_up(&self, address: &Address) -> Result<Option<Recipient>, Reply> {
+    pub(crate) async fn look_up(&self, address: &Address) -> Result<Option<Recipient>, Reply> {
         self.directory.recipient(address).await.map_err(|error| {
             tracing::warn!("a recipient cannot be looked up: {error}");
             later()
@@ -212,6 +265,7 @@ impl Inner {
                         addressees.push(Addressee { path: path.clone(), recipient });
                     }
                 }
+                Resolved::ReturnPath => {}
                 // It was there at RCPT: whoever changed the directory meanwhile decides, the next try tells.
                 Resolved::Unknown | Resolved::NoPostmaster | Resolved::Foreign => return Err(later()),
             }
@@ -219,11 +273,15 @@ impl Inner {
         Ok(addressees)
     }
 
-    /// The verdict; `None` when judging failed and the organisation wants such mail delivered all the same.
-    async fn judge(&self, facts: &Facts, protection: &Protection) -> Result<Option<Verdict>, Reply> {
-        let judge = self.config.judge;
-        let judged = catch_unwind(AssertUnwindSafe(|| judge(facts, &protection.rule_set, facts.received_at)));
-        if let Ok(verdict) = judged {
+    /// The verdict; `None`, and why among the facts, when judging is off, or failed and the organisation wants such mail
+    /// delivered all the same.
+    async fn judge(&self, facts: &mut Facts, protection: &Protection) -> Result<Option<Verdict>, Reply> {
+        if self.bypass.is_on().await {
+            facts.unjudged = Some(Unjudged::Bypass);
+            GatewayStats::add(&self.stats.bypassed_count);
+            return Ok(None);
+        }
+        if let Some(verdict) = unjudged::judge(self.config.judge, facts, protection) {
             return Ok(Some(verdict));
         }
         tracing::error!("judging a mail panicked");
@@ -234,6 +292,7 @@ impl Inner {
         match settings.failure_mode {
             FailureMode::Defer => Err(later()),
             FailureMode::DeliverUnjudged => {
+                facts.unjudged = Some(Unjudged::Failure);
                 GatewayStats::add(&self.stats.unjudged_count);
                 Ok(None)
             }
@@ -280,7 +339,7 @@ impl Inner {
         match self.resolve(&to).await? {
             Resolved::Here(recipient) => Ok(Action::RedirectHere(Addressee { path: to, recipient })),
             Resolved::Foreign => Ok(Action::RedirectAway(to)),
-            Resolved::Unknown | Resolved::NoPostmaster => {
+            Resolved::Unknown | Resolved::NoPostmaster | Resolved::ReturnPath => {
                 // A policy that names nobody must not lose mail.
                 decision.disposition = Disposition::Quarantine;
                 decision.reason = Some(QuarantineReason::of(decision.class));
@@ -290,6 +349,16 @@ impl Inner {
         }
     }
 
+    /// The ARC set (RFC 8617) for mail that a policy sends on to another host, which can no longer check what we have checked.
+    /// Without a key, and when sealing fails, it goes on unsealed: that costs trust elsewhere, not mail.
+    async fn seal(&self, mail: &Mail, facts: &Facts, plans: &[Plan]) -> String {
+        if !plans.iter().any(|plan| matches!(plan.action, Action::RedirectAway(_))) {
+            return String::new();
+        }
+        let sealed = self.enricher.seal(&self.config.hostname, mail, facts).await;
+        sealed.inspect_err(|error| tracing::warn!("mail is sent on unsealed: {error}")).unwrap_or_default()
+    }
+
     /// Stores it all and answers; 2yz only after that.
     async fn commit(
         &self,
@@ -297,9 +366,10 @@ impl Inner {
         facts: &Facts,
         verdict: Option<&Verdict>,
         mut plans: Vec<Plan>,
+        mut message_id: MessageId,
     ) -> Result<Reply, Reply> {
+        let seal = self.seal(mail, facts, &plans).await;
         for _ in 0..COMMIT_TRIES_MAX {
-            let message_id: MessageId = self.store.next_id();
             let landing = Landing {
                 store: &self.store,
                 hostname: &self.config.hostname,
@@ -309,14 +379,20 @@ impl Inner {
                 facts,
                 verdict,
                 plans: &plans,
+                seal: &seal,
             };
             match self.store.commit(landing.submission()).await {
-                Ok(()) => return Ok(self.landed(message_id, &plans)),
+                Ok(()) => {
+                    let (store, hostname) = (&self.store, &self.config.hostname);
+                    tell_of_success(store, hostname, self.directory.id(), mail, facts, &plans).await;
+                    return Ok(self.landed(message_id, &plans));
+                }
                 Err(error) if error.is_conflict() && plans.iter().any(|plan| plan.own.is_some()) => {
                     let first = self.sort_out(&mut plans, &error).await.map_err(|error| refusal(&error))?;
                     if let (Some(first), true) = (first, plans.is_empty()) {
                         return Ok(accepted(first));
                     }
+                    message_id = self.store.next_id();
                 }
                 Err(error) => return Err(refusal(&error)),
             }
@@ -385,19 +461,23 @@ impl Inner {
     }
 }
 
-fn accepted(id: MessageId) -> Reply {
+pub(crate) fn accepted(id: MessageId) -> Reply {
     Reply::ok(250, (0, 0), id.to_string())
 }
 
 /// When unsure: later.
-fn later() -> Reply {
+pub(crate) fn later() -> Reply {
     Reply::transient(451, (3, 0), "try again later")
 }
 
-fn refusal(error: &StoreError) -> Reply {
+fn no_space() -> Reply {
+    Reply::transient(452, (3, 1), "no space left, try again later")
+}
+
+pub(crate) fn refusal(error: &StoreError) -> Reply {
     tracing::warn!("a mail could not be stored: {error}");
     match error {
-        StoreError::Full(_) => Reply::transient(452, (3, 1), "no space left, try again later"),
+        StoreError::Full(_) => no_space(),
         StoreError::Busy(_) => Reply::transient(452, (3, 2), "too busy, try again later"),
         StoreError::Conflict(_)
         | StoreError::Unavailable(_)

@@ -12,8 +12,8 @@ use directory::Directory;
 use mailbox::{Connectors, FolderRole, HandOver, HandedOver, LmtpImap, MailboxError};
 use message::ReportAction;
 use model::{
-    Address, CampaignId, CopyId, DeliveryId, EventKind, MailOptions, MailboxId, MessageId, OrganisationId, Place,
-    RcptOptions, Reply, ReplyClass, ReversePath, SqlText, Timestamp,
+    Address, CampaignId, CopyId, DeliveryId, EventKind, JobId, MailOptions, MailboxId, MessageId, OrganisationId,
+    Place, RcptOptions, Reply, ReplyClass, ReversePath, SqlText, Timestamp,
 };
 use outbound::{FailureClass, Notice, Notification, RetrySchedule};
 use serde_json::json;
@@ -116,6 +116,7 @@ impl HandOvers {
                 stop: stop.clone(),
                 rng: Mutex::new(fastrand::Rng::new()),
                 health: Mutex::new(0),
+                outdated: Mutex::new(None),
             };
             tokio::spawn(Arc::new(desk).run())
         };
@@ -141,6 +142,8 @@ struct Desk {
     rng: Mutex<fastrand::Rng>,
     /// How often in a row the system did not answer.
     health: Mutex<u32>,
+    /// The organisation whose mail landed after it had waited, judged by rules that are not those of now.
+    outdated: Mutex<Option<OrganisationId>>,
 }
 
 /// A claimed row.
@@ -160,6 +163,7 @@ struct Claimed {
     received_at: Timestamp,
     options: MailOptions,
     rcpt_options: RcptOptions,
+    rule_set_id: Option<i64>,
     body: BodyRef,
 }
 
@@ -221,9 +225,44 @@ impl Desk {
             // There may be more: the end of a try wakes us.
             return Ok(LOOK_MS);
         }
+        self.purge_what_waited().await?;
         let due = self.store.query_one("connector.next_hand_over", &values![self.connector.name()]).await?;
         let due_at = due.map(|row| row.at("next_try_at")).transpose()?;
         Ok(due_at.map_or(LOOK_MS, |at| (at.ms_since(self.store.now()) + 1).clamp(50, LOOK_MS)))
+    }
+
+    /// A purge looks at what has landed, and so it has passed over what waited here. Once nothing is due any more, another
+    /// one follows.
+    async fn purge_what_waited(&self) -> Result<(), StoreError> {
+        let outdated = self.outdated.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(organisation_id) = outdated else { return Ok(()) };
+        let queued = async {
+            let active = self.store.query_one("connector.active_rules", &values![organisation_id]).await?;
+            let change_id = active.map(|row| row.opt_int("change_id")).transpose()?.flatten();
+            let id: JobId = self.store.next_id();
+            let title = format!("Look at mail that waited for {}", self.connector.name());
+            let params = json!({});
+            let job = values![id, organisation_id, "purge", title, change_id, &params, "", self.store.now()];
+            self.store.execute("job.insert", &job).await?;
+            self.store.bus().announce(Topic::Job, id);
+            Ok(())
+        };
+        let queued = queued.await;
+        if queued.is_err() {
+            *self.outdated.lock().unwrap_or_else(PoisonError::into_inner) = Some(organisation_id);
+        }
+        queued
+    }
+
+    async fn note_rules(&self, copy: &Claimed) {
+        let active = self.store.query_one("connector.active_rules", &values![copy.organisation_id]).await;
+        let is_current = match active.map(|row| row.map(|row| row.int("id")).transpose()) {
+            Ok(Ok(active)) => active.is_none() || copy.rule_set_id.is_none() || active == copy.rule_set_id,
+            Ok(Err(_)) | Err(_) => false,
+        };
+        if !is_current {
+            *self.outdated.lock().unwrap_or_else(PoisonError::into_inner) = Some(copy.organisation_id);
+        }
     }
 
     async fn take_back(&self, all: bool) {
@@ -349,6 +388,9 @@ impl Desk {
                 }
             }
         }
+        if matches!(next, Next::Landed { .. }) {
+            self.note_rules(copy).await;
+        }
         let bus = self.store.bus();
         bus.announce(Topic::Ledger, copy.campaign_id.map_or(0, |id| id.0));
         bus.announce(Topic::Mailbox, copy.mailbox_id);
@@ -456,6 +498,7 @@ fn claimed(row: &Row) -> Result<Claimed, StoreError> {
             ..MailOptions::default()
         },
         rcpt_options: RcptOptions { notify: row.text("notify")?.to_owned(), orcpt: row.text("orcpt")?.to_owned() },
+        rule_set_id: row.opt_int("rule_set_id")?,
         body: BodyRef::from_row(row)?,
     })
 }

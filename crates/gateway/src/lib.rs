@@ -38,6 +38,7 @@ mod limits;
 mod services;
 mod stats;
 mod submission;
+mod told;
 pub mod trace;
 mod unjudged;
 

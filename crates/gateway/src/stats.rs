@@ -15,6 +15,8 @@ pub struct GatewayStats {
     pub resend_suppressed_count: AtomicU64,
     /// Mails delivered unjudged, since judging failed and the organisation wants it so.
     pub unjudged_count: AtomicU64,
+    /// Mails delivered unjudged, since an administrator had switched judging off.
+    pub bypassed_count: AtomicU64,
     /// Copies put into an inbox.
     pub inbox_count: AtomicU64,
     /// Copies put into Junk.

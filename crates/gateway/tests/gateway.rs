@@ -354,6 +354,7 @@ async fn a_store_that_fails_is_said_and_leaves_nothing() {
     assert!(house.trace(TraceFilter::default()).await.is_empty());
     assert!(house.mailbox("ada@contoso.example").await.is_empty());
     std::fs::remove_file(&packs).unwrap();
+    t.store.health().well().await;
     assert_eq!(house.data(ZOE, &["ada@contoso.example"], &mail("Lost?", "no")).await.code(), 250);
     assert_eq!(house.trace(TraceFilter::default()).await.len(), 1);
     house.close().await;
@@ -570,7 +571,7 @@ async fn a_judge_that_fails_holds_mail_up_or_lets_it_through_as_chosen() {
         let story = house.of("ada@contoso.example").await;
         assert_eq!((story.place.as_str(), story.message.verdict), ("inbox", None));
         let body = house.body(story.message.id).await;
-        assert!(String::from_utf8_lossy(&body).contains("X-Landfall-Unjudged: yes\r\n"));
+        assert!(String::from_utf8_lossy(&body).contains("X-Landfall-Unjudged: failure\r\n"));
         house.close().await;
     })
     .await;

@@ -19,6 +19,8 @@ text_enum! {
         CampaignWrite = "campaign.write",
         /// Ask for the release of a campaign's copies.
         ReleaseRequest = "release.request",
+        /// Hand mail in under any address of the organisation.
+        MailSendAs = "mail.send_as",
         /// See people and lists.
         PeopleRead = "people.read",
         /// Import and change people and lists.
@@ -45,6 +47,8 @@ text_enum! {
         IncidentWrite = "incident.write",
         /// See the outbound queue.
         QueueRead = "queue.read",
+        /// Pause, try and delete what is in the outbound queue.
+        QueueWrite = "queue.write",
         /// Settings of the organisation, accounts, tokens.
         SettingsWrite = "settings.write",
         /// See settings.
@@ -103,6 +107,7 @@ impl Role {
                 P::IncidentRead,
                 P::IncidentWrite,
                 P::QueueRead,
+                P::QueueWrite,
                 P::SettingsRead,
                 P::SettingsWrite,
                 P::AuditRead,

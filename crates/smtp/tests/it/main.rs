@@ -3,5 +3,6 @@
 mod common;
 mod extensions;
 mod random;
+mod services;
 mod sockets;
 mod transcripts;

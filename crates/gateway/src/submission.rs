@@ -1,0 +1,298 @@
+//! Submission (RFC 6409): mail of people who logged in, to anywhere.
+//!
+//! Nothing is taken before a login. A sender is one of the login's own addresses, in the envelope and in From, unless its
+//! role may send as others. A missing Date or Message-ID is added (RFC 6409 8), the mail is signed with the
+//! organisation's keys, and then it goes two ways: to recipients of ours through the same judging as any mail, to others
+//! into the outbound queue. With recipients of both kinds ours come first: what is refused there was sent to nobody.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use directory::{ClientScope, DirectoryError, Sasl, SaslMechanism, SaslStep};
+use message::dkim::{DkimKey, Signer};
+use message::{ParseContext, headers};
+use model::{
+    Address, AuthFacts, AuthResult, ClientInfo, Domain, Envelope, Facts, MessageId, Permission, Reply, SqlText,
+    SubmissionLogin,
+};
+use outbound::{NewDelivery, delivery_ops, queued_copy_ops};
+use smtp::Handler;
+use smtp::server::{LoginExchange, LoginStep};
+use store::{BodyRef, Op, Submission as Stored, Topic, values};
+
+use crate::Gateway;
+use crate::enrich::Mail;
+use crate::gateway::{Resolved, accepted, later, refusal};
+
+/// What is offered, best first.
+pub(crate) const MECHANISMS: &[&str] = &["SCRAM-SHA-256", "PLAIN", "LOGIN"];
+const DKIM_KIND: &str = "dkim";
+
+/// The handler of a submission listener.
+pub(crate) struct Submission {
+    pub(crate) gateway: Gateway,
+}
+
+struct Exchange(Sasl);
+
+impl LoginExchange for Exchange {
+    fn step<'a>(&'a mut self, response: Option<&'a [u8]>) -> Pin<Box<dyn Future<Output = LoginStep> + Send + 'a>> {
+        Box::pin(async move {
+            match self.0.step(response).await {
+                Ok(SaslStep::Challenge(challenge)) => LoginStep::Challenge(challenge),
+                Ok(SaslStep::Done(login)) => LoginStep::Done(SubmissionLogin {
+                    account_id: login.account_id,
+                    person_id: login.person_id,
+                    address: login.address,
+                    may_send_as_others: login.role.may(Permission::MailSendAs),
+                }),
+                Ok(SaslStep::Wrong) => LoginStep::Refused(Reply::permanent(535, (7, 8), "login or password is wrong")),
+                Ok(SaslStep::Malformed) => {
+                    LoginStep::Refused(Reply::permanent(501, (5, 2), "not a response of this mechanism"))
+                }
+                Err(DirectoryError::Throttled { .. }) => {
+                    LoginStep::Refused(Reply::transient(454, (7, 0), "too many wrong tries, try again later"))
+                }
+                Err(error) => {
+                    tracing::warn!("a login could not be checked: {error}");
+                    LoginStep::Refused(Reply::transient(454, (7, 0), "logging in is not possible now"))
+                }
+            }
+        })
+    }
+}
+
+impl Handler for Submission {
+    fn login(&self, client: &ClientInfo, mechanism: &'static str) -> Option<Box<dyn LoginExchange>> {
+        let mechanism = SaslMechanism::parse(mechanism)?;
+        let directory = &self.gateway.inner.directory;
+        Some(Box::new(Exchange(directory.sasl(mechanism, ClientScope::Submission, Some(client.ip)))))
+    }
+
+    async fn connect(&self, client: &ClientInfo) -> Result<(), Reply> {
+        self.gateway.connect(client).await
+    }
+
+    async fn mail(&self, envelope: &Envelope) -> Result<(), Reply> {
+        let login = login_of(envelope)?;
+        self.gateway.inner.limits.login_mail(login, self.gateway.inner.store.now())?;
+        match envelope.reverse_path.address() {
+            Some(sender) if !self.may_send_as(login, sender).await? => Err(not_yours()),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    async fn rcpt(&self, envelope: &Envelope, recipient: &Address) -> Result<(), Reply> {
+        let login = login_of(envelope)?;
+        self.gateway.inner.limits.login_rcpt(login, self.gateway.inner.store.now())?;
+        match self.gateway.inner.resolve(recipient).await? {
+            Resolved::Foreign => Ok(()),
+            Resolved::Here(_) | Resolved::ReturnPath | Resolved::Unknown | Resolved::NoPostmaster => {
+                self.gateway.rcpt(envelope, recipient).await
+            }
+        }
+    }
+
+    async fn data(&self, envelope: Envelope, body: Vec<u8>) -> Reply {
+        self.submit(envelope, body).await.unwrap_or_else(|refusal| refusal)
+    }
+}
+
+impl Submission {
+    async fn submit(&self, envelope: Envelope, body: Vec<u8>) -> Result<Reply, Reply> {
+        let inner = &self.gateway.inner;
+        let received_at = inner.store.now();
+        let limits = inner.config.limits;
+        let facts = message::parse(&body, &ParseContext { received_at, envelope: &envelope, own_domains: &[], limits });
+        if facts.header.received_count >= inner.config.received_count_max {
+            return Err(Reply::permanent(554, (4, 6), "this mail goes round in circles"));
+        }
+        let from = self.originator(login_of(&envelope)?, &facts).await?;
+        let id: MessageId = inner.store.next_id();
+        let body = complete(body, &facts, id, &from, received_at);
+        let (ours, others) = self.split(&envelope).await?;
+        let mut reply = accepted(id);
+        if let Some(envelope) = ours {
+            let mail = Mail { envelope: Arc::new(envelope), body: body.clone(), received_at };
+            reply = inner.receive(&mail).await?;
+            if !reply.is_completion() {
+                return Ok(reply);
+            }
+        }
+        if let Some(envelope) = others {
+            self.queue(envelope, body, &facts, &from, id).await?;
+        }
+        Ok(reply)
+    }
+
+    /// The address in From, when the login may write it there. Several, or none that is an address, are refused.
+    async fn originator(&self, login: &SubmissionLogin, facts: &Facts) -> Result<Address, Reply> {
+        let [from] = &facts.header.from[..] else {
+            return Err(Reply::permanent(550, (6, 0), "one From address is needed"));
+        };
+        let no_address = |_| Reply::permanent(550, (6, 0), "the From address is not valid");
+        let from = Address::parse(&from.address).map_err(no_address)?;
+        match self.may_send_as(login, &from).await? {
+            true => Ok(from),
+            false => Err(not_yours()),
+        }
+    }
+
+    /// Its own addresses reach its own mailbox.
+    async fn may_send_as(&self, login: &SubmissionLogin, address: &Address) -> Result<bool, Reply> {
+        let inner = &self.gateway.inner;
+        if login.may_send_as_others && inner.directory.is_own_domain(address.domain()) {
+            return Ok(true);
+        }
+        Ok(inner.look_up(address).await?.is_some_and(|recipient| recipient.person_id == login.person_id))
+    }
+
+    /// The envelope for recipients of ours, and the one for others.
+    async fn split(&self, envelope: &Envelope) -> Result<(Option<Envelope>, Option<Envelope>), Reply> {
+        let blank = || Envelope { forward_paths: Vec::new(), rcpt_options: Vec::new(), ..envelope.clone() };
+        let (mut ours, mut others) = (blank(), blank());
+        for (index, path) in envelope.forward_paths.iter().enumerate() {
+            let is_foreign = matches!(self.gateway.inner.resolve(path).await?, Resolved::Foreign);
+            let side = if is_foreign { &mut others } else { &mut ours };
+            side.forward_paths.push(path.clone());
+            side.rcpt_options.push(envelope.options_of(index));
+        }
+        let named = |side: Envelope| (!side.forward_paths.is_empty()).then_some(side);
+        Ok((named(ours), named(others)))
+    }
+
+    /// Into the outbound queue: one message, a copy and a hand-over for each recipient, one commit.
+    async fn queue(
+        &self,
+        envelope: Envelope,
+        body: Bytes,
+        facts: &Facts,
+        from: &Address,
+        id: MessageId,
+    ) -> Result<(), Reply> {
+        let inner = &self.gateway.inner;
+        let signed = self.signed(&envelope, body, from, id).await?;
+        let now = inner.store.now();
+        let organisation_id = inner.directory.id();
+        let mut rows = Vec::new();
+        for (index, path) in envelope.forward_paths.iter().enumerate() {
+            let (copy_id, reverse_path) = (inner.store.next_id(), envelope.reverse_path.clone());
+            let mut new = NewDelivery::now(&inner.store, organisation_id, copy_id, id, reverse_path, path.clone());
+            new.options = envelope.options.clone();
+            new.rcpt_options = envelope.options_of(index);
+            rows.extend(queued_copy_ops(&new, None));
+            rows.extend(delivery_ops(new));
+        }
+        let subject = SqlText::new(&facts.header.subject);
+        let name = facts.header.from.first().map_or("", |from| from.name.as_str());
+        let message_id_header = headers::field(&signed, "Message-ID").unwrap_or_default();
+        let before = values![id, organisation_id, "outbound"];
+        let after = values![
+            SqlText::indexed(&message_id_header),
+            SqlText::new(&envelope.reverse_path.to_string()),
+            SqlText::indexed(&from.key()),
+            SqlText::new(name),
+            &subject,
+            subject.to_lower(),
+            envelope.client.ip.to_string(),
+            SqlText::new(&envelope.client.helo),
+            now,
+            None::<i64>,
+            None::<&str>,
+            None::<&str>,
+            None::<&str>,
+            None::<i64>,
+        ];
+        let stored = Stored::with_body(signed, move |place: &BodyRef| {
+            let whole = |unsigned: u64| i64::try_from(unsigned).unwrap_or(i64::MAX);
+            let place = values![place.pack_id, whole(place.offset), whole(place.bytes), &place.sha256];
+            let message = before.iter().chain(&place).chain(&after).cloned().collect();
+            let mut ops = vec![Op::Insert("message.insert", message)];
+            ops.extend(rows.iter().cloned());
+            ops
+        });
+        inner.store.commit(stored).await.map_err(|error| refusal(&error))?;
+        inner.store.bus().announce(Topic::Delivery, id.0);
+        Ok(())
+    }
+
+    /// With its trace field, and signed with every key of the From domain. A domain without a key goes unsigned.
+    async fn signed(&self, envelope: &Envelope, body: Bytes, from: &Address, id: MessageId) -> Result<Bytes, Reply> {
+        let inner = &self.gateway.inner;
+        let rows = inner.store.query("setting.secret", &values![inner.directory.id(), DKIM_KIND]).await;
+        let rows = rows.map_err(|error| refusal(&error))?;
+        let named = rows.iter().filter_map(|row| Some((row.text("name").ok()?, row.text("material").ok()?)));
+        let keys: Vec<(String, String)> = named.map(|(name, pem)| (name.to_owned(), pem.to_owned())).collect();
+        let trace = headers::received(&headers::Received {
+            envelope,
+            by: &inner.config.hostname,
+            id: &id.to_string(),
+            at: inner.store.now(),
+            recipient: if let [only] = &envelope.forward_paths[..] { Some(only) } else { None },
+        });
+        let domain = from.domain().clone();
+        let written = tokio::task::spawn_blocking(move || {
+            let signature = match signer(&keys, &domain) {
+                Some(signer) => signer.sign(&body).inspect_err(|e| tracing::error!("a mail was not signed: {e}")).ok(),
+                None => None,
+            };
+            Bytes::from([signature.unwrap_or_default().as_slice(), trace.as_bytes(), &body].concat())
+        });
+        written.await.map_err(|_| later())
+    }
+}
+
+/// All keys of the longest domain that `from` belongs to.
+fn signer(keys: &[(String, String)], from: &Domain) -> Option<Signer> {
+    let named = |name: &str| {
+        let (selector, domain) = name.split_once("._domainkey.")?;
+        Some((selector.to_owned(), Domain::parse(domain).ok()?))
+    };
+    let all: Vec<_> = keys.iter().filter_map(|(name, pem)| Some((named(name)?, pem))).collect();
+    let fitting = all.iter().filter(|((_, domain), _)| from.is_under(domain));
+    let best = fitting.map(|((_, domain), _)| domain).max_by_key(|domain| domain.as_str().len())?.clone();
+    let mut signer: Option<Signer> = None;
+    for ((selector, _), pem) in all.iter().filter(|((_, domain), _)| *domain == best) {
+        let with = DkimKey::from_pem(pem).and_then(|key| match signer.take() {
+            Some(signer) => signer.and(&key, best.as_str(), selector),
+            None => Signer::new(&key, best.as_str(), selector),
+        });
+        signer = with.inspect_err(|error| tracing::error!("a DKIM key does not load: {error}")).ok();
+    }
+    signer
+}
+
+/// RFC 6409 8: Message-ID and Date are added when they are missing. Return-Path is not a submitter's to write.
+fn complete(body: Vec<u8>, facts: &Facts, id: MessageId, from: &Address, now: model::Timestamp) -> Bytes {
+    let mut missing = String::new();
+    if facts.header.date_at.is_none() && headers::field(&body, "Date").is_none() {
+        missing += &format!("Date: {}\r\n", now.to_rfc5322());
+    }
+    if facts.header.message_id.is_empty() {
+        missing += &format!("Message-ID: <{id}@{}>\r\n", from.domain());
+    }
+    let clean = headers::remove_fields(&body, &["Return-Path", "Bcc"]);
+    match missing.is_empty() && clean.len() == body.len() {
+        true => Bytes::from(body),
+        false => Bytes::from([missing.as_bytes(), &clean].concat()),
+    }
+}
+
+/// What a login proves of a mail whose From was checked against it: as much as DMARC can.
+pub(crate) fn authenticated(facts: &Facts, mut auth: AuthFacts) -> AuthFacts {
+    auth.dmarc = AuthResult::Pass;
+    auth.dmarc_domain = facts.from().domain().to_owned();
+    auth.composite = model::Composite { result: model::CompositeResult::Pass, reason: 100 };
+    auth
+}
+
+fn login_of(envelope: &Envelope) -> Result<&SubmissionLogin, Reply> {
+    envelope.client.login.as_ref().ok_or_else(|| Reply::permanent(530, (7, 0), "log in first"))
+}
+
+/// RFC 6409 6.1.
+fn not_yours() -> Reply {
+    Reply::permanent(550, (7, 1), "this sender address is not yours")
+}

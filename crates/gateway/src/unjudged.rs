@@ -1,0 +1,208 @@
+//! Mail without a verdict: when it is let in, and how it gets one later.
+//!
+//! Judging fails (a rule panics), or an administrator has switched it off: such mail is stored as any other, stamped
+//! *unjudged*, with a row that says that a verdict is owed. [`LateJudge`] pays: it judges by the facts that were stored on
+//! arrival, writes the verdict, tells each copy's story so, and leaves what should not have come in to a purge job.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use directory::{Bypass, Directory, DirectoryError, Protection, ProtectionCache};
+use model::{CopyId, EventKind, Facts, JobId, MessageId, Unjudged, Verdict, VerdictClass};
+use serde_json::json;
+use store::{NewEvent, Row, Store, StoreError, Topic, Tx, values};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use verdict::TermKind;
+
+use crate::Judge;
+
+/// How often rows are looked at.
+const LOOK_MS: u64 = 1_000;
+/// Messages judged in one transaction.
+const BATCH_MAX: i64 = 64;
+/// Copies of a message whose story is told; a message has fewer recipients.
+const COPIES_MAX: i64 = 10_000;
+/// The rest of a message that cannot be judged yet, doubled with each further try.
+const REST_MS: i64 = 5_000;
+const REST_MS_MAX: i64 = 10 * 60 * 1000;
+/// How far back a purge of late verdicts reaches, in milliseconds: 30 days.
+const WINDOW_MS: i64 = 30 * 24 * 60 * 60 * 1000;
+const SOURCE: &str = "gateway";
+/// Who starts the purges.
+const ACTOR: &str = "Landfall";
+
+/// Judges one mail. `None`: the judge panicked.
+pub(crate) fn judge(judge: Judge, facts: &Facts, protection: &Protection) -> Option<Verdict> {
+    catch_unwind(AssertUnwindSafe(|| judge(facts, &protection.rule_set, facts.received_at))).ok()
+}
+
+/// Knows whether judging is off, without asking the rows for every mail.
+pub(crate) struct BypassWatch {
+    directory: Directory,
+    look: Duration,
+    seen: Mutex<Option<(Instant, Option<Bypass>)>>,
+}
+
+impl BypassWatch {
+    pub(crate) fn new(directory: Directory, look_ms: u64) -> Self {
+        BypassWatch { directory, look: Duration::from_millis(look_ms), seen: Mutex::default() }
+    }
+
+    /// Whether judging is off now. What cannot be read is not off.
+    pub(crate) async fn is_on(&self) -> bool {
+        let now = self.directory.store().now();
+        let in_force = |bypass: &Option<Bypass>| bypass.as_ref().is_some_and(|bypass| bypass.until_at > now);
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((at, bypass)) = seen
+            && at.elapsed() < self.look
+        {
+            return in_force(&bypass);
+        }
+        let found = self.directory.bypass().await;
+        let found =
+            found.inspect_err(|error| tracing::warn!(%error, "whether judging is off cannot be read")).ok().flatten();
+        let is_on = in_force(&found);
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), found));
+        is_on
+    }
+}
+
+/// Gives verdicts to mail that came in without one. Several may run, in one process or in many.
+#[derive(Clone)]
+pub struct LateJudge {
+    store: Store,
+    directory: Directory,
+    protection: ProtectionCache,
+    judge: Judge,
+}
+
+/// A message that has its verdict.
+struct Judged {
+    message_id: MessageId,
+    reason: Unjudged,
+    verdict: Verdict,
+}
+
+impl LateJudge {
+    /// A worker that is driven by [`LateJudge::work_off`].
+    pub fn new(directory: &Directory, protection: ProtectionCache, judge: Judge) -> Self {
+        LateJudge { store: directory.store().clone(), directory: directory.clone(), protection, judge }
+    }
+
+    /// Works until `cancel`, and ends between two batches.
+    pub fn start(self, cancel: CancellationToken) -> JoinHandle<()> {
+        tokio::spawn(async move {
+            loop {
+                if let Err(error) = self.work_off().await {
+                    tracing::warn!(%error, "mail without a verdict could not be judged; it is tried again");
+                }
+                tokio::select! {
+                    () = cancel.cancelled() => return,
+                    () = tokio::time::sleep(Duration::from_millis(LOOK_MS)) => {}
+                }
+            }
+        })
+    }
+
+    /// Judges whatever waits now, unless judging is off; gives how many have a verdict since.
+    ///
+    /// # Errors
+    /// [`DirectoryError`] when rows could not be read or written.
+    pub async fn work_off(&self) -> Result<usize, DirectoryError> {
+        self.directory.note_ended_bypasses().await?;
+        let mut judged_count = 0;
+        while self.directory.bypass().await?.is_none() {
+            let due = values![self.directory.id(), self.store.now(), BATCH_MAX];
+            let rows = self.store.query("unjudged.due", &due).await?;
+            if rows.is_empty() {
+                break;
+            }
+            judged_count += self.batch(&rows).await?;
+        }
+        Ok(judged_count)
+    }
+
+    async fn batch(&self, rows: &[Row]) -> Result<usize, DirectoryError> {
+        let protection = self.protection.current();
+        let mut judged = Vec::new();
+        for row in rows {
+            let message_id: MessageId = row.id("message_id")?;
+            let reason = Unjudged::parse(row.text("reason")?).unwrap_or(Unjudged::Failure);
+            let facts = row.opt_json::<Facts>("facts").ok().flatten();
+            let verdict = facts.and_then(|facts| judge(self.judge, &facts, &protection));
+            match verdict {
+                Some(verdict) => judged.push(Judged { message_id, reason, verdict }),
+                None => self.put_off(message_id, row.int("try_count")?).await?,
+            }
+        }
+        let job_id = self.write(&judged).await?;
+        if let Some(job_id) = job_id {
+            self.store.bus().announce(Topic::Job, job_id);
+        }
+        Ok(judged.len())
+    }
+
+    async fn put_off(&self, message_id: MessageId, try_count: i64) -> Result<(), StoreError> {
+        tracing::error!(message.id = %message_id, "a mail without a verdict cannot be judged yet");
+        let factor = 1_i64 << try_count.clamp(0, 16);
+        let at = self.store.now().plus_ms(REST_MS.saturating_mul(factor).min(REST_MS_MAX));
+        self.store.execute("unjudged.put_off", &values![message_id, at]).await?;
+        Ok(())
+    }
+
+    /// Verdicts, notes and the purge of what is not clean, in one transaction.
+    async fn write(&self, judged: &[Judged]) -> Result<Option<JobId>, StoreError> {
+        let mut tx = self.store.begin().await?;
+        let job_id: JobId = self.store.next_id();
+        let mut bad_count = 0;
+        for one in judged {
+            if tx.execute("unjudged.take", &values![one.message_id]).await? == 0 {
+                continue; // another worker has it
+            }
+            let verdict = json!(one.verdict);
+            let row = values![&verdict, one.verdict.class.as_str(), one.verdict.rule_set_id, one.message_id];
+            tx.execute("unjudged.set_verdict", &row).await?;
+            self.tell(&mut tx, one).await?;
+            if one.verdict.class != VerdictClass::Clean {
+                bad_count += 1;
+                let term = json!([[TermKind::LateBatch.as_str(), job_id.to_string(), one.message_id.0]]);
+                tx.execute("message.insert_terms", &values![&term]).await?;
+            }
+        }
+        if bad_count > 0 {
+            self.insert_purge(&mut tx, job_id, bad_count).await?;
+        }
+        tx.commit().await?;
+        Ok((bad_count > 0).then_some(job_id))
+    }
+
+    async fn tell(&self, tx: &mut Tx, one: &Judged) -> Result<(), StoreError> {
+        let copies = tx.query("unjudged.copies", &values![one.message_id, COPIES_MAX]).await?;
+        let mut events = Vec::with_capacity(copies.len());
+        for copy in &copies {
+            let copy_id: CopyId = copy.id("id")?;
+            let mut event = NewEvent::now(self.directory.id(), copy_id, EventKind::Judged, SOURCE, self.store.now());
+            event.detail = json!({
+                "unjudged": one.reason,
+                "class": one.verdict.class,
+                "sentence": verdict::sentence(&one.verdict),
+                "rule_set_id": one.verdict.rule_set_id,
+                "message_id": one.message_id,
+            });
+            events.push(event);
+        }
+        tx.append_events(&events).await
+    }
+
+    async fn insert_purge(&self, tx: &mut Tx, job_id: JobId, count: usize) -> Result<(), StoreError> {
+        let params = json!({
+            "terms": [[TermKind::LateBatch.as_str(), job_id.to_string()]], "window_ms": WINDOW_MS, "late": true,
+        });
+        let title = format!("Take back what came in unjudged: {count} {}", if count == 1 { "mail" } else { "mails" });
+        let row = values![job_id, self.directory.id(), "purge", &title, None::<i64>, &params, ACTOR, self.store.now()];
+        tx.execute("job.insert", &row).await?;
+        Ok(())
+    }
+}
