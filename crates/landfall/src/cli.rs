@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use directory::Directory;
+use directory::{ClientScope, Directory};
 use store::Database;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{Config, environment};
 use crate::error::CliError;
-use crate::{backup, demo, doctor, judge, server};
+use crate::{backup, bypass, demo, doctor, judge, queue, server};
 
 /// Delivered is not landed: send, protect, and know where every copy of every message is.
 #[derive(Debug, Parser)]
@@ -66,6 +66,13 @@ enum Command {
         #[arg(long, value_name = "DIR", default_value = "landfall-data")]
         data: PathBuf,
     },
+    /// Let mail in without judging it for a while, end that, or say whether it is so.
+    Bypass {
+        #[command(subcommand)]
+        command: bypass::BypassCommand,
+    },
+    /// Look at the outbound queue and act on it: list, show, hold, retry, delete, flush.
+    Queue(queue::QueueArgs),
     /// Print a one-time sign-in link for an account, for whoever is locked out.
     SignInLink {
         /// The data directory.
@@ -75,8 +82,28 @@ enum Command {
         #[arg(value_name = "LOGIN", default_value = server::OWNER)]
         login: String,
     },
-    /// Write a data directory with many rows, to look at pages and measure with: N people, N held copies.
-    #[command(hide = true)]
+    /// Make an app password for a mail program (IMAP, submission) and print it, once.
+    AppPassword {
+        /// The data directory.
+        #[arg(long, value_name = "DIR", default_value = "landfall-data")]
+        data: PathBuf,
+        /// Whose: an address, or an account's login.
+        #[arg(value_name = "ADDRESS")]
+        address: String,
+        /// What it is for.
+        #[arg(long, value_name = "NAME", default_value = "made on the command line")]
+        name: String,
+        /// What it opens.
+        #[arg(long = "for", value_name = "SCOPES", value_delimiter = ',', default_value = "imap,submission")]
+        scopes: Vec<String>,
+    },
+    /// Write a data directory with many rows, to look at pages and measure with.
+    ///
+    /// N people; a campaign to all of them and a mail from a blocked sender to all of them; N/3 mails in one mailbox; N/4
+    /// copies that wait for hosts which refuse for now; N/80 changes (200 at most), each with backtest, purge and incident,
+    /// nine in ten undone again, and three times as many changes that were stopped. All of it is real: SMTP through the
+    /// gateway, the queue and its agent, the quarantine's jobs, the detector. Only the people and the other hosts are made up.
+    #[command(hide = true, verbatim_doc_comment)]
     Seed {
         /// The data directory; must be new.
         #[arg(long, value_name = "DIR")]
@@ -121,7 +148,12 @@ pub async fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Backup { data, to } => backup::backup(&load(&data)?, &to).await?,
         Command::Restore { data, from } => backup::restore(&load(&data)?, &from).await?,
         Command::Verify { data } => backup::verify(&load(&data)?).await?,
+        Command::Bypass { command } => bypass::run(&load(command.data())?, &command).await?,
+        Command::Queue(args) => return queue::run(&load(&args.data.clone())?, args).await,
         Command::SignInLink { data, login } => sign_in_link(&load(&data)?, &login).await?,
+        Command::AppPassword { data, address, name, scopes } => {
+            app_password(&load(&data)?, &address, &name, &scopes).await?;
+        }
         Command::Seed { data, rows } => demo::seed(load(&data)?, rows).await?,
     }
     Ok(ExitCode::SUCCESS)
@@ -131,8 +163,10 @@ async fn serve(config: Config) -> Result<(), CliError> {
     let stop = stop_signal()?;
     let server = server::Server::start(config).await?;
     server.print_listeners();
-    if let Some((name, text)) = server::dkim_record(&server.directory).await?.filter(|_| server.is_new) {
-        println!("Publish this key, so that others can check your signatures: {name} TXT \"{text}\"");
+    if server.is_new {
+        for (name, text) in server::dkim_records(&server.directory).await? {
+            println!("Publish this key, so that others can check your signatures: {name} TXT \"{text}\"");
+        }
     }
     if let Some(link) = server.first_run_link().await? {
         println!("First run: sign in as the owner with this link, once: {link}");
@@ -158,6 +192,28 @@ async fn sign_in_link(config: &Config, login: &str) -> Result<(), CliError> {
     let link = directory.sign_in_link(account.id).await?;
     let url = config.public_url.clone().unwrap_or_else(|| format!("http://{}", config.http_listen));
     println!("Sign in as {login} with this link, once: {url}/sign-in/link/{}", link.token);
+    Ok(())
+}
+
+/// Prints an app password. Whoever may read the data directory may make one for anybody.
+async fn app_password(config: &Config, address: &str, name: &str, scopes: &[String]) -> Result<(), CliError> {
+    let nothing = || CliError::Input(format!("{} holds no data: there is nobody", config.data_dir.display()));
+    if let Database::Sqlite { path } = &config.database
+        && !path.exists()
+    {
+        return Err(nothing());
+    }
+    let known = |word: &String| {
+        ClientScope::parse(word).ok_or_else(|| CliError::Input(format!("--for {word:?}: imap, submission or both")))
+    };
+    let scopes = scopes.iter().map(known).collect::<Result<Vec<_>, _>>()?;
+    let store = server::open_store(config).await?;
+    let directory = Directory::open(&store).await?.ok_or_else(nothing)?;
+    directory.create_recipient_accounts().await?;
+    let account = directory.client_account_id(address).await?;
+    let account = account.ok_or_else(|| CliError::Input(format!("{address:?} has no account with a mailbox")))?;
+    let (_, secret) = directory.create_app_password(account, name, &scopes, None).await?;
+    println!("{secret}");
     Ok(())
 }
 

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use gateway::RateLimits;
 use directory::MailboxConnectors;
+use gateway::RateLimits;
 use model::Domain;
 use smtp::data::Newlines;
 use smtp::server::Network;
@@ -190,9 +190,79 @@ pub const KEYS: &[Key] = &[
         "100-30000",
         "the most that authentication of one message waits for names",
     ),
-    key("outbound.relay", "", "address:port", "0 or 1", "smarthost for everything that no static route takes"),
+    key("outbound.relay", "", "host:port", "0 or 1", "smarthost for everything that no static route takes"),
+    key(
+        "outbound.relay_tls",
+        "auto",
+        "mode",
+        "auto, none, opportunistic, starttls or implicit",
+        "TLS with the smarthost; auto: from the first byte on port 465, checked with a password, else where offered",
+    ),
+    key(
+        "outbound.relay_credentials_file",
+        "",
+        "file",
+        "readable",
+        "user name (first line) and password (second line) for the smarthost; only sent over checked TLS",
+    ),
+    key(
+        "outbound.tls",
+        "opportunistic",
+        "level",
+        "none, opportunistic or required",
+        "TLS with hosts that no policy (DANE, MTA-STS) says more about",
+    ),
+    key(
+        "outbound.tls_ca_file",
+        "",
+        "file (PEM)",
+        "readable",
+        "certificate authorities besides the system's, for MTA-STS and the smarthost",
+    ),
+    key(
+        "outbound.tls_reports",
+        "true",
+        "true or false",
+        "1",
+        "whether domains that ask for reports about TLS (RFC 8460) get one a day",
+    ),
+    key(
+        "outbound.shaping_file",
+        "",
+        "file (TOML)",
+        "at most 1 MiB",
+        "limits by provider, domain and sender, over the built-in ones; empty: DIR/shaping.toml when it is there",
+    ),
+    key(
+        "outbound.source_addresses",
+        "",
+        "IP addresses, comma between",
+        "at most 64",
+        "local addresses to send from, in turn; empty: the system chooses",
+    ),
+    key(
+        "outbound.messages_per_minute_max",
+        "0",
+        "mails",
+        "0-1000000",
+        "mails in a minute, all together; 0: any number",
+    ),
+    key(
+        "dns.trust_ad",
+        "false",
+        "true or false",
+        "1",
+        "whether dns.server validates DNSSEC and is on this machine (or nobody can stand in between): needed for DANE",
+    ),
     key("outbound.routes", "", "domain=address:port, comma between", "at most 1000", "static routes"),
     key("outbound.connections_max", "20", "connections", "1-1000", "open connections of the delivery agent"),
+    key(
+        "outbound.delay_warning_minutes",
+        "240",
+        "minutes",
+        "0-7200; 0 never",
+        "after which the sender of mail that still waits is told so",
+    ),
     key(
         "mailboxes.connector",
         "embedded",
@@ -273,12 +343,32 @@ pub struct Config {
     pub dns: Dns,
     /// `dns.deadline_ms`
     pub dns_deadline_ms: u64,
-    /// `outbound.relay`
-    pub relay: Option<SocketAddr>,
+    /// `dns.trust_ad`
+    pub dns_trust_ad: bool,
+    /// `outbound.relay`: host and port
+    pub relay: Option<(String, u16)>,
+    /// `outbound.relay_tls`
+    pub outbound_relay_tls: String,
+    /// `outbound.relay_credentials_file`
+    pub outbound_relay_credentials_file: Option<PathBuf>,
+    /// `outbound.tls`
+    pub outbound_tls: outbound::TlsLevel,
+    /// `outbound.tls_ca_file`
+    pub outbound_tls_ca_file: Option<PathBuf>,
+    /// `outbound.tls_reports`
+    pub outbound_tls_reports: bool,
+    /// `outbound.shaping_file`
+    pub outbound_shaping_file: Option<PathBuf>,
+    /// `outbound.source_addresses`
+    pub outbound_source_addresses: Vec<std::net::IpAddr>,
+    /// `outbound.messages_per_minute_max`; 0: any number
+    pub outbound_messages_per_minute_max: u32,
     /// `outbound.routes`
     pub routes: Vec<(Domain, SocketAddr)>,
     /// `outbound.connections_max`
     pub outbound_connections_max: usize,
+    /// `outbound.delay_warning_minutes`
+    pub outbound_delay_warning_minutes: u64,
     /// `[connectors.NAME]`
     pub connectors: Vec<ConnectorConfig>,
     /// `mailboxes.connector`
@@ -454,9 +544,23 @@ fn typed(
         dns,
         free_bytes_min: read.number("store.free_bytes_min", 0, 1 << 40)?,
         dns_deadline_ms: read.number("dns.deadline_ms", 100, 30_000)?,
-        relay: if optional("outbound.relay").is_some() { None } else { Some(read.one("outbound.relay")?) },
+        dns_trust_ad: read.yes_or_no("dns.trust_ad")?,
+        relay: read.host_and_port("outbound.relay")?,
+        outbound_relay_tls: read.word("outbound.relay_tls", &["auto", "none", "opportunistic", "starttls", "implicit"])?,
+        outbound_relay_credentials_file: read.file("outbound.relay_credentials_file"),
+        outbound_tls: outbound::TlsLevel::parse(read.text("outbound.tls"))
+            .ok_or_else(|| read.wrong("outbound.tls", "none, opportunistic or required"))?,
+        outbound_tls_ca_file: read.file("outbound.tls_ca_file"),
+        outbound_tls_reports: read.yes_or_no("outbound.tls_reports")?,
+        outbound_shaping_file: read.file("outbound.shaping_file"),
+        outbound_source_addresses: match read.text("outbound.source_addresses") {
+            "" => Vec::new(),
+            _ => read.many("outbound.source_addresses", 64)?,
+        },
+        outbound_messages_per_minute_max: read.number("outbound.messages_per_minute_max", 0, 1_000_000)? as u32,
         routes: read.routes()?,
         outbound_connections_max: read.number("outbound.connections_max", 1, 1_000)? as usize,
+        outbound_delay_warning_minutes: read.number("outbound.delay_warning_minutes", 0, 7_200)?,
         mailboxes: connectors::mailboxes(read.text("mailboxes.connector"), &connectors)
             .map_err(|problem| read.wrong("mailboxes.connector", &problem))?,
         connectors,
@@ -511,6 +615,34 @@ impl Reader<'_> {
         Ok(all)
     }
 
+    fn yes_or_no(&self, name: &'static str) -> Result<bool, CliError> {
+        self.text(name).parse().map_err(|_| self.wrong(name, "true or false"))
+    }
+
+    fn file(&self, name: &'static str) -> Option<PathBuf> {
+        Some(self.text(name)).filter(|file| !file.is_empty()).map(PathBuf::from)
+    }
+
+    fn word(&self, name: &'static str, words: &[&str]) -> Result<String, CliError> {
+        let word = self.text(name);
+        if words.contains(&word) { Ok(word.to_owned()) } else { Err(self.wrong(name, &words.join(", "))) }
+    }
+
+    /// `mail.example.org:587`, `192.0.2.1:25` or `[2001:db8::1]:25`.
+    fn host_and_port(&self, name: &'static str) -> Result<Option<(String, u16)>, CliError> {
+        let text = self.text(name);
+        if text.is_empty() {
+            return Ok(None);
+        }
+        if let Ok(addr) = text.parse::<SocketAddr>() {
+            return Ok(Some((addr.ip().to_string(), addr.port())));
+        }
+        let wrong = || self.wrong(name, "a host and a port, such as smtp.example.org:587");
+        let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+        let host = Domain::parse(host).map_err(|_| wrong())?;
+        Ok(Some((host.as_str().to_owned(), port.parse().map_err(|_| wrong())?)))
+    }
+
     fn routes(&self) -> Result<Vec<(Domain, SocketAddr)>, CliError> {
         const NAME: &str = "outbound.routes";
         let form = "domain=address:port, comma between";
@@ -550,8 +682,8 @@ fn read_file(file: &Path) -> Result<Vec<(String, String)>, CliError> {
             // [connectors.NAME]: the one kind of table with tables in it.
             if let (toml::Value::Table(keys), "connectors") = (&value, section.as_str()) {
                 for (key, value) in keys {
-                    let value = as_text(value)
-                        .ok_or_else(|| cannot(&format!("{section}.{name}.{key}: a text or a number")))?;
+                    let value =
+                        as_text(value).ok_or_else(|| cannot(&format!("{section}.{name}.{key}: a text or a number")))?;
                     flat.push((format!("{section}.{name}.{key}"), value));
                 }
                 continue;

@@ -2,7 +2,6 @@
 //! two complete servers run in one process.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 
 use campaign::{DispatchConfig, Dispatcher, Tracker};
@@ -13,7 +12,7 @@ use mailbox::Connectors;
 use message::Authenticator;
 use message::dkim::DkimKey;
 use model::{Address, Clock, Role, SystemClock};
-use outbound::{Agent, AgentConfig, Routes};
+use outbound::{Agent, Routes};
 use quarantine::{Quarantine, Worker};
 use store::{Database, Store, StoreConfig};
 use tokio::net::TcpListener;
@@ -99,7 +98,9 @@ pub async fn open_directory(store: &Store, config: &Config) -> Result<Directory,
 async fn complete(directory: &Directory) -> Result<(), CliError> {
     let organisation = directory.organisation();
     for domain in &organisation.domains {
-        for (selector, make) in [(SELECTOR, DkimKey::generate as MakeKey), (ED25519_SELECTOR, DkimKey::generate_ed25519)] {
+        for (selector, make) in
+            [(SELECTOR, DkimKey::generate as MakeKey), (ED25519_SELECTOR, DkimKey::generate_ed25519)]
+        {
             let name = format!("{selector}._domainkey.{domain}");
             if !directory.has_secret("dkim", &name).await? {
                 add_dkim_key(directory, &name, make).await?;
@@ -209,8 +210,7 @@ impl Server {
         let imap = Imap::start(&config, &directory, Some(tls), &stop.intake).await?;
 
         let tracker = Tracker::new(directory.clone()).await.map_err(|e| CliError::failed("tracking", &e))?;
-        let quarantine =
-            Quarantine::new(directory.clone(), protection.clone()).with_connectors(connectors.clone());
+        let quarantine = Quarantine::new(directory.clone(), protection.clone()).with_connectors(connectors.clone());
         let hand_overs = start_hand_overs(&config, &directory, &connectors, &stop);
         let changes = Changes::new(&directory);
         changes.recover().await.map_err(|e| CliError::failed("backtests left behind", &e))?;
@@ -376,12 +376,11 @@ async fn start_agent(
     for (domain, addr) in &config.routes {
         routes = routes.with_static(domain.as_str(), *addr);
     }
-    if let Some(relay) = config.relay {
+    if let Some(relay) = outgoing::relay(config)? {
         routes = routes.with_relay(relay);
     }
-    let mut agent = AgentConfig::new(config.hostname.clone());
-    agent.connections_max = config.outbound_connections_max;
-    agent.route_connections_max = agent.route_connections_max.min(config.outbound_connections_max);
+    let mut agent = outgoing::agent(config, directory).await?;
+    agent.delay_warning_ms = i64::try_from(config.outbound_delay_warning_minutes).unwrap_or(0) * 60_000;
     // One process owns a SQLite file, so that leases of a dead one can be taken back at once.
     agent.sole_owner = matches!(config.database, Database::Sqlite { .. });
     if !agent.sole_owner {

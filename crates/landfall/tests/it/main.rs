@@ -2,10 +2,18 @@
 
 mod backup;
 mod bad_input;
+mod bounces;
+mod bypass;
+mod cluster;
 mod doctor;
+mod dovecot;
+mod imap_programs;
 mod judge;
+mod mail_programs;
 mod postgres;
+mod pressure;
 mod serve;
+mod silence;
 mod site;
 mod transcripts;
 mod two_servers;

@@ -30,6 +30,8 @@ pub struct Site {
     dir: Arc<TempDir>,
     data: String,
     variables: Vec<(String, String)>,
+    /// What starts the binary, in front of its path.
+    wrapper: Vec<String>,
 }
 
 /// A command that ended.
@@ -60,11 +62,15 @@ impl Site {
     /// A server for `example.org` on free ports that asks nobody for names.
     pub fn new() -> Site {
         let dir = Arc::new(tempfile::tempdir().expect("a temporary directory"));
-        let site = Site { dir, data: "data".into(), variables: Vec::new() };
+        let site = Site { dir, data: "data".into(), variables: Vec::new(), wrapper: Vec::new() };
         site.with("LANDFALL_SERVER_HOSTNAME", HOSTNAME)
             .with("LANDFALL_ORGANISATION_DOMAINS", DOMAIN)
             .with("LANDFALL_SMTP_LISTEN", "127.0.0.1:0")
             .with("LANDFALL_HTTP_LISTEN", "127.0.0.1:0")
+            .with("LANDFALL_IMAP_LISTEN", "127.0.0.1:0")
+            .with("LANDFALL_IMAP_LISTEN_TLS", "127.0.0.1:0")
+            .with("LANDFALL_SUBMISSION_LISTEN", "127.0.0.1:0")
+            .with("LANDFALL_SUBMISSION_LISTEN_TLS", "127.0.0.1:0")
             .with("LANDFALL_DNS_SERVER", "none")
     }
 
@@ -72,6 +78,18 @@ impl Site {
     pub fn with(mut self, name: &str, value: impl Into<String>) -> Site {
         self.variables.retain(|(known, _)| known != name);
         self.variables.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// With commands that run in the mount namespace of a process.
+    pub fn inside(self, pid: u32) -> Site {
+        let folder = format!("--wd={}", self.dir.path().display());
+        self.wrapped(&["nsenter", "-m", "-t", &pid.to_string(), &folder])
+    }
+
+    /// With commands that are started by this one, which stays or becomes the binary.
+    pub fn wrapped(mut self, wrapper: &[&str]) -> Site {
+        self.wrapper = wrapper.iter().map(|&word| word.to_owned()).collect();
         self
     }
 
@@ -91,7 +109,15 @@ impl Site {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_landfall"));
+        let binary = env!("CARGO_BIN_EXE_landfall");
+        let mut command = match self.wrapper.split_first() {
+            Some((wrapper, rest)) => {
+                let mut command = Command::new(wrapper);
+                command.args(rest).arg(binary);
+                command
+            }
+            None => Command::new(binary),
+        };
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("LANDFALL_") {
                 command.env_remove(name);
@@ -176,9 +202,20 @@ impl Running {
         line.unwrap_or_else(|| panic!("no line {begin:?} in {:?}", self.said.so_far()))
     }
 
+    /// Waits for a line of the log that holds these words.
+    pub async fn logged(&self, words: &str) -> String {
+        let line = self.logged.wait_for_words(words).await;
+        line.unwrap_or_else(|| panic!("nothing logged {words:?}: {:?}", self.logged.so_far()))
+    }
+
     /// What it said on standard output so far.
     pub fn said(&self) -> Vec<String> {
         self.said.so_far()
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("it runs")
     }
 
     /// Sends SIGTERM.
@@ -237,6 +274,12 @@ impl Running {
 pub struct Talk(BufReader<TcpStream>);
 
 impl Talk {
+    /// A dialogue that was greeted; `None` when nobody has time.
+    pub async fn to(smtp: SocketAddr) -> Option<Talk> {
+        let mut talk = Talk(BufReader::new(TcpStream::connect(smtp).await.ok()?));
+        talk.reply().await.starts_with("220 ").then_some(talk)
+    }
+
     /// Writes bytes as they are.
     pub async fn write(&mut self, bytes: &[u8]) {
         tokio::io::AsyncWriteExt::write_all(self.0.get_mut(), bytes).await.expect("the server reads");
@@ -284,6 +327,13 @@ impl Lines {
         let found = |all: &Vec<String>| all.iter().any(|line| line.starts_with(begin));
         let all = timeout(WAIT, lines.wait_for(found)).await.unwrap_or_else(|_| panic!("no line {begin:?}"));
         all.ok().and_then(|all| all.iter().find(|line| line.starts_with(begin)).cloned())
+    }
+
+    async fn wait_for_words(&self, words: &str) -> Option<String> {
+        let mut lines = self.0.clone();
+        let found = |all: &Vec<String>| all.iter().any(|line| line.contains(words));
+        let all = timeout(WAIT, lines.wait_for(found)).await.unwrap_or_else(|_| panic!("no line with {words:?}"));
+        all.ok().and_then(|all| all.iter().find(|line| line.contains(words)).cloned())
     }
 
     async fn closed(&self) {
