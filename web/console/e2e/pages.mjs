@@ -27,6 +27,7 @@ export const PAGES = [
   { name: "mail", path: () => "/mail", title: "My mail", roles: ["recipient"] },
   { name: "my-quarantine", path: () => "/my-quarantine", title: "My quarantine", roles: ["recipient"] },
   { name: "password", path: () => "/password", title: "Your password", roles: ["recipient"], holds: "form" },
+  { name: "app-passwords", path: () => "/app-passwords", title: "App passwords", roles: ["recipient"], holds: "form" },
   { name: "settings", path: () => "/settings", title: "Settings", roles: ["administrator"], holds: "form" },
   { name: "settings-accounts", path: () => "/settings?tab=accounts", title: "Settings", roles: ["administrator"] },
   { name: "settings-tokens", path: () => "/settings?tab=tokens", title: "Settings", roles: ["administrator"] },

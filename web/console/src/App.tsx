@@ -36,6 +36,7 @@ const PAGES: { path: string; needs: Permission; Page: ComponentType }[] = [
   { path: "/mail", needs: "mailbox.own", Page: page(() => import("./pages/Mail")) },
   { path: "/my-quarantine", needs: "quarantine.own", Page: page(() => import("./pages/MyQuarantine")) },
   { path: "/password", needs: "own", Page: page(() => import("./pages/Password")) },
+  { path: "/app-passwords", needs: "mailbox.own", Page: page(() => import("./pages/AppPasswords")) },
   { path: "/settings", needs: "settings.read", Page: page(() => import("./pages/Settings")) },
 ];
 

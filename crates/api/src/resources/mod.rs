@@ -1,5 +1,7 @@
 //! The resources: one file each with its parameters, answers and handlers, one merge line each.
 
+mod app_passwords;
+mod bypass;
 mod campaign_whereabouts;
 mod campaigns;
 mod changes;
@@ -13,6 +15,8 @@ mod people;
 mod protection;
 mod public;
 mod quarantine;
+mod queue;
+mod reports;
 mod session;
 mod settings;
 mod trace;
@@ -26,6 +30,7 @@ pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .merge(session::routes())
         .merge(password::routes())
+        .merge(app_passwords::routes())
         .merge(home::routes())
         .merge(people::routes())
         .merge(campaigns::routes())
@@ -36,8 +41,11 @@ pub fn routes() -> OpenApiRouter<AppState> {
         .merge(mailbox::routes())
         .merge(changes::routes())
         .merge(protection::routes())
+        .merge(bypass::routes())
         .merge(incidents::routes())
         .merge(jobs::routes())
+        .merge(queue::routes())
+        .merge(reports::routes())
         .merge(settings::routes())
 }
 

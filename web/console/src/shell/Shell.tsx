@@ -26,6 +26,7 @@ import { useFocusOnNewPage } from "../lib/positions";
 import { MeProvider, useMay, useMe, useMeQuery, useSignOut } from "../lib/session";
 import { S } from "../strings";
 import type { ThemeChoice } from "../theme";
+import { BypassBanner } from "./BypassBanner";
 import { JobsTray } from "./JobsTray";
 import { Navigation } from "./navigation";
 import { SearchBox } from "./SearchBox";
@@ -94,6 +95,7 @@ function Frame({ theme, onTheme }: Props) {
         </div>
       )}
       <main id="content" className="content" tabIndex={-1} ref={main}>
+        {may("protection.read") && <BypassBanner />}
         <Outlet />
       </main>
     </div>
@@ -131,6 +133,7 @@ function AccountMenu({ theme, onTheme }: Props) {
           </MenuGroup>
           <MenuDivider />
           <MenuItem onClick={() => void navigate("/password")}>{S.account.password}</MenuItem>
+          <MenuItem onClick={() => void navigate("/app-passwords")}>{S.appPasswords.title}</MenuItem>
           <MenuItem onClick={() => void leave()}>{S.account.signOut}</MenuItem>
           <MenuGroup>
             <MenuGroupHeader>{S.account.version(me.version)}</MenuGroupHeader>
