@@ -49,7 +49,9 @@ mod tests {
 
     #[test]
     fn lists_show_what_the_header_says() {
-        let raw = Bytes::from_static(b"From: =?utf-8?q?Ad=C3=A4?= <Ada@X.example>, b@y\r\nSubject: Draft\r\nMessage-ID: <1@x>\r\n\r\nbody");
+        let raw = Bytes::from_static(
+            b"From: =?utf-8?q?Ad=C3=A4?= <Ada@X.example>, b@y\r\nSubject: Draft\r\nMessage-ID: <1@x>\r\n\r\nbody",
+        );
         let own = own_header(&raw);
         assert_eq!((own.from_name.as_str(), own.from_address.as_str()), ("Ad\u{e4}", "ada@x.example"));
         assert_eq!((own.subject.as_str(), own.message_id.as_str()), ("Draft", "<1@x>"));

@@ -104,14 +104,9 @@ impl Fetch<'_> {
         let from_view = self.names.iter().all(|name| matches!(name, Name::Uid | Name::Flags));
         let marks_seen = !view.read_only && self.names.iter().any(marks_seen);
         for page in indexes.chunks(PAGE) {
-            if marks_seen {
-                self.mark_seen(view, page).await?;
-            }
-            let contents = if from_view {
-                Vec::new()
-            } else {
-                self.mailbox.contents(view.folder.id, &view.uids_at(page)).await?
-            };
+            let newly_seen = if marks_seen { self.mark_seen(view, page).await? } else { Vec::new() };
+            let contents =
+                if from_view { Vec::new() } else { self.mailbox.contents(view.folder.id, &view.uids_at(page)).await? };
             for index in page {
                 let uid = view.items[*index].uid;
                 let content = contents.binary_search_by_key(&uid, |c| c.uid).ok().map(|i| &contents[i]);
@@ -119,7 +114,8 @@ impl Fetch<'_> {
                     end = Fetched::SomeGone;
                     continue;
                 }
-                match self.one(view, *index, content, structures, wire).await? {
+                let shown = Shown { index: *index, content, is_newly_seen: newly_seen.binary_search(&uid).is_ok() };
+                match self.one(view, shown, structures, wire).await? {
                     Fetched::All => {}
                     other => end = other,
                 }
@@ -129,29 +125,30 @@ impl Fetch<'_> {
         Ok(end)
     }
 
-    async fn mark_seen(&self, view: &mut View, page: &[usize]) -> Result<(), FetchError> {
+    /// Reading marks as read (RFC 3501 6.4.5); gives the uids of which that is news, ascending.
+    async fn mark_seen(&self, view: &mut View, page: &[usize]) -> Result<Vec<i64>, FetchError> {
         let unseen: Vec<usize> = page.iter().copied().filter(|i| !view.items[*i].flags.seen).collect();
         let uids = view.uids_at(&unseen);
         if uids.is_empty() {
-            return Ok(());
+            return Ok(uids);
         }
         let seen = Flags { seen: true, ..Flags::default() };
         let now = self.mailbox.change_flags(self.mailbox_id, view.folder.id, &uids, FlagMode::Add, &seen).await?;
         for item in now {
-            view.set_flags(item, true);
+            view.set_flags(item, false);
         }
-        Ok(())
+        Ok(uids)
     }
 
     /// The answer for one message. Whole in memory but for bodies, which are written as they are read.
     async fn one(
         &self,
         view: &View,
-        index: usize,
-        content: Option<&Content>,
+        shown: Shown<'_>,
         structures: &mut Structures,
         wire: &mut Wire,
     ) -> Result<Fetched, FetchError> {
+        let Shown { index, content, is_newly_seen } = shown;
         let mut message = Message { store: self.store(), content, structures, header: None, whole: None };
         // What can be read is read before anything is written: a literal cannot be taken back.
         match message.prepare(&self.names).await {
@@ -176,9 +173,20 @@ impl Fetch<'_> {
                 other => message.write(other, wire).await?,
             }
         }
+        if is_newly_seen && !self.names.contains(&Name::Flags) {
+            wire.out.extend_from_slice(format!(" FLAGS {}", flag_list(&item.flags, item.recent)).as_bytes());
+        }
         wire.out.extend_from_slice(b")\r\n");
         Ok(Fetched::All)
     }
+}
+
+/// A message that is to be shown.
+struct Shown<'a> {
+    index: usize,
+    content: Option<&'a Content>,
+    /// Showing it marks it as read, which the answer says.
+    is_newly_seen: bool,
 }
 
 fn marks_seen(name: &Name<'_>) -> bool {
@@ -226,7 +234,7 @@ impl Message<'_> {
     /// Proves that the body can be read.
     async fn first_bytes(&self) -> Result<Bytes, StoreError> {
         let body = self.body()?;
-        read(self.store, body, 0..body.bytes.min(1)).await
+        self.store.body_part(body, 0..1).await
     }
 
     async fn header(&mut self) -> Result<Bytes, StoreError> {
@@ -352,7 +360,7 @@ impl Message<'_> {
         let mut at = range.start;
         while at < range.end {
             let end = range.end.min(at + BODY_CHUNK_BYTES);
-            let chunk = read(self.store, body, at..end).await.map_err(io::Error::other)?;
+            let chunk = self.store.body_part(body, at..end).await.map_err(io::Error::other)?;
             let start = wire.out.len();
             wire.out.extend_from_slice(&chunk);
             without_nul(&mut wire.out[start..]);
@@ -392,7 +400,10 @@ impl Message<'_> {
             Some(path) => {
                 let parts = self.parts().await?;
                 let Some(part) = parts.find_message(&numbers(path)) else { return Ok(None) };
-                read(self.store, self.body()?, part.header.start as u64..part.header.end as u64).await?
+                {
+                    let range = part.header.start as u64..part.header.end as u64;
+                    self.store.body_part(self.body()?, range).await?
+                }
             }
         };
         let is_named = |name: &[u8]| names.iter().any(|n| n.as_ref().eq_ignore_ascii_case(name));
@@ -472,20 +483,12 @@ fn write_label(out: &mut Vec<u8>, word: &[u8], label: &[u8], origin: Option<u32>
     out.push(b' ');
 }
 
-/// Bytes of a stored body.
-pub(crate) async fn read(store: &Store, body: &BodyRef, range: Range<u64>) -> Result<Bytes, StoreError> {
-    let end = range.end.min(body.bytes);
-    let start = range.start.min(end);
-    let part = BodyRef { offset: body.offset + start, bytes: end - start, ..body.clone() };
-    store.body(&part).await
-}
-
 /// A message's header section with the empty line behind it; at most [`HEADER_BYTES_MAX`].
 pub(crate) async fn read_header(store: &Store, body: &BodyRef) -> Result<Bytes, StoreError> {
     let mut wanted = 16 * 1024;
     loop {
         let most = body.bytes.min(HEADER_BYTES_MAX);
-        let bytes = read(store, body, 0..wanted.min(most)).await?;
+        let bytes = store.body_part(body, 0..wanted.min(most)).await?;
         let is_all = wanted >= most;
         if let Some(end) = message::structure::header_end(&bytes, is_all) {
             return Ok(bytes.slice(..end));

@@ -97,11 +97,7 @@ impl Session {
         Ok(Answer::ok("LIST completed"))
     }
 
-    pub(crate) async fn lsub(
-        &mut self,
-        reference: &Mailbox<'_>,
-        pattern: &ListMailbox<'_>,
-    ) -> Result<Answer, Broken> {
+    pub(crate) async fn lsub(&mut self, reference: &Mailbox<'_>, pattern: &ListMailbox<'_>) -> Result<Answer, Broken> {
         let pattern: Vec<u8> = match pattern {
             ListMailbox::Token(token) => token.as_ref().to_vec(),
             ListMailbox::String(text) => text.as_ref().to_vec(),

@@ -85,7 +85,12 @@ pub(crate) fn select(
         if request.return_subscribed && is_subscribed(name) {
             attributes.push("\\Subscribed");
         }
-        all.push(Listed { name: name.clone(), attributes, index: *index, child_info: child_info && !selected || child_info });
+        all.push(Listed {
+            name: name.clone(),
+            attributes,
+            index: *index,
+            child_info: child_info && !selected || child_info,
+        });
     }
     all.sort_by_key(|listed| listed.name != "INBOX");
     all
@@ -197,7 +202,8 @@ mod tests {
 
     fn selected(request: ListRequest, subscriptions: &[(&str, bool)]) -> Vec<String> {
         let said = subscriptions.iter().map(|(n, s)| ((*n).to_owned(), *s)).collect();
-        let show = |l: &Listed| format!("{} {}{}", l.name, l.attributes.join(" "), if l.child_info { " +" } else { "" });
+        let show =
+            |l: &Listed| format!("{} {}{}", l.name, l.attributes.join(" "), if l.child_info { " +" } else { "" });
         select(&request, &folders(), &said).iter().map(show).collect()
     }
 
@@ -212,7 +218,10 @@ mod tests {
         assert_eq!(selected(request("*"), &[]).len(), 5);
         assert_eq!(selected(request("inbox"), &[]), all[..1]);
         assert_eq!(selected(request("a/%"), &[]), ["a/b \\HasChildren"]);
-        assert_eq!(selected(ListRequest { reference: b"a/b/".to_vec(), ..request("%") }, &[]), ["a/b/c \\HasNoChildren"]);
+        assert_eq!(
+            selected(ListRequest { reference: b"a/b/".to_vec(), ..request("%") }, &[]),
+            ["a/b/c \\HasNoChildren"]
+        );
         assert_eq!(selected(request("sent"), &[]), Vec::<String>::new());
         assert_eq!(selected(ListRequest { special_use: true, ..request("*") }, &[]), all[1..2]);
     }
@@ -229,7 +238,10 @@ mod tests {
         assert_eq!(selected(deep, &said)[0], "a \\NonExistent \\Noselect \\HasChildren +");
         let said = said.map(|(n, s)| (n.to_owned(), s)).into_iter().collect();
         let names = |p: &[u8]| -> Vec<String> {
-            subscribed_names(b"", p, &folders(), &said).iter().map(|l| format!("{}{}", l.name, l.attributes.concat())).collect()
+            subscribed_names(b"", p, &folders(), &said)
+                .iter()
+                .map(|l| format!("{}{}", l.name, l.attributes.concat()))
+                .collect()
         };
         assert_eq!(names(b"*"), ["a/b/c", "gone"]);
         assert_eq!(names(b"%"), ["a\\Noselect", "gone"]);

@@ -163,8 +163,20 @@ impl Session {
         let mut all = vec!["IMAP4rev1", "LITERAL+", "SASL-IR", "ID", "ENABLE"];
         if self.user.is_some() {
             all.extend([
-                "IDLE", "NAMESPACE", "UIDPLUS", "MOVE", "UNSELECT", "CHILDREN", "LIST-EXTENDED", "LIST-STATUS",
-                "SPECIAL-USE", "CREATE-SPECIAL-USE", "ESEARCH", "WITHIN", "STATUS=SIZE", "BINARY",
+                "IDLE",
+                "NAMESPACE",
+                "UIDPLUS",
+                "MOVE",
+                "UNSELECT",
+                "CHILDREN",
+                "LIST-EXTENDED",
+                "LIST-STATUS",
+                "SPECIAL-USE",
+                "CREATE-SPECIAL-USE",
+                "ESEARCH",
+                "WITHIN",
+                "STATUS=SIZE",
+                "BINARY",
             ]);
             return all.join(" ");
         }
@@ -315,12 +327,7 @@ impl Session {
         Ok(After::GoOn)
     }
 
-    async fn execute(
-        &mut self,
-        tag: &str,
-        command: Command,
-        message: Option<Bytes>,
-    ) -> Result<Outcome, Broken> {
+    async fn execute(&mut self, tag: &str, command: Command, message: Option<Bytes>) -> Result<Outcome, Broken> {
         let body = match command {
             Command::Plain(body) => match self.anywhere(body).await? {
                 Ok(outcome) => return Ok(outcome),
@@ -354,10 +361,7 @@ impl Session {
     }
 
     /// Commands of every state, and those before a login; gives back what is none of them.
-    async fn anywhere(
-        &mut self,
-        body: CommandBody<'static>,
-    ) -> Result<Result<Outcome, CommandBody<'static>>, Broken> {
+    async fn anywhere(&mut self, body: CommandBody<'static>) -> Result<Result<Outcome, CommandBody<'static>>, Broken> {
         let outcome = match body {
             CommandBody::Capability => {
                 let line = format!("* CAPABILITY {}", self.capabilities());
@@ -379,9 +383,7 @@ impl Session {
             CommandBody::Login { .. } | CommandBody::Authenticate { .. } if !self.is_secured() => {
                 Answer::no("[PRIVACYREQUIRED] begin TLS first").into()
             }
-            CommandBody::Login { username, password } => {
-                self.login(&username, password.declassify()).await?.into()
-            }
+            CommandBody::Login { username, password } => self.login(&username, password.declassify()).await?.into(),
             CommandBody::Authenticate { mechanism, initial_response } => {
                 let initial = initial_response.map(|secret| secret.declassify().to_vec());
                 self.authenticate(mechanism.as_ref(), initial).await?.into()
@@ -510,7 +512,11 @@ impl Session {
         text.push_str(&format!("* OK [UIDNEXT {}] the next uid\r\n", view.folder.uid_next));
         self.wire.out.extend_from_slice(text.as_bytes());
         self.view = Some(view);
-        Ok(if read_only { Answer::ok("[READ-ONLY] EXAMINE completed") } else { Answer::ok("[READ-WRITE] SELECT completed") })
+        Ok(if read_only {
+            Answer::ok("[READ-ONLY] EXAMINE completed")
+        } else {
+            Answer::ok("[READ-WRITE] SELECT completed")
+        })
     }
 
     async fn append(

@@ -134,7 +134,8 @@ fn disposition_language_location(out: &mut Vec<u8>, header: &[u8]) {
     }
     out.push(b' ');
     let languages = field_value(header, "Content-Language").unwrap_or_default();
-    let languages: Vec<&[u8]> = languages.split(|b| *b == b',').map(<[u8]>::trim_ascii).filter(|l| !l.is_empty()).collect();
+    let languages: Vec<&[u8]> =
+        languages.split(|b| *b == b',').map(<[u8]>::trim_ascii).filter(|l| !l.is_empty()).collect();
     match languages.as_slice() {
         [] => out.extend_from_slice(b"NIL"),
         all => {

@@ -10,7 +10,8 @@ const QUOTED_BYTES_MAX: usize = 1_000;
 
 /// A string: quoted where it can be, else a literal. NUL is not allowed anywhere and becomes 0x80.
 pub(crate) fn string(out: &mut Vec<u8>, value: &[u8]) {
-    let quotable = value.len() <= QUOTED_BYTES_MAX && value.iter().all(|b| (1..=0x7e).contains(b) && !b"\r\n".contains(b));
+    let quotable =
+        value.len() <= QUOTED_BYTES_MAX && value.iter().all(|b| (1..=0x7e).contains(b) && !b"\r\n".contains(b));
     if !quotable {
         return literal(out, value);
     }
@@ -83,14 +84,7 @@ pub(crate) fn date_time(at: Timestamp) -> String {
     let at = time::OffsetDateTime::from_unix_timestamp(at.as_micros().div_euclid(1_000_000));
     let at = at.unwrap_or(time::OffsetDateTime::UNIX_EPOCH);
     let month = MONTHS[usize::from(u8::from(at.month())) - 1];
-    format!(
-        "\"{:2}-{month}-{:04} {:02}:{:02}:{:02} +0000\"",
-        at.day(),
-        at.year(),
-        at.hour(),
-        at.minute(),
-        at.second()
-    )
+    format!("\"{:2}-{month}-{:04} {:02}:{:02}:{:02} +0000\"", at.day(), at.year(), at.hour(), at.minute(), at.second())
 }
 
 /// The calendar day of a Date field as it is written there, whatever its zone (RFC 3501 6.4.4), as days since 1970.

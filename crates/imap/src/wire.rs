@@ -16,9 +16,11 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::config::{
-    COMMAND_BYTES_BEFORE_LOGIN_MAX, COMMAND_BYTES_MAX, ImapConfig, LITERALS_MAX, WRITE_BYTES,
-};
+use crate::config::{COMMAND_BYTES_BEFORE_LOGIN_MAX, COMMAND_BYTES_MAX, ImapConfig, LITERALS_MAX, WRITE_BYTES};
+
+/// How long, and how many reads, a connection that ends goes on listening.
+const CLOSING_DEADLINE: Duration = Duration::from_secs(1);
+const CLOSING_READS_MAX: usize = 64;
 
 /// A TCP stream that may turn into a TLS stream.
 pub(crate) enum Stream {
@@ -176,10 +178,23 @@ impl Wire {
         if self.out.len() >= WRITE_BYTES { self.flush().await } else { Ok(()) }
     }
 
-    /// Ends the connection.
+    /// Ends the connection. What the client is still sending is read past for a moment: closing on unread bytes would
+    /// reset the connection and take our last words with it.
     pub(crate) async fn close(&mut self) {
         let _ = self.flush().await;
-        let _ = timeout(Duration::from_secs(2), self.stream.shutdown()).await;
+        let ending = async {
+            if self.stream.shutdown().await.is_err() {
+                return;
+            }
+            for _ in 0..CLOSING_READS_MAX {
+                self.input.clear();
+                self.input.reserve(16 * 1024);
+                if !matches!(self.stream.read_buf(&mut self.input).await, Ok(1..)) {
+                    return;
+                }
+            }
+        };
+        let _ = timeout(CLOSING_DEADLINE, ending).await;
     }
 
     /// A line without its end, for responses inside a command. Loses nothing when it is dropped while it waits.
@@ -322,9 +337,7 @@ fn brings_message(text: &[u8], literal_start: usize) -> bool {
     let Some(space) = memchr::memchr(b' ', text) else { return false };
     let rest = &text[space + 1..];
     let word = b"APPEND ";
-    rest.len() >= word.len()
-        && rest[..word.len()].eq_ignore_ascii_case(word)
-        && literal_start > space + 1 + word.len()
+    rest.len() >= word.len() && rest[..word.len()].eq_ignore_ascii_case(word) && literal_start > space + 1 + word.len()
 }
 
 #[cfg(test)]

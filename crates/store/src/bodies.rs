@@ -3,6 +3,7 @@
 //! A pack is the bodies one after the other, nothing else: a body is `(pack, offset, length)` and its SHA-256 stands in
 //! its row. No object_store type leaves this file.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -94,22 +95,31 @@ impl Bodies {
 
     /// Reads a body and compares it with its hash: what is damaged is never handed on.
     pub(crate) async fn get(&self, body: &BodyRef) -> Result<Bytes, StoreError> {
-        if body.bytes == 0 {
+        let got = self.get_part(body, 0..body.bytes).await?;
+        if body.bytes > 0 && sha256_hex(&got) != body.sha256 {
+            let problem = "the bytes are not those that were stored".into();
+            return Err(StoreError::Body { pack_id: body.pack_id, problem });
+        }
+        Ok(got)
+    }
+
+    /// Some bytes of a body. Their hash is of the whole, so that nothing is compared here.
+    pub(crate) async fn get_part(&self, body: &BodyRef, part: Range<u64>) -> Result<Bytes, StoreError> {
+        let part = part.start.min(body.bytes)..part.end.min(body.bytes);
+        if part.is_empty() {
             return Ok(Bytes::new());
         }
         let damaged = |problem: &str| StoreError::Body { pack_id: body.pack_id, problem: problem.into() };
-        let end = body.offset.checked_add(body.bytes).ok_or_else(|| damaged("its row names no place in a file"))?;
-        let got = self.objects.get_range(&object_path(body.pack_id), body.offset..end).await.map_err(|e| match e {
+        let place = |at: u64| body.offset.checked_add(at).ok_or_else(|| damaged("its row names no place in a file"));
+        let range = place(part.start)?..place(part.end)?;
+        let got = self.objects.get_range(&object_path(body.pack_id), range).await.map_err(|e| match e {
             object_store::Error::NotFound { .. } => damaged("the object is missing"),
             // Without an I/O error it is the range that is not there: the object ends before it.
             other if io_kinds(&other).next().is_none() => damaged(&format!("the object is torn: {other}")),
             other => StoreError::from_io(&other),
         })?;
-        if got.len() as u64 != body.bytes {
+        if got.len() as u64 != part.end - part.start {
             return Err(damaged("the object is shorter than its row says"));
-        }
-        if sha256_hex(&got) != body.sha256 {
-            return Err(damaged("the bytes are not those that were stored"));
         }
         Ok(got)
     }

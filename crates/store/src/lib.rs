@@ -242,6 +242,12 @@ impl Store {
         self.inner.bodies.get(body).await
     }
 
+    /// Reads some bytes of a body, as far as it has them. Nothing is compared with its hash, which is of the whole.
+    pub async fn body_part(&self, body: &BodyRef, part: std::ops::Range<u64>) -> Result<bytes::Bytes, StoreError> {
+        self.inner.seam.before(Step::Get)?;
+        self.inner.bodies.get_part(body, part).await
+    }
+
     /// Whether a body is there and is what was stored.
     ///
     /// # Errors

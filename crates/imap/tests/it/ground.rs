@@ -102,12 +102,46 @@ impl Ground {
             let (none_text, none) = (None::<&str>, None::<i64>);
             let (offset, bytes) = (i64::try_from(body.offset).unwrap(), i64::try_from(body.bytes).unwrap());
             let message = values![
-                message_id, organisation, "inbound", body.pack_id, offset, bytes, &body.sha256, "<1@x>", "s@x", "s@x", "S",
-                "Hello", "hello", "127.0.0.1", "mx", now, none, none_text, none_text, none_text, none
+                message_id,
+                organisation,
+                "inbound",
+                body.pack_id,
+                offset,
+                bytes,
+                &body.sha256,
+                "<1@x>",
+                "s@x",
+                "s@x",
+                "S",
+                "Hello",
+                "hello",
+                "127.0.0.1",
+                "mx",
+                now,
+                none,
+                none_text,
+                none_text,
+                none_text,
+                none
             ];
             let copy = values![
-                copy_id, organisation, message_id, message_id, none, none, LOGIN, "inbox", "", "accepted", now, now, now,
-                none_text, none_text, none_text, now
+                copy_id,
+                organisation,
+                message_id,
+                message_id,
+                none,
+                none,
+                LOGIN,
+                "inbox",
+                "",
+                "accepted",
+                now,
+                now,
+                now,
+                none_text,
+                none_text,
+                none_text,
+                now
             ];
             let event = NewEvent::now(organisation, copy_id, EventKind::Accepted, "gateway", now);
             let mut ops =
@@ -196,7 +230,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 return String::from_utf8_lossy(&text).into_owned();
             }
             let line = String::from_utf8_lossy(&text[start..]).into_owned();
-            let literal = line.trim_end().strip_suffix('}').and_then(|l| l.rsplit_once('{')).and_then(|l| l.1.parse().ok());
+            let literal =
+                line.trim_end().strip_suffix('}').and_then(|l| l.rsplit_once('{')).and_then(|l| l.1.parse().ok());
             let Some(bytes) = literal else {
                 return String::from_utf8_lossy(&text).trim_end_matches("\r\n").to_owned();
             };

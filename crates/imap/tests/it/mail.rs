@@ -31,10 +31,15 @@ async fn messages_are_read_by_parts() {
         let size = PARTS.len();
         assert_eq!(
             one(client.ok("FETCH 1 (UID RFC822.SIZE FLAGS INTERNALDATE)").await),
-            format!("* 1 FETCH (UID 1 RFC822.SIZE {size} FLAGS (\\Recent) INTERNALDATE \" 5-Jan-2026 09:00:00 +0000\")")
+            format!(
+                "* 1 FETCH (UID 1 RFC822.SIZE {size} FLAGS (\\Recent) INTERNALDATE \" 5-Jan-2026 09:00:00 +0000\")"
+            )
         );
         let envelope = one(client.ok("FETCH 1 ENVELOPE").await);
-        assert!(envelope.contains("\"=?utf-8?q?Gr=C3=BC=C3=9Fe?=\" ((\"Ada\" NIL \"ada\" \"x.example\"))"), "{envelope}");
+        assert!(
+            envelope.contains("\"=?utf-8?q?Gr=C3=BC=C3=9Fe?=\" ((\"Ada\" NIL \"ada\" \"x.example\"))"),
+            "{envelope}"
+        );
         for (section, expect) in [
             ("BODY.PEEK[1]", "BODY[1] {8}\r\nB=C3=A4r"),
             ("BODY.PEEK[2.1]", "BODY[2.1] {4}\r\ndeep"),
@@ -43,7 +48,10 @@ async fn messages_are_read_by_parts() {
             ("BODY.PEEK[]<4.9>", "BODY[]<4> {9}\r\n: Ada <ad"),
             ("BODY.PEEK[]<9999.9>", "BODY[]<9999> {0}\r\n"),
             ("BODY.PEEK[9]", "BODY[9] NIL"),
-            ("BODY.PEEK[HEADER.FIELDS (to X-None)]", "BODY[HEADER.FIELDS (to X-None)] {21}\r\nTo: bob@y.example\r\n\r\n"),
+            (
+                "BODY.PEEK[HEADER.FIELDS (to X-None)]",
+                "BODY[HEADER.FIELDS (to X-None)] {21}\r\nTo: bob@y.example\r\n\r\n",
+            ),
             ("BODY.PEEK[2.HEADER.FIELDS.NOT (SUBJECT)]", "BODY[2.HEADER.FIELDS.NOT (SUBJECT)] {2}\r\n\r\n"),
             ("BODY.PEEK[1.MIME]", "BODY[1.MIME] {88}\r\n"),
             ("BINARY.PEEK[1]", "BINARY[1] {4}\r\nB\u{e4}r"),
@@ -98,7 +106,9 @@ async fn searches() {
         ] {
             assert_eq!(client.ok(&format!("SEARCH {keys}")).await, [format!("* SEARCH{expect}")], "{keys}");
         }
-        client.write("s SEARCH CHARSET UTF-8 SUBJECT {8+}\r\nGR\u{dc}\u{df}E\r\n".replace("{8+}", "{7+}").as_bytes()).await;
+        client
+            .write("s SEARCH CHARSET UTF-8 SUBJECT {8+}\r\nGR\u{dc}\u{df}E\r\n".replace("{8+}", "{7+}").as_bytes())
+            .await;
         assert_eq!(client.line().await, "* SEARCH 1");
         assert!(client.line().await.starts_with("s OK"));
         assert_eq!(client.ok("SEARCH BODY \"none\"").await, ["* SEARCH"]);

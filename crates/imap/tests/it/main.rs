@@ -1,5 +1,6 @@
 //! The server over a socket, on both databases.
 
+mod agree;
 mod folders;
 mod ground;
 mod login;
