@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use crate::config::{Config, KEYS, Origin};
 use crate::connectors::CONNECTOR_KEYS;
 use crate::error::CliError;
-use crate::server;
+use crate::{outgoing, server};
 
 /// Prints the table, then the checks. Fails when one of them does.
 pub async fn run(config: &Config) -> Result<(), CliError> {
@@ -25,6 +25,11 @@ pub async fn run(config: &Config) -> Result<(), CliError> {
     }
     report(&mut failed, "data directory", writable(config));
     report(&mut failed, "TLS", crate::tls::describe(config));
+    let shaping = outgoing::shaping(config).map(|shaping| format!("{} providers", shaping.provider.len()));
+    report(&mut failed, "shaping", shaping.map_err(|e| e.to_string()));
+    let relay = outgoing::relay(config);
+    let relay = relay.map(|relay| relay.map_or("none".to_owned(), |r| format!("{}:{} {:?}", r.host, r.port, r.tls)));
+    report(&mut failed, "smarthost", relay.map_err(|e| e.to_string()));
     report(&mut failed, "database and objects", database(config).await);
     for connector in &config.connectors {
         let what = format!("connector {}", connector.name);
