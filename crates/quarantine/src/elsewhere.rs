@@ -12,16 +12,19 @@ use std::future::Future;
 use std::pin::pin;
 use std::time::Duration;
 
-use mailbox::{Batch, Connectors, Failed, Landed, LmtpImap, MailboxError, PutBack};
-use model::{CopyId, Place};
+use mailbox::{Batch, Connectors, Failed, Landed, LmtpImap, MailboxError, PutBack, Snapshot};
+use model::{CopyId, EventKind, Place, Whereabouts};
 use serde_json::json;
-use store::{Row, StoreError, values};
+use store::{NewEvent, Row, StoreError, values};
 
 use crate::free::{Held, Right, held_as_it_is, may_leave, plan};
 use crate::job::{Claimed, LEASE_MS};
 use crate::selection::Ref;
 use crate::view::word;
 use crate::{Actor, Quarantine, QuarantineError};
+
+/// What the events say who saw it; the detail names the connector.
+const SOURCE: &str = "connector";
 
 /// Which system keeps a mailbox.
 pub(crate) enum Keeper {
@@ -146,6 +149,41 @@ impl Quarantine {
                 Err(error) => tracing::warn!(%error, "moves that {} was left with wait", connector.name()),
             }
         }
+    }
+}
+
+/// What a look into a mailbox saw of a copy.
+pub(crate) struct Sight<'a> {
+    pub(crate) copy_id: CopyId,
+    /// What the ledger says.
+    pub(crate) state: Whereabouts,
+    /// The folder that the ledger names.
+    pub(crate) place_detail: &'a str,
+    /// How it lies there; `None`: nowhere in the mailbox.
+    pub(crate) snapshot: Option<&'a Snapshot>,
+    /// Who looked.
+    pub(crate) by: &'static str,
+}
+
+impl Quarantine {
+    /// What a look says beyond the ledger: the owner has moved or deleted the copy.
+    pub(crate) fn evidence(&self, sight: &Sight<'_>, connector: &str) -> Option<NewEvent> {
+        let event = |kind| NewEvent {
+            detail: json!({ "connector": connector, "seen_by": sight.by }),
+            ..NewEvent::now(self.organisation_id(), sight.copy_id, kind, SOURCE, self.store().now())
+        };
+        let (kind, place, place_detail) = match sight.snapshot {
+            Some(snapshot) => {
+                let (place, place_detail) = snapshot.folder_role.whereabouts(&snapshot.folder);
+                if place == sight.state.place && place_detail == sight.place_detail {
+                    return None;
+                }
+                (EventKind::MovedByOwner, Some(place), place_detail)
+            }
+            None => (EventKind::DeletedByOwner, None, String::new()),
+        };
+        sight.state.advance(kind, place).ok()?;
+        Some(NewEvent { place, place_detail, ..event(kind) })
     }
 }
 

@@ -5,6 +5,9 @@
 //! - [`Worker`] does the long work of the table `job`: `purge` and `restore` for a change, `release` of many; and ends the
 //!   retention of what is held too long. Every batch is one transaction and may be repeated: nothing moves twice.
 //!
+//! - Mailboxes that another system keeps are worked in through connectors ([`Quarantine::with_connectors`]), and looked into
+//!   now and then, so that the ledger hears of what their owners do.
+//!
 //! A status moves only through [`advance`], under the lock of the copy, in one transaction with the copy's event.
 //! Communicators ask, administrators release; malware and high confidence phish need an analyst and a fresh verdict.
 
@@ -16,6 +19,7 @@ mod free;
 mod job;
 mod outcome;
 mod preview;
+mod probe;
 mod purge;
 mod purge_elsewhere;
 mod selection;
@@ -28,6 +32,7 @@ pub use actor::Actor;
 pub use error::{QuarantineError, Severity};
 pub use job::{Job, JobState};
 pub use outcome::{Outcome, REFUSALS_MAX, Refusal};
+pub use probe::Looked;
 pub use preview::{PreviewFile, SafePreview};
 pub use purge::PurgeParams;
 pub use selection::{Effect, ITEMS_MAX, Selection};

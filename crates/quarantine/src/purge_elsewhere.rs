@@ -7,11 +7,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use mailbox::{FolderRole, LmtpImap, Snapshot, TakenOut};
 use model::{CopyId, EventKind, MessageId, Place, Timestamp, Whereabouts};
-use serde_json::json;
-use store::{NewEvent, Row, StoreError, values};
+use store::{Row, StoreError, values};
 
 use crate::QuarantineError;
-use crate::elsewhere::{Keeper, first_why, not_configured, renewing};
+use crate::elsewhere::{Keeper, Sight, first_why, not_configured, renewing};
 use crate::free::{Changed, lock_copies};
 use crate::job::Claimed;
 use crate::purge::{Candidate, Landed, Moving, Purge, Target};
@@ -19,8 +18,6 @@ use crate::view::word;
 
 /// Copies that are looked for at a time.
 const COPIES_MAX: usize = 256;
-/// What the events say who saw it; the detail names the connector.
-const SOURCE: &str = "connector";
 
 /// A copy that the ledger has in a mailbox of another system.
 struct There {
@@ -193,7 +190,12 @@ impl Purge<'_> {
         let states = lock_copies(&mut tx, wanted.iter().map(|there| there.landed.copy_id)).await?;
         for there in wanted {
             let Some(state) = states.get(&there.landed.copy_id) else { continue };
-            events.extend(self.evidence(there, *state, seen, taken, connector.name()));
+            let copy_id = there.landed.copy_id;
+            let snapshot = seen.found.get(&copy_id).or(taken.get(&copy_id).map(|taken| &taken.snapshot));
+            if snapshot.is_some() || !(seen.late.contains(&copy_id) || seen.held.contains(&copy_id)) {
+                let sight = Sight { copy_id, state: *state, place_detail: &there.place_detail, snapshot, by: "purge" };
+                events.extend(self.quarantine.evidence(&sight, connector.name()));
+            }
         }
         let mut moved_count = 0;
         for one in moving {
@@ -241,36 +243,6 @@ impl Purge<'_> {
         let back = connector.put_back_many(&items).await?;
         // What cannot return now is in the holding folder, and is swept from there.
         Ok(back.done.into_iter().map(|landed| landed.copy_id).collect())
-    }
-
-    /// What the look into the mailbox says beyond the ledger: its owner has moved or deleted the copy.
-    fn evidence(
-        &self,
-        there: &There,
-        state: Whereabouts,
-        seen: &Seen,
-        taken: &HashMap<CopyId, TakenOut>,
-        connector: &str,
-    ) -> Option<NewEvent> {
-        let copy_id = there.landed.copy_id;
-        let now = self.quarantine.store().now();
-        let of = self.quarantine.organisation_id();
-        let event = |kind| NewEvent {
-            detail: json!({ "connector": connector, "seen_by": "purge" }),
-            ..NewEvent::now(of, copy_id, kind, SOURCE, now)
-        };
-        let snapshot = seen.found.get(&copy_id).or(taken.get(&copy_id).map(|taken| &taken.snapshot));
-        match snapshot {
-            Some(snapshot) => {
-                let (place, place_detail) = snapshot.folder_role.whereabouts(&snapshot.folder);
-                let is_moved = place != state.place || place_detail != there.place_detail;
-                let may = state.advance(EventKind::MovedByOwner, Some(place)).is_ok();
-                let moved = NewEvent { place: Some(place), place_detail, ..event(EventKind::MovedByOwner) };
-                (is_moved && may).then_some(moved)
-            }
-            None if seen.late.contains(&copy_id) || seen.held.contains(&copy_id) => None,
-            None => state.advance(EventKind::DeletedByOwner, None).is_ok().then(|| event(EventKind::DeletedByOwner)),
-        }
     }
 }
 

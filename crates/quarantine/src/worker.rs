@@ -1,8 +1,6 @@
 //! The worker: takes jobs one after the other, batch by batch, and ends the retention of what is held too long.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use mailbox::{FolderRole, LmtpImap, PutBack, Snapshot, TakenOut};
@@ -26,41 +24,72 @@ use crate::{Actor, Quarantine, QuarantineError, Severity, Step};
 const LOOK_EVERY_MS: u64 = 1_000;
 /// How long a job goes on trying to reach mailboxes: as long as a purge looks back.
 const LATE_MS_MAX: i64 = verdict::ZAP_WINDOW_MS;
-/// How often holding folders are looked after.
-const SWEEP_EVERY_MS: i64 = 60_000;
+/// How often mailboxes of other systems are looked after.
+const LOOK_AFTER_EVERY_MS: u64 = 30_000;
 
 /// Does the jobs of kinds `purge`, `restore` and `release`. Several may run, in one process or in many.
 #[derive(Clone)]
 pub struct Worker {
     quarantine: Quarantine,
     cancel: CancellationToken,
-    swept_at: Arc<AtomicI64>,
 }
 
 impl Worker {
     /// Starts a worker that runs until `cancel`. It ends between two batches and gives its job back.
     pub fn start(quarantine: Quarantine, cancel: CancellationToken) -> JoinHandle<()> {
-        let worker = Worker { quarantine, cancel, swept_at: Arc::default() };
+        let worker = Worker { quarantine, cancel };
+        let other = worker.clone();
         tokio::spawn(async move {
-            let mut notices = worker.quarantine.store().bus().subscribe();
-            loop {
-                // What was announced until now is looked at now, once.
-                while matches!(notices.try_recv(), Ok(_) | Err(TryRecvError::Lagged(_))) {}
-                if let Err(error) = worker.work_off().await {
-                    tracing::warn!(%error, "the quarantine's worker could not go on; it tries again");
-                }
-                tokio::select! {
-                    () = worker.cancel.cancelled() => return,
-                    () = tokio::time::sleep(Duration::from_millis(LOOK_EVERY_MS)) => {}
-                    () = called(&mut notices) => {}
-                }
+            let looking = tokio::spawn(async move { other.look_after().await });
+            worker.work().await;
+            if let Err(error) = looking.await {
+                tracing::error!("looking after mailboxes of other systems ended badly: {error}");
             }
         })
     }
 
+    /// Looks into mailboxes of other systems, slowly: apart from the jobs, which would have to wait for them.
+    async fn look_after(&self) {
+        let mut after = CopyId(0);
+        while !self.cancel.is_cancelled() && !self.quarantine.connectors.is_empty() {
+            tokio::select! {
+                () = self.cancel.cancelled() => return,
+                () = tokio::time::sleep(Duration::from_millis(LOOK_AFTER_EVERY_MS)) => {}
+            }
+            let round = async {
+                self.quarantine.sweep_holding().await;
+                self.quarantine.look_round(after).await
+            };
+            // Whatever is cut off here is found as it is by the next one.
+            tokio::select! {
+                () = self.cancel.cancelled() => return,
+                looked = round => match looked {
+                    Ok(last) => after = last,
+                    Err(error) => tracing::warn!(%error, "mailboxes of other systems could not be looked into"),
+                },
+            }
+        }
+    }
+
+    async fn work(&self) {
+        let mut notices = self.quarantine.store().bus().subscribe();
+        loop {
+            // What was announced until now is looked at now, once.
+            while matches!(notices.try_recv(), Ok(_) | Err(TryRecvError::Lagged(_))) {}
+            if let Err(error) = self.work_off().await {
+                tracing::warn!(%error, "the quarantine's worker could not go on; it tries again");
+            }
+            tokio::select! {
+                () = self.cancel.cancelled() => return,
+                () = tokio::time::sleep(Duration::from_millis(LOOK_EVERY_MS)) => {}
+                () = called(&mut notices) => {}
+            }
+        }
+    }
+
     /// A worker that is driven by [`Worker::work_off`].
     pub fn new(quarantine: Quarantine, cancel: CancellationToken) -> Self {
-        Worker { quarantine, cancel, swept_at: Arc::default() }
+        Worker { quarantine, cancel }
     }
 
     /// Does every job that waits now and ends every retention that is over; gives the number of jobs done.
@@ -76,11 +105,6 @@ impl Worker {
             done_count += 1;
         }
         self.expire().await?;
-        let now = self.quarantine.store().now().as_micros();
-        if now - self.swept_at.load(Ordering::Relaxed) >= SWEEP_EVERY_MS * 1_000 {
-            self.swept_at.store(now, Ordering::Relaxed);
-            self.quarantine.sweep_holding().await;
-        }
         Ok(done_count)
     }
 

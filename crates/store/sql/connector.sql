@@ -67,7 +67,7 @@ RETURNING id
 -- name: claimed_hand_overs @postgres
 SELECT d.id, d.organisation_id, d.copy_id, d.message_id, c.campaign_id, d.reverse_path, d.recipient, d.attempt_count,
   d.give_up_at, d.created_at, d.folder_role, d.notify, d.orcpt, d.ret, d.envid, m.pack_id, m.body_offset, m.body_bytes, m.body_sha256, m.received_at,
-  b.id AS mailbox_id, b.address
+  m.rule_set_id, b.id AS mailbox_id, b.address
 FROM delivery d JOIN message m ON m.id = d.message_id JOIN copy c ON c.id = d.copy_id
 JOIN mailbox b ON b.person_id = c.person_id
 WHERE d.id IN (SELECT CAST(value AS BIGINT) FROM json_array_elements_text(CAST($1 AS JSON)) AS t(value)) ORDER BY d.id
@@ -75,7 +75,7 @@ WHERE d.id IN (SELECT CAST(value AS BIGINT) FROM json_array_elements_text(CAST($
 -- name: claimed_hand_overs
 SELECT d.id, d.organisation_id, d.copy_id, d.message_id, c.campaign_id, d.reverse_path, d.recipient, d.attempt_count,
   d.give_up_at, d.created_at, d.folder_role, d.notify, d.orcpt, d.ret, d.envid, m.pack_id, m.body_offset, m.body_bytes, m.body_sha256, m.received_at,
-  b.id AS mailbox_id, b.address
+  m.rule_set_id, b.id AS mailbox_id, b.address
 FROM delivery d JOIN message m ON m.id = d.message_id JOIN copy c ON c.id = d.copy_id
 JOIN mailbox b ON b.person_id = c.person_id
 WHERE d.id IN (SELECT value FROM json_each($1)) ORDER BY d.id
@@ -87,3 +87,6 @@ WHERE connector = $1 AND lease_owner <> '' AND lease_until < $2
 
 -- name: next_hand_over
 SELECT next_try_at FROM delivery WHERE connector = $1 AND state = 'due' ORDER BY next_try_at LIMIT 1
+
+-- name: active_rules
+SELECT id, change_id FROM rule_set WHERE organisation_id = $1 AND active = 1 ORDER BY id DESC LIMIT 1

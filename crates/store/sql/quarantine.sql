@@ -256,3 +256,18 @@ WHERE e.cause_id = $1 AND e.kind = 'purged' AND e.place = 'junk' AND c.organisat
 -- name: restore_waits
 -- Whether an undo waits for the end of what the same cause pulls back.
 SELECT id FROM job WHERE cause_id = $1 AND kind = 'restore' AND state IN ('waiting', 'running') LIMIT 1
+
+-- name: elsewhere_next
+-- Copies that the ledger has in mailboxes which another system keeps, a page in the order of ids, made since $4.
+SELECT c.id, c.campaign_id, c.place_detail, b.id AS mailbox_id, b.address AS mailbox_address, b.connector
+FROM copy c JOIN mailbox b ON b.person_id = c.person_id
+WHERE c.organisation_id = $1 AND c.id > $2 AND c.created_at >= $4
+  AND c.place IN ('inbox', 'junk', 'other_folder') AND NOT EXISTS (SELECT 1 FROM mail_item i WHERE i.copy_id = c.id)
+ORDER BY c.id LIMIT $3
+
+-- name: elsewhere_of_copy
+SELECT c.id, c.campaign_id, c.place_detail, b.id AS mailbox_id, b.address AS mailbox_address, b.connector
+FROM copy c JOIN mailbox b ON b.person_id = c.person_id
+WHERE c.organisation_id = $1 AND c.id = $2
+  AND c.place IN ('inbox', 'junk', 'other_folder') AND NOT EXISTS (SELECT 1 FROM mail_item i WHERE i.copy_id = c.id)
+ORDER BY c.id LIMIT $3

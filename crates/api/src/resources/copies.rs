@@ -10,14 +10,16 @@ use utoipa_axum::routes;
 
 use crate::AppState;
 use crate::access::{Caller, operation};
-use crate::extract::PathId;
+use crate::extract::{Answer, Json, PathId};
 use crate::masked::{Masked, MaskedAnswer};
 use crate::problem::Problem;
 use crate::wire::{At, EventKind, Id, LastEvent, Place, id};
 
 /// The routes.
 pub fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(operation(routes!(get_copy), P::CampaignRead))
+    OpenApiRouter::new()
+        .routes(operation(routes!(get_copy), P::CampaignRead))
+        .routes(operation(routes!(look_again), P::TraceRead))
 }
 
 /// A copy in a list.
@@ -162,4 +164,28 @@ async fn get_copy(State(app): State<AppState>, caller: Caller, PathId(copy): Pat
             timeline: story.evidence.into_iter().map(evidence).collect(),
         },
     )
+}
+
+/// What a look into the mailbox found.
+#[derive(Debug, Serialize, ToSchema)]
+struct CopyLook {
+    /// The ledger had the copy elsewhere, and has learned of it.
+    changed: bool,
+    /// What was found, in a sentence.
+    sentence: String,
+}
+
+/// Looks where a copy is now, when another system keeps the mailbox; what its owner did becomes evidence.
+#[utoipa::path(post, path = "/copies/{id}/look", tag = "copies", responses((status = 200, body = CopyLook)))]
+async fn look_again(State(app): State<AppState>, _caller: Caller, PathId(copy): PathId<CopyId>) -> Answer<CopyLook> {
+    // A copy that is not there is no answer of "nothing changed".
+    gateway::trace::detail(&app.store, app.directory.id(), copy).await?.ok_or_else(|| Problem::not_found("copy"))?;
+    let looked = app.quarantine.look_again(copy).await?;
+    let sentence = match (looked.copy_count, looked.changed_count) {
+        (_, 1..) => "its owner has moved or deleted it since; the ledger says so now".to_owned(),
+        _ if !looked.unreached.is_empty() => format!("its mailbox cannot be entered now: {}", looked.unreached),
+        (0, _) => "there is no mailbox of another system to look into: it is where the ledger says".to_owned(),
+        _ => "it is where the ledger says".to_owned(),
+    };
+    Ok(Json(CopyLook { changed: looked.changed_count > 0, sentence }))
 }
