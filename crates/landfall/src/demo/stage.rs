@@ -96,6 +96,7 @@ impl Stage {
         for (role, login, _) in LOGINS {
             println!("  {role:<14} {login}");
         }
+        println!("Mail programs take the same logins, or an app password: {}/app-passwords", self.server.url());
     }
 
     /// Signs in as one of the four.
@@ -150,14 +151,14 @@ impl Stage {
 
 /// The organisation's names on loopback: SPF, DKIM, DMARC, MX.
 async fn start_names(directory: &Directory) -> Result<ZoneServer, CliError> {
-    let (name, key) =
-        server::dkim_record(directory).await?.ok_or_else(|| CliError::Failed("there is no DKIM key".into()))?;
+    let keys = server::dkim_records(directory).await?;
+    let keys: String = keys.into_iter().map(|(name, key)| format!("{name} TXT \"{key}\"\n")).collect();
     let zone = format!(
         "{DOMAIN} MX 10 mx.{DOMAIN}\n\
          mx.{DOMAIN} A 127.0.0.1\n\
          {DOMAIN} TXT \"v=spf1 ip4:127.0.0.1 -all\"\n\
          _dmarc.{DOMAIN} TXT \"v=DMARC1; p=reject\"\n\
-         {name} TXT \"{key}\"\n"
+         {keys}"
     );
     let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
     ZoneServer::start(&zone, loopback).await.map_err(|e| CliError::failed("the demo's names", &e))

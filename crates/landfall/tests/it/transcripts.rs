@@ -7,7 +7,8 @@ use smtp::transcript::Transcript;
 use crate::site::Site;
 
 /// What goes otherwise here than on a bare session, and why.
-const OTHERWISE: &[(&str, &str)] = &[];
+const OTHERWISE: &[(&str, &str)] =
+    &[("starttls_unavailable.smtp", "a server always has a certificate: one of its own making, if no other")];
 
 struct Dialogue {
     transcript: Transcript,
