@@ -5,7 +5,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use message::{Limits, ParseContext, parse};
-use model::{Address, BodyType, ClientInfo, Domain, Envelope, ReversePath, Timestamp};
+use model::{Address, ClientInfo, Domain, Envelope, Timestamp};
 
 fuzz_target!(|input: &[u8]| {
     if let Ok(text) = std::str::from_utf8(input) {
@@ -57,13 +57,7 @@ fn check_domain(text: &str) {
 /// The same bytes as a From field.
 fn check_field(input: &[u8]) {
     let limits = Limits::default();
-    let envelope = Envelope {
-        reverse_path: ReversePath::Null,
-        forward_paths: Vec::new(),
-        body_type: BodyType::SevenBit,
-        declared_size_bytes: None,
-        client: ClientInfo { ip: [192, 0, 2, 1].into(), helo: String::new(), esmtp: false, tls: None },
-    };
+    let envelope = Envelope::new(ClientInfo::at([192, 0, 2, 1].into()));
     let raw = [b"From: ", input, b"\r\n\r\n"].concat();
     let context = ParseContext { received_at: Timestamp::default(), envelope: &envelope, own_domains: &[], limits };
     for mailbox in parse(&raw, &context).header.from {

@@ -5,19 +5,13 @@
 
 use libfuzzer_sys::fuzz_target;
 use message::{Limits, ParseContext, headers, parse, preview};
-use model::{BodyType, ClientInfo, Envelope, ReversePath, Timestamp};
+use model::{ClientInfo, Envelope, Timestamp};
 
 const ATTACHMENTS_READ_MAX: usize = 4;
 
 fuzz_target!(|raw: &[u8]| {
     let limits = Limits::default();
-    let envelope = Envelope {
-        reverse_path: ReversePath::Null,
-        forward_paths: Vec::new(),
-        body_type: BodyType::SevenBit,
-        declared_size_bytes: None,
-        client: ClientInfo { ip: [192, 0, 2, 1].into(), helo: String::new(), esmtp: false, tls: None },
-    };
+    let envelope = Envelope::new(ClientInfo::at([192, 0, 2, 1].into()));
     let own_domains = ["contoso.example".to_owned()];
     let context =
         ParseContext { received_at: Timestamp::default(), envelope: &envelope, own_domains: &own_domains, limits };

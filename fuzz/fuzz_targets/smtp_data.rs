@@ -6,7 +6,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use smtp::data::{DataReceiver, END_OF_DATA, Received, add_dots, canonical_newlines};
+use smtp::data::{DataReceiver, END_OF_DATA, Newlines, Received, add_dots, canonical_newlines};
 
 /// What was received, and how many bytes of the wire it took; `None` without an end.
 fn expected(wire: &[u8], body_bytes_max: usize) -> Option<(Received, usize)> {
@@ -36,6 +36,20 @@ fn receive<'a>(pieces: impl Iterator<Item = &'a [u8]>, body_bytes_max: usize) ->
     None
 }
 
+/// The end is found where it is found when bare newlines are refused; what they were is CRLF.
+fn check_normalised(wire: &[u8], cut: u8, expected: Option<&(Received, usize)>) {
+    let receive = |chunk_bytes: usize| {
+        let mut receiver = DataReceiver::new(usize::MAX).with_newlines(Newlines::Normalise);
+        let used_bytes: usize = wire.chunks(chunk_bytes).map(|piece| receiver.push(piece)).sum();
+        receiver.is_ended().then(|| (receiver.finish(), used_bytes))
+    };
+    let whole = receive(wire.len().max(1));
+    assert_eq!(receive(1 + usize::from(cut % 16)), whole, "in pieces, with newlines put right");
+    assert_eq!(whole.as_ref().map(|(_, used)| used), expected.map(|(_, used)| used), "the same end");
+    let Some((Received::Body(body), _)) = whole else { return assert!(whole.is_none()) };
+    assert_eq!(canonical_newlines(&body).as_ref(), body, "only CRLF is left");
+}
+
 fuzz_target!(|input: &[u8]| {
     let [limit, cut, wire @ ..] = input else { return };
     let body_bytes_max = if *limit == 0 { usize::MAX } else { usize::from(*limit) };
@@ -44,6 +58,8 @@ fuzz_target!(|input: &[u8]| {
     assert_eq!(receive(wire.chunks(1 + usize::from(*cut % 16)), body_bytes_max), expected, "in pieces");
     let (head, tail) = wire.split_at(usize::from(*cut).min(wire.len()));
     assert_eq!(receive([head, tail].into_iter(), body_bytes_max), expected, "in two pieces");
+
+    check_normalised(wire, *cut, expected.as_ref());
 
     // What we send is read back as what it was.
     let canonical = canonical_newlines(wire);
