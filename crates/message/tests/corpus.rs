@@ -16,7 +16,7 @@ const SAME_PARTS_MIN: f64 = 99.0;
 /// Text leaves of those messages with the same words, in per cent.
 const SAME_TEXT_MIN: f64 = 99.0;
 /// Differences named for each class.
-const NAMED_MAX: usize = 30;
+const NAMED_MAX: usize = 5;
 
 #[derive(Default)]
 struct Classes(BTreeMap<String, Vec<String>>);
@@ -103,10 +103,10 @@ fn agrees_with_another_parser() {
             if words(&read) == words(text) {
                 same_text += 1;
             } else {
-                let class = if theirs["defects"].as_array().is_some_and(|d| !d.is_empty()) {
-                    "text of a part with a defect"
-                } else {
-                    "text"
+                let class = match (theirs["defects"].as_array(), text.contains('\u{FFFD}')) {
+                    (Some(defects), _) if !defects.is_empty() => "text of a part with a defect",
+                    (_, true) => "text with letters of no declared charset",
+                    (_, false) => "text",
                 };
                 classes
                     .add(class, format!("{file} part {index} ({}): {}", ours.subtype, first_difference(&read, text)));
