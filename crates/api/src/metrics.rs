@@ -75,6 +75,7 @@ pub fn write_gateway(text: &mut Text, stats: &GatewayStats) {
         ("deferred", read(&stats.deferred_count)),
         ("resend_suppressed", read(&stats.resend_suppressed_count)),
         ("unjudged", read(&stats.unjudged_count)),
+        ("bypassed", read(&stats.bypassed_count)),
     ];
     text.family("landfall_gateway_mails_total", "counter", "Mails received, by what was answered.", "outcome", mails);
     let copies = [

@@ -2,13 +2,10 @@
 //! `selector._domainkey.domain`. Without one for the sender's domain no campaign starts.
 
 use directory::Directory;
-use message::dkim::{DkimKey, Signer};
+use message::dkim::{DkimKey, KeyKind, Signer};
 use model::Domain;
-use store::values;
 
 use crate::CampaignError;
-
-const SECRET_KIND: &str = "dkim";
 
 /// A signer for one sender's domain.
 pub(crate) struct Signing {
@@ -16,28 +13,38 @@ pub(crate) struct Signing {
 }
 
 impl Signing {
-    /// The newest key of the domain itself, or of a domain that it is under (relaxed alignment, RFC 9989).
+    /// The keys of the domain itself, or of the nearest domain that it is under and that has some (relaxed alignment, RFC
+    /// 9989): the newest of each kind, RSA first and Ed25519 beside it (RFC 8463).
     ///
     /// # Errors
-    /// [`CampaignError::Invalid`] on `from_address` when there is none.
+    /// [`CampaignError::Invalid`] on `from_address` when there is no RSA key: not everybody checks the other kind.
     pub(crate) async fn load(directory: &Directory, from: &Domain) -> Result<Self, CampaignError> {
-        let rows = directory.store().query("setting.secret", &values![directory.id(), SECRET_KIND]).await?;
-        let mut best: Option<(Domain, String, String)> = None;
-        for row in &rows {
-            let Some((selector, domain)) = row.text("name")?.split_once("._domainkey.") else { continue };
-            let Ok(domain) = Domain::parse(domain) else { continue };
-            let longer = best.as_ref().is_none_or(|(known, ..)| domain.as_str().len() > known.as_str().len());
-            if from.is_under(&domain) && longer {
-                best = Some((domain, selector.to_owned(), row.text("material")?.to_owned()));
+        let internal = |e: message::MessageError| CampaignError::Internal(e.to_string());
+        let keys = directory.dkim_keys().await?;
+        let above = keys.iter().filter(|key| Domain::parse(&key.domain).is_ok_and(|domain| from.is_under(&domain)));
+        let nearest = above.map(|key| key.domain.as_str()).max_by_key(|domain| domain.len());
+        let mut kinds = Vec::new();
+        let mut signer: Option<Signer> = None;
+        for secret in keys.iter().filter(|key| Some(key.domain.as_str()) == nearest) {
+            let key = DkimKey::from_pem(&secret.pem).map_err(internal)?;
+            if kinds.contains(&key.kind()) {
+                continue;
+            }
+            kinds.push(key.kind());
+            let (domain, selector) = (secret.domain.as_str(), secret.selector.as_str());
+            let with = match signer {
+                Some(signer) => signer.and(&key, domain, selector),
+                None => Signer::new(&key, domain, selector),
+            };
+            signer = Some(with.map_err(internal)?);
+        }
+        match signer {
+            Some(signer) if kinds.contains(&KeyKind::Rsa) => Ok(Signing { signer }),
+            _ => {
+                let message =
+                    format!("there is no DKIM key for {}: send from a domain of the organisation", from.as_str());
+                Err(CampaignError::invalid("from_address", message))
             }
         }
-        let Some((domain, selector, pem)) = best else {
-            let message = format!("there is no DKIM key for {}: send from a domain of the organisation", from.as_str());
-            return Err(CampaignError::invalid("from_address", message));
-        };
-        let key = DkimKey::from_pem(&pem).map_err(|e| CampaignError::Internal(e.to_string()))?;
-        let signer =
-            Signer::new(&key, domain.as_str(), &selector).map_err(|e| CampaignError::Internal(e.to_string()))?;
-        Ok(Signing { signer })
     }
 }

@@ -116,6 +116,26 @@ impl CopyTokens {
     }
 }
 
+/// A DKIM private key with where its public half is published.
+#[derive(Clone)]
+pub struct DkimSecret {
+    /// `selector._domainkey.domain`: the name of the TXT record.
+    pub name: String,
+    /// The selector.
+    pub selector: String,
+    /// The domain.
+    pub domain: String,
+    /// The private key in PEM.
+    pub pem: String,
+}
+
+impl std::fmt::Debug for DkimSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DkimSecret").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+const DKIM_KIND: &str = "dkim";
 const MAC_KIND: &str = "mac";
 
 pub(crate) async fn insert_mac_key(tx: &mut Tx, organisation: OrganisationId) -> Result<(), DirectoryError> {
@@ -145,6 +165,19 @@ impl Directory {
     pub async fn has_secret(&self, kind: &str, name: &str) -> Result<bool, DirectoryError> {
         let rows = self.store.query("setting.secret", &values![self.id(), kind]).await?;
         Ok(rows.iter().any(|row| row.text("name").is_ok_and(|n| n == name)))
+    }
+
+    /// The DKIM keys of all domains, newest first. What is kept under another form of name is passed over.
+    pub async fn dkim_keys(&self) -> Result<Vec<DkimSecret>, DirectoryError> {
+        let rows = self.store.query("setting.secret", &values![self.id(), DKIM_KIND]).await?;
+        let mut keys = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let name = row.text("name")?;
+            let Some((selector, domain)) = name.split_once("._domainkey.") else { continue };
+            let pem = row.text("material")?.to_owned();
+            keys.push(DkimSecret { name: name.to_owned(), selector: selector.into(), domain: domain.into(), pem });
+        }
+        Ok(keys)
     }
 
     /// Keeps a secret (a DKIM private key: kind `dkim`, name `selector._domainkey.domain`, material PEM).

@@ -1,10 +1,14 @@
 //! What an organisation changes, as typed settings. Each group is one row of `setting`, JSON, unknown keys refused.
 
+use model::Domain;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use store::values;
 
 use crate::{Directory, DirectoryError};
+
+/// Domains in the list of trusted sealers.
+const TRUSTED_SEALERS_MAX: usize = 100;
 
 /// All settings.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -18,6 +22,18 @@ pub struct Settings {
     pub limits: LimitSettings,
     /// What happens when judging itself fails.
     pub failure_mode: FailureMode,
+    /// Whom authentication trusts.
+    #[serde(default)]
+    pub authentication: AuthenticationSettings,
+}
+
+/// Authentication.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuthenticationSettings {
+    /// Domains, lower case, whose ARC sets are believed: an ARC pass of theirs that says that DMARC passed before overrides a
+    /// DMARC failure. Names under them are meant as well.
+    pub trusted_sealers: Vec<String>,
 }
 
 /// Tracking.
@@ -97,6 +113,7 @@ impl Directory {
             incident: self.setting("incident").await?,
             limits: self.setting("limits").await?,
             failure_mode: self.setting("failure_mode").await?,
+            authentication: self.authentication_settings().await?,
         })
     }
 
@@ -111,6 +128,7 @@ impl Directory {
             ("incident", serde_json::json!(settings.incident)),
             ("limits", serde_json::json!(settings.limits)),
             ("failure_mode", serde_json::json!(settings.failure_mode)),
+            ("authentication", serde_json::json!(settings.authentication)),
         ];
         let now = self.store.now();
         let mut tx = self.store.begin().await?;
@@ -119,6 +137,11 @@ impl Directory {
         }
         tx.commit().await?;
         Ok(())
+    }
+
+    /// Whom authentication trusts: one row, for whoever needs only this.
+    pub async fn authentication_settings(&self) -> Result<AuthenticationSettings, DirectoryError> {
+        self.setting("authentication").await
     }
 
     async fn setting<T: DeserializeOwned + Default>(&self, name: &'static str) -> Result<T, DirectoryError> {
@@ -153,6 +176,14 @@ fn check(settings: &Settings) -> Result<(), DirectoryError> {
     }
     if !(0..=86_400_000).contains(&settings.incident.delay_ms) {
         return Err(DirectoryError::invalid("incident.delay_ms", "from 0 to 86,400,000 (a day)"));
+    }
+    let sealers = &settings.authentication.trusted_sealers;
+    let is_name = |name: &String| Domain::parse(name).is_ok_and(|domain| domain.as_str() == name) && name.contains('.');
+    if sealers.len() > TRUSTED_SEALERS_MAX || !sealers.iter().all(is_name) {
+        return Err(DirectoryError::invalid(
+            "authentication.trusted_sealers",
+            "at most 100 domains in lower case, such as lists.example.org",
+        ));
     }
     if settings.limits.mass_action_max < 1 {
         return Err(DirectoryError::invalid("limits.mass_action_max", "at least 1"));

@@ -85,6 +85,7 @@ async fn judge_file(
     let own = own_given.unwrap_or_else(|| vec![recipient.domain().to_string()]);
     let mut facts = parse(&raw, &envelope, &own);
     facts.auth = authenticator.authenticate(&raw, &envelope, Duration::from_millis(AUTHENTICATION_DEADLINE_MS)).await;
+    facts.auth.composite = message::composite(&facts, &[]);
     let verdict = verdict::judge(&facts, rules, now);
     let context = RecipientContext { address: recipient.clone(), groups: Vec::new() };
     let decision = verdict::decide(&verdict, &facts, policies, &context);

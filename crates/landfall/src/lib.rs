@@ -12,6 +12,7 @@ mod doctor;
 pub mod error;
 mod imap;
 mod judge;
+pub mod outgoing;
 mod queue;
 mod replay;
 pub mod server;

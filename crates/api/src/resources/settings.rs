@@ -47,6 +47,17 @@ struct Settings {
     incident: IncidentSettings,
     limits: LimitSettings,
     failure_mode: FailureMode,
+    /// Left out: as it is.
+    #[serde(default)]
+    authentication: Option<AuthenticationSettings>,
+}
+
+/// Whom authentication trusts.
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct AuthenticationSettings {
+    /// Domains whose ARC sets override a DMARC failure, such as `lists.example.org`.
+    trusted_sealers: Vec<String>,
 }
 
 /// Tracking.
@@ -196,6 +207,7 @@ impl From<directory::Settings> for Settings {
                 directory::FailureMode::Defer => FailureMode::Defer,
                 directory::FailureMode::DeliverUnjudged => FailureMode::DeliverUnjudged,
             },
+            authentication: Some(AuthenticationSettings { trusted_sealers: s.authentication.trusted_sealers }),
         }
     }
 }
@@ -220,6 +232,9 @@ impl Settings {
             failure_mode: match self.failure_mode {
                 FailureMode::Defer => directory::FailureMode::Defer,
                 FailureMode::DeliverUnjudged => directory::FailureMode::DeliverUnjudged,
+            },
+            authentication: directory::AuthenticationSettings {
+                trusted_sealers: self.authentication.unwrap_or_default().trusted_sealers,
             },
         }
     }
@@ -263,7 +278,11 @@ async fn get_settings(State(app): State<AppState>, _caller: Caller) -> Answer<Se
     responses((status = 200, body = Settings)))]
 async fn put_settings(State(app): State<AppState>, caller: Caller, Json(body): Json<Settings>) -> Answer<Settings> {
     let before = app.directory.settings().await?;
+    let keeps_authentication = body.authentication.is_none();
     let mut settings = body.into_directory(&caller.login);
+    if keeps_authentication {
+        settings.authentication = before.authentication.clone();
+    }
     if settings.tracking.individual != before.tracking.individual {
         if caller.role != model::Role::Owner {
             let detail = "Only the owner switches individual tracking on or off, or changes its record.";

@@ -114,6 +114,13 @@ struct Authentication {
     /// `none`, `quarantine` or `reject`.
     dmarc_policy: String,
     arc: AuthResult,
+    /// Composite authentication: `none`, `pass`, `softpass` or `fail`, with its three-digit reason.
+    composite: String,
+    composite_reason: String,
+    /// A name of the client that leads back to it; empty when there is none.
+    client_name: String,
+    /// Why it was let in without a verdict: `failure`, `bypass`, or null.
+    unjudged: Option<String>,
 }
 
 /// One signature.
@@ -122,6 +129,8 @@ struct DkimSeen {
     result: AuthResult,
     domain: String,
     selector: String,
+    /// Why it did not pass; empty when it did.
+    reason: String,
 }
 
 /// One URL of the message.
@@ -191,6 +200,7 @@ impl From<&Facts> for Authentication {
             result: d.result.into(),
             domain: d.domain.clone(),
             selector: d.selector.clone(),
+            reason: d.reason.clone(),
         };
         Authentication {
             spf: auth.spf.into(),
@@ -200,6 +210,10 @@ impl From<&Facts> for Authentication {
             dmarc_domain: auth.dmarc_domain.clone(),
             dmarc_policy: auth.dmarc_policy.as_str().to_owned(),
             arc: auth.arc.into(),
+            composite: auth.composite.result.as_str().to_owned(),
+            composite_reason: format!("{:03}", auth.composite.reason),
+            client_name: auth.client_name.clone(),
+            unjudged: facts.unjudged.map(|reason| reason.as_str().to_owned()),
         }
     }
 }

@@ -87,3 +87,12 @@ async fn every_case_of_the_published_suite() {
     assert_eq!(case_count, CASES);
     assert!(failures.is_empty(), "{} of {CASES}:\n{}", failures.len(), failures.join("\n"));
 }
+
+proptest::proptest! {
+    #[test]
+    fn records_and_macros_are_total(text in "(v=spf1 )?([a-z0-9+~?.:/%{}=_ -]|redirect=|exp=|include:|ip6:|%\\{[A-Za-z][0-9]{0,3}r?[.-]?\\}|\\PC){0,40}") {
+        let _ = record::is_spf(&text);
+        let _ = Record::parse(&text);
+        let _ = MacroText::parse(&text, Scope::Explanation);
+    }
+}

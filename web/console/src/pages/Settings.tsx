@@ -1,5 +1,5 @@
 // The organisation's settings, its logins, API tokens, and the audit log. One tab each; the tab is in the address.
-import { Button, Field, Input, Select, Switch, Tab, TabList } from "@fluentui/react-components";
+import { Button, Field, Input, Select, Switch, Tab, TabList, Textarea } from "@fluentui/react-components";
 import { useQuery } from "@tanstack/react-query";
 import { type FormEvent, useState } from "react";
 import { useAction } from "../components/actions";
@@ -9,6 +9,7 @@ import { api, call, problemOf, type Schemas } from "../lib/api";
 import { useUrlState } from "../lib/hooks";
 import { useMay, useMe } from "../lib/session";
 import { S } from "../strings";
+import { BypassSwitch, DkimKeys } from "./SettingsAuthentication";
 import { Accounts, Audit, Tokens } from "./SettingsLists";
 
 type Settings = Schemas["Settings"];
@@ -42,15 +43,23 @@ export function Page() {
 
 function Organisation() {
   const settings = useQuery({ queryKey: ["settings"], queryFn: load });
-  return <Loaded query={settings}>{(now) => <Form start={now} />}</Loaded>;
+  return (
+    <>
+      <Loaded query={settings}>{(now) => <Form start={now} />}</Loaded>
+      <BypassSwitch />
+      <DkimKeys />
+    </>
+  );
 }
 
 function Form({ start }: { start: Settings }) {
   const may = useMay();
   const me = useMe();
   const [s, setS] = useState(start);
+  const [sealers, setSealers] = useState((start.authentication?.trusted_sealers ?? []).join("\n"));
   const save = useAction(async () => {
-    setS(await call(api.PUT("/api/v1/settings", { body: s })));
+    const trusted_sealers = sealers.split(/\s+/).filter(Boolean).map((name) => name.toLowerCase());
+    setS(await call(api.PUT("/api/v1/settings", { body: { ...s, authentication: { trusted_sealers } } })));
     return T.saved;
   });
   const problem = save.error ? problemOf(save.error) : undefined;
@@ -94,6 +103,11 @@ function Form({ start }: { start: Settings }) {
               </option>
             ))}
           </Select>
+        </Field>
+      </Section>
+      <Section title={T.authentication}>
+        <Field label={T.trustedSealers} hint={T.trustedSealersHint} validationMessage={wrong("authentication.trusted_sealers")}>
+          <Textarea value={sealers} rows={3} disabled={locked} onChange={(_, d) => setSealers(d.value)} />
         </Field>
       </Section>
       {save.error ? <ErrorLine error={save.error} /> : null}
