@@ -1,5 +1,7 @@
 //! Propose, backtest, activate, undo, on both databases, with the quarantine's worker doing what a change asks for.
 
+#[path = "house/faults.rs"]
+mod faults;
 mod house;
 
 use std::collections::BTreeSet;

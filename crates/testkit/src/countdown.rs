@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use store::Failing;
+use store::{Failing, Faults};
 
 use crate::db::{TestStore, postgres, sqlite};
 
@@ -29,19 +29,35 @@ impl fmt::Display for Fault {
     }
 }
 
-/// For each database and each way of failing: `stage` sets up a fresh store, `act` runs with the k-th step failing, the
+/// Makes the planned step fail, counted from when it is told.
+pub struct Arm {
+    faults: Faults,
+    failing: Failing,
+    step: u64,
+}
+
+impl Arm {
+    /// What is set up is set up: count from here.
+    pub fn now(self) {
+        self.faults.arm(self.failing, self.step);
+    }
+}
+
+/// For each database and each of these ways of failing: `stage` sets up a fresh store, `act` arms and runs with the
+/// k-th step failing, the
 /// store is opened again as after a restart, and `check` looks. k grows until `act` ends before it. Gives how many runs
-/// had a fault.
+/// had a fault. What `stage` gives must hold no store: the first one ends before the second is opened.
 ///
 /// # Panics
 /// When `check` does, or when `act` has no end.
 pub async fn at_every_step<S, R>(
+    ways: &[Failing],
     stage: impl AsyncFn(&TestStore) -> S,
-    act: impl AsyncFn(&TestStore, &S) -> R,
+    act: impl AsyncFn(&TestStore, &S, Arm) -> R,
     check: impl AsyncFn(&TestStore, &S, R, Fault),
 ) -> u64 {
     let mut count = 0;
-    for failing in Failing::ALL {
+    for &failing in ways {
         for is_sqlite in [true, false] {
             for step in 1.. {
                 assert!(step <= STEPS_MAX, "{failing:?}: the action has no end");
@@ -52,8 +68,8 @@ pub async fn at_every_step<S, R>(
                     (fresh, Some(database))
                 };
                 let staged = stage(&fresh).await;
-                fresh.faults.arm(failing, step);
-                let result = act(&fresh, &staged).await;
+                let arm = Arm { faults: fresh.faults.clone(), failing, step };
+                let result = act(&fresh, &staged, arm).await;
                 let fired = fresh.faults.disarm();
                 let again = fresh.restarted().await;
                 check(&again, &staged, result, Fault { database: again.name, failing, step, fired }).await;

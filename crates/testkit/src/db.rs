@@ -12,7 +12,8 @@ const POSTGRES_VARIABLE: &str = "LANDFALL_TEST_POSTGRES";
 /// 2026-01-05T09:00:00Z, a Monday.
 const START_MICROS: i64 = 1_767_603_600_000_000;
 
-/// A fresh store with a clock that moves when told.
+/// A fresh store with a clock that moves when told. Clones are the same store.
+#[derive(Clone)]
 pub struct TestStore {
     /// The store.
     pub store: Store,

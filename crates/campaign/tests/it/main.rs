@@ -2,5 +2,6 @@
 
 mod authoring;
 mod dispatch;
+mod faults;
 mod ground;
 mod tracking;

@@ -11,14 +11,14 @@ use crate::site::Site;
 const STORY_S_MAX: u64 = 180;
 
 /// A fresh database, dropped at the end of a test that went well; the cluster is dropped with the rest.
-struct Fresh {
+pub struct Fresh {
     server: String,
     name: String,
-    url: String,
+    pub url: String,
 }
 
 impl Fresh {
-    async fn database(name: &str) -> Fresh {
+    pub async fn database(name: &str) -> Fresh {
         let server = std::env::var("LANDFALL_TEST_POSTGRES")
             .expect("LANDFALL_TEST_POSTGRES is not set: eval \"$(scripts/postgres.sh start)\", or use make test");
         let name = format!("landfall_it_{name}_{}", std::process::id());
@@ -30,7 +30,7 @@ impl Fresh {
         Site::new().with("LANDFALL_STORE_DATABASE", self.url.clone())
     }
 
-    async fn end(self) {
+    pub async fn end(self) {
         store::drop_postgres_database(&self.server, &self.name).await.expect("the database goes");
     }
 }

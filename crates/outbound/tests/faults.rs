@@ -1,0 +1,171 @@
+//! A fault at every step of the agent, and a store in trouble: nothing is lost, nothing is sent that cannot be noted.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use dns::Resolver;
+use model::{CopyId, MessageId, OrganisationId, ReversePath};
+use outbound::{Agent, AgentConfig, NewDelivery, Routes, delivery_ops, queued_copy_ops};
+use store::{BodyRef, Failing, Op, Store, Submission, Trouble, values};
+use testkit::sink::Sink;
+use testkit::{Arm, TestStore, at_every_step, on_both};
+use tokio_util::sync::CancellationToken;
+
+const ORGANISATION: OrganisationId = OrganisationId(1);
+const MAILS: usize = 2;
+const WAIT: Duration = Duration::from_secs(60);
+/// Longer than a lease.
+const LEASE_OVER_MS: i64 = 60 * 60_000;
+
+/// `MAILS` mails in the queue; gives their copies.
+async fn enqueue(store: &Store) -> Vec<CopyId> {
+    let mut copies = Vec::new();
+    for n in 0..MAILS {
+        let (copy_id, message_id): (CopyId, MessageId) = (store.next_id(), store.next_id());
+        let path: ReversePath = format!("b{n}@us.example").parse().unwrap();
+        let to = format!("p{n}@there.example").parse().unwrap();
+        let new = NewDelivery::now(store, ORGANISATION, copy_id, message_id, path, to);
+        let mut rows = queued_copy_ops(&new, None);
+        rows.extend(delivery_ops(new));
+        let now = store.now();
+        let ops = move |body: &BodyRef| {
+            let signed = |n: u64| i64::try_from(n).unwrap();
+            let mut row = values![message_id, ORGANISATION, "outbound", body.pack_id, signed(body.offset)].to_vec();
+            row.extend(values![signed(body.bytes), &body.sha256, "<1@us.example>", "b@us.example", "a@us.example", ""]);
+            row.extend(values!["hello", "hello", "", "", now, None::<i64>, None::<&str>, None::<&str>, None::<&str>]);
+            row.push(store::Value::NullInt);
+            std::iter::once(Op::Insert("message.insert", row)).chain(rows.iter().cloned()).collect()
+        };
+        let body = Bytes::from(format!("From: a@us.example\r\nSubject: {n}\r\n\r\nmail {n}\r\n"));
+        store.commit(Submission::with_body(body, ops)).await.unwrap();
+        copies.push(copy_id);
+    }
+    copies
+}
+
+/// How many deliveries are in each state.
+async fn states(store: &Store) -> BTreeMap<String, i64> {
+    let rows = store.query("delivery.list", &values![ORGANISATION, "", "", 0_i64, 100_i64]).await.unwrap();
+    let mut states = BTreeMap::new();
+    for row in rows {
+        *states.entry(row.text("state").unwrap().to_owned()).or_default() += 1;
+    }
+    states
+}
+
+/// Waits until `holds`, looking again and again, bounded.
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let looking = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(20)).await; // the state of a queue of another process has no event
+        }
+    };
+    assert!(tokio::time::timeout(WAIT, looking).await.is_ok(), "waited in vain: {what}");
+}
+
+async fn agent(store: &Store, addr: SocketAddr, stop: CancellationToken) -> Result<Agent, store::StoreError> {
+    let routes = Routes::new(Resolver::none()).with_static("there.example", addr);
+    let mut config = AgentConfig::new("out.us.example");
+    config.look_ms = 200;
+    Agent::start(store.clone(), config, routes, stop).await
+}
+
+/// How often each recipient got a mail.
+fn received(sink: &Sink) -> BTreeMap<String, usize> {
+    let mut received = BTreeMap::new();
+    for mail in sink.mails() {
+        for path in &mail.envelope.forward_paths {
+            *received.entry(path.to_string()).or_default() += 1;
+        }
+    }
+    received
+}
+
+#[tokio::test]
+async fn an_agent_survives_a_fault_at_every_step() {
+    let stage = async |t: &TestStore| (Sink::start().await, enqueue(&t.store).await);
+    let act = async |t: &TestStore, (sink, _): &(Sink, Vec<CopyId>), arm: Arm| {
+        // The agent lives in a runtime of its own: the end of that is its kill -9.
+        let victim = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let watcher = Store::open(t.config.clone(), t.clock.clone()).await.unwrap();
+        arm.now();
+        let (store, addr) = (t.store.clone(), sink.addr());
+        let running = victim.spawn(async move { agent(&store, addr, CancellationToken::new()).await });
+        if let Ok(running) = running.await.expect("no panic") {
+            let faults = t.faults.clone();
+            until("all is sent, or the store has died", async || {
+                states(&watcher).await.is_empty() || faults.has_died()
+            })
+            .await;
+            drop(running);
+        }
+        victim.shutdown_background();
+    };
+    let ways = [Failing::Once, Failing::AnswerLost, Failing::Dies];
+    let runs = at_every_step(&ways, stage, act, async |t, (sink, copies), (), fault| {
+        t.clock.advance_ms(LEASE_OVER_MS);
+        let stop = CancellationToken::new();
+        let running = agent(&t.store, sink.addr(), stop.clone()).await.unwrap();
+        until(&format!("{fault}: the rest is sent"), async || states(&t.store).await.is_empty()).await;
+        stop.cancel();
+        running.stopped().await;
+        let received = received(sink);
+        assert_eq!(received.len(), MAILS, "{fault}: {received:?}");
+        // Only a death between the host's 250 and our note may send twice: at least once, as promised to foreign hosts.
+        let most = if fault.failing == Failing::Dies { 2 } else { 1 };
+        assert!(received.values().all(|count| *count <= most), "{fault}: {received:?}");
+        for copy_id in copies {
+            let mut tx = t.store.begin().await.unwrap();
+            let (now, fold) = (tx.whereabouts(*copy_id).await.unwrap(), tx.fold_of(*copy_id).await.unwrap());
+            let events = tx.query("event.of_copy", &values![*copy_id]).await.unwrap();
+            tx.rollback().await.unwrap();
+            assert_eq!(now, fold, "{fault}");
+            let accepted = events.iter().filter(|event| event.text("kind").unwrap() == "accepted").count();
+            assert_eq!(accepted, 1, "{fault}: noted once");
+        }
+    })
+    .await;
+    assert!(runs > 20, "{runs} faults in all");
+}
+
+#[tokio::test]
+async fn nothing_is_sent_while_it_could_not_be_noted() {
+    on_both(|t| async move {
+        let sink = Sink::start().await;
+        enqueue(&t.store).await;
+        t.store.health().set_free_bytes_min(u64::MAX);
+        until("the latch closes", async || t.store.health().trouble() == Some(Trouble::Full)).await;
+        let stop = CancellationToken::new();
+        let running = agent(&t.store, sink.addr(), stop.clone()).await.unwrap();
+        until("all is claimed", async || states(&t.store).await.get("leased") == Some(&(MAILS as i64))).await;
+        assert_eq!(sink.connection_count(), 0, "on {}: nobody is called", t.name);
+        t.store.health().set_free_bytes_min(0);
+        sink.wait_for(MAILS).await;
+        until("all is noted", async || states(&t.store).await.is_empty()).await;
+        stop.cancel();
+        running.stopped().await;
+
+        // An agent that is told to stop while it waits stops, and another takes over.
+        enqueue(&t.store).await;
+        t.store.health().set_free_bytes_min(u64::MAX);
+        until("the latch closes", async || t.store.health().trouble() == Some(Trouble::Full)).await;
+        let stop = CancellationToken::new();
+        let running = agent(&t.store, sink.addr(), stop.clone()).await.unwrap();
+        until("all is claimed", async || states(&t.store).await.get("leased") == Some(&(MAILS as i64))).await;
+        stop.cancel();
+        running.stopped().await;
+        assert_eq!(sink.mails().len(), MAILS, "on {}", t.name);
+        t.store.health().set_free_bytes_min(0);
+        t.store.health().well().await;
+        let stop = CancellationToken::new();
+        let running = agent(&t.store, sink.addr(), stop.clone()).await.unwrap();
+        sink.wait_for(2 * MAILS).await;
+        until("all is noted", async || states(&t.store).await.is_empty()).await;
+        stop.cancel();
+        running.stopped().await;
+        assert!(received(&sink).values().all(|count| *count == 2), "on {}", t.name);
+    })
+    .await;
+}
