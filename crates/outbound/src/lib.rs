@@ -19,6 +19,7 @@ mod error;
 mod lane;
 mod notify;
 mod queue;
+mod queue_acts;
 mod record;
 mod routes;
 mod schedule;
@@ -31,6 +32,10 @@ pub use notify::{Notice, Notification, is_asked_for};
 pub use queue::{
     NewDelivery, Purpose, QUEUE_PAGE_MAX, QueueFilter, QueueItem, QueueLine, campaign_counts, delete, delivery_ops,
     hold, hold_campaign, queue_list, queue_summary, queued_copy_ops, resume_campaign, retry_now,
+};
+pub use queue_acts::{
+    Acted, DELETE_MAX, QueueAct, QueueActor, QueueEntry, QueueGroup, Selection, SelectionCounts, act, count,
+    queue_entries, queue_groups,
 };
 pub use routes::{RouteFailure, RouteKey, Routes, Target};
 pub use schedule::{FailureClass, RetryRule, RetrySchedule};

@@ -196,7 +196,7 @@ fn ops(shared: &Shared, tried: &Tried, next: &Next, now: Timestamp) -> Vec<Op> {
             let class = failure_class(reply);
             let detail = json!({
                 "reply": words, "host": host, "attempt_count": attempt_count,
-                "class": class.as_str(), "sentence": class.sentence(),
+                "class": class.as_str(), "sentence": class.sentence(), "is_shared": class.is_shared(),
             });
             let mut ops = vec![finish(DeliveryState::Failed, &words), event(*kind, detail)];
             ops.extend(suppressed(delivery, class, &words, now));

@@ -59,6 +59,18 @@ INSERT INTO incident_update (id, incident_id, at, author, status, text) VALUES (
 -- name: updates
 SELECT id, at, author, status, text FROM incident_update WHERE incident_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3
 
+-- name: refused_page
+-- Copies of campaigns that other hosts refused, or that came back, and that are in no incident yet. What the detail says of
+-- the class decides whether the cause is shared; an address that is gone is nobody else's incident.
+SELECT c.id AS copy_id, c.campaign_id, c.place_at, c.recipient, e.kind, e.detail
+FROM copy c
+JOIN event e ON e.id = (SELECT x.id FROM event x WHERE x.copy_id = c.id AND x.kind = c.last_event
+  ORDER BY x.effective_at DESC, x.id DESC LIMIT 1)
+WHERE c.organisation_id = $1 AND c.place = 'not_received' AND c.id > $2 AND c.campaign_id IS NOT NULL
+  AND c.last_event IN ('rejected', 'bounced') AND c.received_message_id IS NULL AND c.place_at >= $3
+  AND NOT EXISTS (SELECT 1 FROM incident_copy i WHERE i.copy_id = c.id)
+ORDER BY c.id LIMIT $4
+
 -- name: lost_page
 -- Copies of campaigns that were accepted and are not in a mailbox, by our own doing, and in no incident of that cause yet.
 -- What a person has decided (a denied release) is no loss.

@@ -26,7 +26,7 @@ use crate::extract::{Answer, Json, Query};
 use crate::problem::{Kind, Problem};
 use crate::resources::campaigns::{self, CampaignSummary};
 use crate::resources::incidents::IncidentSummary;
-use crate::resources::jobs::{self, QueueSummary};
+use crate::resources::queue::{self, QueueSummary};
 use crate::wire::{EventCount, Id, PlaceCount, id};
 
 /// Campaigns and incidents that the first page shows.
@@ -180,7 +180,7 @@ async fn home(State(app): State<AppState>, caller: Caller) -> Answer<Home> {
         home.waiting = Some(waiting(&app).await?);
     }
     if caller.may(P::QueueRead) {
-        home.queue = Some(jobs::summary(&app, caller.organisation_id).await?);
+        home.queue = Some(queue::summary(&app, caller.organisation_id).await?);
     }
     if let Some(person) = caller.person_id {
         let undecided = |status| matches!(status, ReleaseStatus::NeedsReview | ReleaseStatus::Requested);

@@ -76,6 +76,8 @@ pub struct Cause {
     pub sentence: String,
     /// The policy that acted.
     pub policy: String,
+    /// The class of failure, when other hosts refused; `evidence` is one of their replies then.
+    pub refused: String,
 }
 
 /// The part of a change's diff that a cause shows.
@@ -166,6 +168,9 @@ impl Cause {
 
     /// Title of the incident.
     pub(crate) fn incident_title(&self) -> String {
+        if !self.refused.is_empty() {
+            return format!("Other hosts refuse campaign mail: {}", finding(&self.sentence));
+        }
         match (&self.change_id, self.change_title.as_str(), finding(&self.sentence)) {
             (Some(_), title, _) => format!("Campaign mail is held after a change: {title}"),
             (None, _, "") => "Campaign mail is held".to_owned(),
@@ -176,6 +181,9 @@ impl Cause {
     /// The cause as an update tells it.
     pub(crate) fn words(&self, now: Timestamp) -> String {
         let why = finding(&self.sentence);
+        if !self.refused.is_empty() {
+            return format!("Cause: {why}. One of the replies: {}", self.evidence);
+        }
         let why = if why.is_empty() { String::new() } else { format!(" What the rule says: {why}.") };
         if self.change_id.is_none() {
             return format!("No change of the rules is known to be behind it.{why}");

@@ -3,7 +3,7 @@
 //! Woken by what happens to copies, changes and jobs, and by a timer, since a delay ends without an event. Everything it
 //! knows is in rows: after a restart, or beside a second one, it finds the same and writes nothing twice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use directory::Directory;
@@ -22,6 +22,10 @@ use crate::words::{clock_time, count_of};
 /// Lost copies read at a time, and in one scan; what is beyond comes with the next scan.
 const LOST_PAGE: i64 = 2_000;
 const LOST_PER_SCAN_MAX: usize = 50_000;
+/// What other hosts refused longer ago opens no incident any more.
+const REFUSED_MS_MAX: i64 = 7 * 24 * 60 * 60 * 1000;
+/// One host that refuses is that host's affair; the same cause at so many domains is ours.
+const REFUSING_DOMAINS_MIN: usize = 2;
 /// Incidents looked at in one scan.
 const UNRESOLVED_MAX: i64 = 200;
 /// A scan that took long is followed by a pause of so many times its duration.
@@ -127,6 +131,19 @@ struct Group {
     first_at: Option<Timestamp>,
     policy: String,
     sentence: String,
+    /// The class of failure when other hosts refused; empty for what our own gateway did.
+    refused: String,
+    /// Their domains.
+    domains: BTreeSet<String>,
+    /// One of their replies.
+    reply: String,
+}
+
+impl Group {
+    /// Whether the cause is shared: what our own gateway does is, what others do when enough of them do it.
+    fn is_wide(&self) -> bool {
+        self.refused.is_empty() || self.domains.len() >= REFUSING_DOMAINS_MIN
+    }
 }
 
 /// Looks once: opens, grows, updates and resolves incidents. Idempotent: a second scan of the same rows does nothing.
@@ -143,8 +160,9 @@ pub async fn scan(directory: &Directory, instead_of_settings: Option<(i64, i64)>
         }
     };
     let mut report = ScanReport::default();
-    let (groups, is_cut) = lost_groups(store, organisation_id, delay_ms).await?;
-    report.pending |= is_cut;
+    let (mut groups, is_cut) = lost_groups(store, organisation_id, delay_ms).await?;
+    let is_more = refused_groups(store, organisation_id, delay_ms, &mut groups).await?;
+    report.pending |= is_cut || is_more;
     for (key, group) in groups {
         let known = store.query_one("incident.by_cause", &values![organisation_id, key.kind(), key.id()]).await?;
         match known {
@@ -152,14 +170,17 @@ pub async fn scan(directory: &Directory, instead_of_settings: Option<(i64, i64)>
                 report.joined_count += join(store, row.id("id")?, &group).await?;
                 report.pending = true; // the next look tells of it, once the scope stands still
             }
-            None if group.ripe_count >= threshold_count => {
+            None if group.ripe_count >= threshold_count && group.is_wide() => {
                 if let Some(id) = open(store, organisation_id, key, &group).await? {
                     report.opened.push(id);
                     report.update_count += 1;
                     tracing::info!(incident.id = %id, copy_count = group.copies.len(), "incident {id} opened");
                 }
             }
-            None => report.pending |= i64::try_from(group.copies.len()).unwrap_or(i64::MAX) >= threshold_count,
+            None => {
+                let count = i64::try_from(group.copies.len()).unwrap_or(i64::MAX);
+                report.pending |= count >= threshold_count && group.is_wide();
+            }
         }
     }
     for row in store.query("incident.unresolved", &values![organisation_id, UNRESOLVED_MAX]).await? {
@@ -202,6 +223,42 @@ async fn lost_groups(
         }
     }
     Ok((groups, false))
+}
+
+/// Copies that other hosts refused, or sent back, for a reason that is ours: by class. Gives whether there are more.
+async fn refused_groups(
+    store: &Store,
+    organisation_id: OrganisationId,
+    delay_ms: i64,
+    groups: &mut BTreeMap<CauseKey, Group>,
+) -> Result<bool, Error> {
+    let (ripe_until, since) = (store.now().plus_ms(-delay_ms), store.now().plus_ms(-REFUSED_MS_MAX));
+    let (mut after, mut count) = (0, 0);
+    while count < LOST_PER_SCAN_MAX {
+        let rows = store.query("incident.refused_page", &values![organisation_id, after, since, LOST_PAGE]).await?;
+        let Some(last) = rows.last() else { return Ok(false) };
+        after = last.int("copy_id")?;
+        count += rows.len();
+        for row in &rows {
+            let detail: serde_json::Value = row.json("detail")?;
+            let word = |key: &str| detail[key].as_str().unwrap_or("").to_owned();
+            let (class, sentence) = (word("class"), word("sentence"));
+            if class.is_empty() || detail["is_shared"] != true {
+                continue;
+            }
+            let group = groups.entry(CauseKey::of_words("refused", &class, &sentence)).or_default();
+            let at = row.at("place_at")?;
+            group.copies.push((row.id("copy_id")?, row.id("campaign_id")?));
+            group.ripe_count += i64::from(at <= ripe_until);
+            group.first_at = Some(group.first_at.map_or(at, |first| first.min(at)));
+            let domain = row.text("recipient")?.rsplit_once('@').map_or("", |(_, domain)| domain);
+            group.domains.insert(domain.to_owned());
+            if group.refused.is_empty() {
+                (group.refused, group.sentence, group.reply) = (class, sentence, word("reply"));
+            }
+        }
+    }
+    Ok(true)
 }
 
 /// The change that the event names, if it is one of ours; otherwise the words of the reason.
@@ -271,6 +328,7 @@ async fn open(
         CauseKey::Unknown(_) => Cause::default(),
     };
     (cause.sentence, cause.policy) = (group.sentence.clone(), group.policy.clone());
+    (cause.refused, cause.evidence) = (group.refused.clone(), group.reply.clone());
     let campaigns: std::collections::BTreeSet<CampaignId> =
         group.copies.iter().map(|(_, campaign)| *campaign).collect();
     let scope = i64::try_from(group.copies.len()).unwrap_or(i64::MAX);
@@ -326,6 +384,12 @@ async fn opening(
     let scope = i64::try_from(group.copies.len()).unwrap_or(i64::MAX);
     let held = scope - group.pulled_back_count;
     let since = group.first_at.map(|at| format!(", since {}", clock_time(at, store.now()))).unwrap_or_default();
+    if !group.refused.is_empty() {
+        let copies = count_of(scope, "copy", "copies");
+        let domains = i64::try_from(group.domains.len()).unwrap_or(i64::MAX);
+        let hosts = count_of(domains, "domain", "domains");
+        return Ok(format!("{copies} of {}{more} did not arrive: the hosts of {hosts} refused{since}.", names.join(", ")));
+    }
     let mut how = Vec::new();
     if group.pulled_back_count > 0 {
         how.push(count_of(group.pulled_back_count, "was pulled back after arrival", "were pulled back after arrival"));

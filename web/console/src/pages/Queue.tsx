@@ -1,10 +1,13 @@
-// The outbound queue: numbers, by domain, and the copies that wait.
+// The outbound queue: numbers, by MX group with the last reply and the next try, the copies that wait, and what can be
+// done with a selection of them. Every action shows its number first.
+import { Button } from "@fluentui/react-components";
 import { useQuery } from "@tanstack/react-query";
 import { useNavigate } from "react-router";
-import { Age, When } from "../components/Age";
+import { Age } from "../components/Age";
+import { ConfirmDialog } from "../components/actions";
 import { type Column, DataTable } from "../components/DataTable";
 import { Page as Frame, Section } from "../components/Page";
-import { EmptyState, Loaded, Loading } from "../components/states";
+import { EmptyState, ErrorLine, Loaded, Loading } from "../components/states";
 import { api, call, type PageOf, type Schemas, usePages } from "../lib/api";
 import { count } from "../lib/format";
 import { useUrlState } from "../lib/hooks";
@@ -13,16 +16,27 @@ import { S } from "../strings";
 
 type Delivery = Schemas["Delivery"];
 type State = Schemas["DeliveryState"];
+type Group = Schemas["QueueGroup"];
+type Selection = Schemas["QueueSelection"];
+type Act = Schemas["QueueAct"];
 const T = S.queue;
-const STATES: State[] = ["due", "leased", "held", "failed", "done"];
+const STATES: State[] = ["due", "leased", "held"];
+const ACTS: Act[] = ["retry", "hold", "delete"];
 const POLL_MS = 5_000;
 
 const loadSummary = () => call(api.GET("/api/v1/queue"));
-const load = (state: string, domain: string) => (page: PageOf) =>
-  call(api.GET("/api/v1/queue/items", { params: { query: { ...page, state: (state || undefined) as State | undefined, domain: domain || undefined } } }));
+const loadGroups = () => call(api.GET("/api/v1/queue/groups"));
+const load = (selection: Selection) => (page: PageOf) =>
+  call(
+    api.GET("/api/v1/queue/items", {
+      params: { query: { ...page, state: selection.state ?? undefined, mx_group: selection.mx_group ?? undefined, sender: selection.sender ?? undefined } },
+    }),
+  );
+const loadPreview = (selection: Selection) => call(api.POST("/api/v1/queue/preview", { body: selection }));
 
 const COLUMNS: Column<Delivery>[] = [
-  { id: "recipient", header: S.recipient, width: "minmax(11rem, 2fr)", on: "main", cell: (d) => d.recipient },
+  { id: "recipient", header: S.recipient, width: "minmax(11rem, 2fr)", on: "main", cell: (d) => <span title={d.recipient}>{d.recipient}</span> },
+  { id: "sender", header: T.sender, width: "minmax(8rem, 1.5fr)", on: "wide", cell: (d) => <span title={d.sender}>{d.sender || T.nobody}</span> },
   { id: "state", header: S.state, width: "8rem", cell: (d) => T.state[d.state] },
   { id: "tries", header: T.attempts, width: "4rem", end: true, on: "wide", cell: (d) => count(d.attempt_count) },
   { id: "next", header: T.nextTry, width: "8rem", cell: (d) => (d.state === "due" ? <Age at={d.next_try_at} /> : "") },
@@ -33,21 +47,29 @@ export function Page() {
   const [url, setUrl] = useUrlState();
   const navigate = useNavigate();
   const may = useMay();
-  const state = url("state");
-  const domain = url("domain");
+  const selection: Selection = {
+    state: (url("state") || undefined) as State | undefined,
+    mx_group: url("group") || undefined,
+    sender: url("sender") || undefined,
+  };
+  const isPart = Boolean(selection.state || selection.mx_group || selection.sender);
   const summary = useQuery({ queryKey: ["queue", "summary"], queryFn: loadSummary, refetchInterval: POLL_MS });
-  const pages = usePages<Delivery>(["queue", "items", state, domain], load(state, domain));
+  const groups = useQuery({ queryKey: ["queue", "groups"], queryFn: loadGroups, refetchInterval: POLL_MS });
+  const pages = usePages<Delivery>(["queue", "items", selection.state, selection.mx_group, selection.sender], load(selection));
   return (
     <Frame title={T.title} lead={T.lead}>
       <Loaded query={summary} loading={<Loading lines={2} tall />}>
-        {(now) => <Summary now={now} />}
+        {(now) => <Tiles now={now} />}
+      </Loaded>
+      <Loaded query={groups} part>
+        {(rows) => <Groups groups={rows} />}
       </Loaded>
       <Section
         title={T.items}
         aside={
           <label className="row quiet">
             {S.state}
-            <select className="select" value={state} onChange={(event) => setUrl({ state: event.target.value })}>
+            <select className="select" value={selection.state ?? ""} onChange={(event) => setUrl({ state: event.target.value })}>
               <option value="">{T.anyState}</option>
               {STATES.map((value) => (
                 <option key={value} value={value}>
@@ -58,6 +80,15 @@ export function Page() {
           </label>
         }
       >
+        {isPart && (
+          <p className="row">
+            <span>{T.shown(selection.mx_group, selection.sender)}</span>
+            <Button size="small" appearance="subtle" onClick={() => setUrl({ group: undefined, sender: undefined, state: undefined })}>
+              {T.showAll}
+            </Button>
+          </p>
+        )}
+        {may("queue.write") && pages.rows.length > 0 && <Acts selection={selection} />}
         <DataTable
           label={T.items}
           pages={pages}
@@ -66,72 +97,124 @@ export function Page() {
           rowName={(d) => d.recipient}
           onOpen={may("trace.read") ? (d) => void navigate(`/trace/${d.copy_id}`) : undefined}
           height="520px"
-          empty={<EmptyState title={T.emptyTitle} detail={state || domain ? T.emptyFilter : T.emptyDetail} />}
+          empty={<EmptyState title={T.emptyTitle} detail={isPart ? T.emptyFilter : T.emptyDetail} />}
         />
       </Section>
     </Frame>
   );
 }
 
-function Summary({ now }: { now: Schemas["QueueSummary"] }) {
-  const [, setUrl] = useUrlState();
+/** What can be done with everything that the filters show; the dialog asks the server for the number when it opens. */
+function Acts({ selection }: { selection: Selection }) {
+  return (
+    <div className="row" role="group" aria-label={T.acts}>
+      {ACTS.map((act) => (
+        <ConfirmDialog
+          key={act}
+          title={T.act[act].title}
+          text={<Preview selection={selection} act={act} />}
+          go={T.act[act].go}
+          danger={act === "delete"}
+          reason={act === "delete" ? { label: T.why, required: true } : undefined}
+          run={async (reason) => {
+            const done = await call(api.POST("/api/v1/queue/actions", { body: { act, selection, reason } }));
+            return T.done(done.changed_count, done.left_count);
+          }}
+          trigger={(open) => (
+            <Button size="small" onClick={open}>
+              {T.act[act].button}
+            </Button>
+          )}
+        />
+      ))}
+    </div>
+  );
+}
+
+function Preview({ selection, act }: { selection: Selection; act: Act }) {
+  const preview = useQuery({ queryKey: ["queue", "preview", selection], queryFn: () => loadPreview(selection), gcTime: 0 });
+  if (preview.error) return <ErrorLine error={preview.error} />;
+  if (!preview.data) return <Loading lines={1} />;
+  const now = preview.data;
+  return (
+    <>
+      <p>
+        <b>{T.means(now.count, now.domain_count)}</b>
+        {now.leased_count > 0 && <> {T.trying(now.leased_count)}</>}
+      </p>
+      <p>{T.act[act].text}</p>
+    </>
+  );
+}
+
+function Tiles({ now }: { now: Schemas["QueueSummary"] }) {
   const tiles: [string, number][] = [
     [T.state.due, now.due_count],
     [T.state.leased, now.leased_count],
     [T.state.held, now.held_count],
   ];
   return (
-    <>
-      <div className="tiles">
-        {tiles.map(([word, n]) => (
-          <div key={word} className="tile">
-            <b>{count(n)}</b>
-            <span>{word}</span>
-          </div>
-        ))}
-        {now.oldest_at && (
-          <div className="tile">
-            <b>
-              <Age at={now.oldest_at} />
-            </b>
-            <span>{S.home.oldest}</span>
-          </div>
-        )}
-      </div>
-      {now.lines.length > 0 && (
-        <Section title={T.byDomain}>
-          <div className="scroll-x" tabIndex={0} role="group" aria-label={T.byDomain}>
-            <table className="number-table">
-              <thead>
-                <tr>
-                  <th scope="col">{T.domain}</th>
-                  <th scope="col">{S.state}</th>
-                  <th scope="col" className="end">{T.items}</th>
-                  <th scope="col">{T.nextTry}</th>
-                  <th scope="col">{T.lastReply}</th>
-                </tr>
-              </thead>
-              <tbody>
-                {now.lines.map((line) => (
-                  <tr key={`${line.domain}-${line.state}`}>
-                    <th scope="row">
-                      <button type="button" className="text-button" onClick={() => setUrl({ domain: line.domain, state: line.state })}>
-                        {line.domain}
-                      </button>
-                    </th>
-                    <td>{T.state[line.state]}</td>
-                    <td className="end">{count(line.count)}</td>
-                    <td>
-                      <When at={line.next_try_at} />
-                    </td>
-                    <td>{line.last_reply}</td>
-                  </tr>
-                ))}
-              </tbody>
-            </table>
-          </div>
-        </Section>
+    <div className="tiles">
+      {tiles.map(([word, n]) => (
+        <div key={word} className="tile">
+          <b>{count(n)}</b>
+          <span>{word}</span>
+        </div>
+      ))}
+      {now.oldest_at && (
+        <div className="tile">
+          <b>
+            <Age at={now.oldest_at} />
+          </b>
+          <span>{S.home.oldest}</span>
+        </div>
       )}
-    </>
+    </div>
+  );
+}
+
+function Groups({ groups }: { groups: Group[] }) {
+  const [url, setUrl] = useUrlState();
+  if (groups.length === 0) return null;
+  return (
+    <Section title={T.byGroup}>
+      <div className="scroll-x queue-groups" tabIndex={0} role="group" aria-label={T.byGroup}>
+        <table className="number-table">
+          <thead>
+            <tr>
+              <th scope="col">{T.group}</th>
+              <th scope="col" className="end">{T.state.due}</th>
+              <th scope="col" className="end">{T.state.leased}</th>
+              <th scope="col" className="end">{T.state.held}</th>
+              <th scope="col">{T.oldest}</th>
+              <th scope="col">{T.nextTry}</th>
+              <th scope="col">{T.lastReply}</th>
+            </tr>
+          </thead>
+          <tbody>
+            {groups.map((group) => (
+              <tr key={group.mx_group}>
+                <th scope="row">
+                  <button type="button" className="text-button" aria-pressed={url("group") === group.mx_group} onClick={() => setUrl({ group: group.mx_group, state: undefined })}>
+                    {group.mx_group}
+                  </button>
+                  {group.domain_count > 1 && <span className="quiet"> {T.domains(group.domain_count)}</span>}
+                </th>
+                <td className="end">{count(group.due_count)}</td>
+                <td className="end">{count(group.leased_count)}</td>
+                <td className="end">{count(group.held_count)}</td>
+                <td>
+                  <Age at={group.oldest_at} />
+                </td>
+                <td>{group.next_try_at ? <Age at={group.next_try_at} /> : ""}</td>
+                <td className="reply" title={group.last_reply}>
+                  {group.last_reply}
+                </td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+    </Section>
   );
 }
