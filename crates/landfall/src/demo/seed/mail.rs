@@ -1,0 +1,164 @@
+//! Mail over SMTP: to everybody from a blocked sender, much of it to one person, and a host that takes none now.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use directory::PeopleFilter;
+use model::{Address, Envelope, Reply, ReversePath};
+use smtp::{CancellationToken, Client, ClientConfig, Handler, Mail, ServerConfig};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use super::super::people::{DOMAIN, LOGINS};
+use super::causes::BLOCKED;
+use crate::error::CliError;
+use crate::server::{self, Server};
+
+/// Recipients of one mail, as one transaction takes them (RFC 5321 4.5.3.1.8).
+const RECIPIENTS: usize = 100;
+/// Connections at a time for one person's mail, and mails of one connection.
+const CONNECTIONS: usize = 8;
+const MAILS_PER_CONNECTION: usize = 100;
+const SUBJECTS: [&str; 8] = [
+    "Minutes of the weekly meeting",
+    "Invoice 4711 for your approval",
+    "Lunch on Friday?",
+    "Re: Draft of the annual report",
+    "Build failed on main",
+    "Your travel booking",
+    "Fwd: Question about the contract",
+    "New comment on your document",
+];
+
+/// A blocked sender writes to everybody: held.
+pub async fn to_everybody(server: &Server, people: usize) -> Result<(), CliError> {
+    let mut sender = Sender::connect(server, "mail.blocked.example").await?;
+    let from = format!("offers@{BLOCKED}");
+    let mut after = None;
+    let mut sent = 0;
+    while sent < people {
+        let filter = PeopleFilter { starts_with: String::new(), after, limit: RECIPIENTS as i64 };
+        let page = server.directory.people(&filter).await?;
+        let Some(last) = page.last() else { break };
+        after = Some(last.id);
+        let inside = page.iter().filter_map(|p| Address::parse(&p.address).ok());
+        let recipients: Vec<Address> = inside.filter(|address| address.domain().as_str() == DOMAIN).collect();
+        if recipients.is_empty() {
+            continue;
+        }
+        sent += recipients.len();
+        let text = Text { from: ("Offers", &from), to: &format!("everybody@{DOMAIN}"), number: sent };
+        sender.send(&recipients, &text.mail(&format!("Offer number {sent}"))).await?;
+    }
+    Ok(())
+}
+
+/// Colleagues elsewhere write to one person, `count` times: landed.
+pub async fn to_one(server: &Server, count: usize) -> Result<(), CliError> {
+    let login = LOGINS[3].1;
+    let recipient = Address::parse(login).map_err(|e| CliError::failed(login, &e))?;
+    let connection = |first: usize| {
+        let recipient = recipient.clone();
+        async move {
+            let mut sender = None;
+            for n in (first..count).step_by(CONNECTIONS) {
+                if (n / CONNECTIONS).is_multiple_of(MAILS_PER_CONNECTION) {
+                    sender = Some(Sender::connect(server, "mail.fabrikam.example").await?);
+                }
+                let Some(sender) = sender.as_mut() else { continue };
+                let from = format!("colleague{}@fabrikam.example", n % 50);
+                let text = Text { from: ("Colleague", &from), to: login, number: n };
+                let subject = format!("{} ({n})", SUBJECTS[n % SUBJECTS.len()]);
+                sender.send(std::slice::from_ref(&recipient), &text.mail(&subject)).await?;
+            }
+            Ok::<(), CliError>(())
+        }
+    };
+    futures::future::try_join_all((0..CONNECTIONS).map(connection)).await.map(|_| ())
+}
+
+struct Text<'a> {
+    from: (&'a str, &'a str),
+    to: &'a str,
+    number: usize,
+}
+
+impl Text<'_> {
+    fn mail(&self, subject: &str) -> (ReversePath, String) {
+        let (name, from) = self.from;
+        let host = from.split_once('@').map_or(from, |(_, host)| host);
+        let text = format!(
+            "From: {name} <{from}>\r\nTo: {}\r\nSubject: {subject}\r\nDate: {}\r\nMessage-ID: <{}@{host}>\r\n\r\n\
+             Number {}, see https://{host}/{}\r\n",
+            self.to,
+            server::now().to_rfc5322(),
+            self.number,
+            self.number,
+            self.number
+        );
+        (from.parse().unwrap_or_default(), text)
+    }
+}
+
+/// One connection to the gateway.
+struct Sender(Client);
+
+impl Sender {
+    async fn connect(server: &Server, name: &str) -> Result<Sender, CliError> {
+        let client = Client::connect(server.smtp[0], ClientConfig::new(name)).await;
+        Ok(Sender(client.map_err(|e| CliError::failed("connect", &e))?))
+    }
+
+    async fn send(
+        &mut self,
+        recipients: &[Address],
+        (reverse_path, text): &(ReversePath, String),
+    ) -> Result<(), CliError> {
+        let mail = Mail { reverse_path, recipients };
+        let outcome = self.0.send(&mail, text.as_bytes()).await.map_err(|e| CliError::failed("send", &e))?;
+        if outcome.data.as_ref().is_some_and(Reply::is_completion) {
+            return Ok(());
+        }
+        Err(CliError::Failed(format!("the gateway did not take the mail: {outcome:?}")))
+    }
+}
+
+/// A host that asks everybody to come back later.
+pub struct BusyHost {
+    /// Where it listens.
+    pub addr: SocketAddr,
+    stop: CancellationToken,
+    serving: JoinHandle<()>,
+}
+
+struct ComeBackLater;
+
+impl Handler for ComeBackLater {
+    async fn rcpt(&self, _: &Envelope, _: &Address) -> Result<(), Reply> {
+        Err(Reply::transient(451, (7, 1), "please try again later"))
+    }
+
+    async fn data(&self, _: Envelope, _: Vec<u8>) -> Reply {
+        Reply::transient(451, (7, 1), "please try again later")
+    }
+}
+
+impl BusyHost {
+    /// Starts on a free port of loopback.
+    pub async fn start() -> Result<BusyHost, CliError> {
+        let failed = |e: std::io::Error| CliError::failed("the busy host", &e);
+        let listener = TcpListener::bind("127.0.0.1:0").await.map_err(failed)?;
+        let addr = listener.local_addr().map_err(failed)?;
+        let stop = CancellationToken::new();
+        let host = smtp::Server::new(ServerConfig::new("mx.partner.example"), None, Arc::new(ComeBackLater));
+        let until = stop.clone();
+        let serving = tokio::spawn(async move { host.serve(listener, until).await });
+        Ok(BusyHost { addr, stop, serving })
+    }
+
+    /// Ends it.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        let _ = self.serving.await;
+    }
+}

@@ -1,0 +1,208 @@
+//! A data directory with many rows, to look at pages and measure with. Every row comes about as it would in use: people by
+//! import, mail over SMTP through the gateway, campaigns through dispatcher, queue and agent, changes with backtest,
+//! activation and undo, incidents by the detector. Nothing is written into tables from here.
+
+mod causes;
+mod mail;
+
+use std::fmt::Write;
+use std::time::{Duration, Instant};
+
+use campaign::{Campaigns, ContentType, Draft, State, Tracking};
+use directory::Directory;
+use model::{CampaignId, ListId};
+
+use super::people::{DOMAIN, LOGINS, PASSWORD, csv};
+use crate::config::Config;
+use crate::error::CliError;
+use crate::server::{self, Server};
+
+/// The list of everybody inside.
+const EVERYBODY: &str = "Everyone";
+/// The list of those whose badge the many small incidents are about.
+const BADGES: &str = "Badge holders";
+/// The list of people at other organisations, whose hosts do not take mail now.
+const PARTNERS: &str = "Partners";
+/// So many domains do the partners have.
+const PARTNER_DOMAINS: usize = 40;
+/// One in so many rows: partners, mails in one mailbox, incidents.
+const PARTNER_SHARE: usize = 4;
+const MAILBOX_SHARE: usize = 3;
+const CAUSE_SHARE: usize = 80;
+/// The detector looks at so many open incidents at a time.
+const CAUSES_MAX: usize = 200;
+const POLL_MS: u64 = 100;
+/// The most that a step of the server's is waited for.
+const STEP_S: u64 = 600;
+
+/// How many of what.
+#[derive(Debug, Clone, Copy)]
+struct Amounts {
+    people: usize,
+    partners: usize,
+    mails_of_one: usize,
+    causes: usize,
+}
+
+/// Makes a data directory with `rows` people and what the module says.
+pub async fn seed(mut config: Config, rows: usize) -> Result<(), CliError> {
+    let amounts = Amounts {
+        people: rows,
+        partners: rows / PARTNER_SHARE,
+        mails_of_one: rows / MAILBOX_SHARE,
+        causes: (rows / CAUSE_SHARE).min(CAUSES_MAX),
+    };
+    config.organisation_name = "Seeded".into();
+    config.organisation_domains = vec![model::Domain::parse(DOMAIN).map_err(|e| CliError::failed(DOMAIN, &e))?];
+    config.smtp_listen = vec![([127, 0, 0, 1], 0).into()];
+    config.http_listen = ([127, 0, 0, 1], 0).into();
+    config.dns = crate::config::Dns::None;
+    import(&config, amounts).await?;
+    let busy = mail::BusyHost::start().await?;
+    for n in 0..PARTNER_DOMAINS {
+        let domain = partner_domain(n);
+        config.routes.push((model::Domain::parse(&domain).map_err(|e| CliError::failed(&domain, &e))?, busy.addr));
+    }
+    let data_dir = config.data_dir.clone();
+    let server = Server::start(config).await?;
+    let filled = fill(&server, amounts).await;
+    server.stop().await;
+    busy.stop().await;
+    filled?;
+    println!(
+        "Seeded {}: {} people, a campaign and a held mail to each; {} mails for {}; {} changes with their incidents; \
+         {} copies that wait for other hosts. Logins as in the demo, password {PASSWORD}",
+        data_dir.display(),
+        amounts.people,
+        amounts.mails_of_one,
+        LOGINS[3].1,
+        amounts.causes,
+        amounts.partners,
+    );
+    Ok(())
+}
+
+/// People, lists and logins.
+async fn import(config: &Config, amounts: Amounts) -> Result<(), CliError> {
+    let store = server::open_store(config).await?;
+    let directory: Directory = server::open_directory(&store, config).await?;
+    let count = |n: usize| u32::try_from(n).map_err(|_| CliError::Input("--rows: at most 100,000".into()));
+    let people = csv(count(amounts.people)?);
+    let holders: String = people.split_inclusive('\n').take(amounts.causes + 1).collect();
+    directory.import_people(people.as_bytes(), Some(EVERYBODY), false).await?;
+    directory.import_people(holders.as_bytes(), Some(BADGES), false).await?;
+    let mut partners = String::from("address,name,city\n");
+    for n in 0..amounts.partners {
+        writeln!(partners, "partner{n}@{},Partner {n},Elsewhere", partner_domain(n % PARTNER_DOMAINS))
+            .expect("writing to a String does not fail");
+    }
+    directory.import_people(partners.as_bytes(), Some(PARTNERS), false).await?;
+    for (role, login, name) in LOGINS {
+        let person = directory.person_by_address(login).await?;
+        let account = directory::NewAccount {
+            login: login.into(),
+            name: name.into(),
+            role: model::Role::parse(role).unwrap_or(model::Role::Recipient),
+            person_id: person.map(|p| p.id),
+            password: Some(PASSWORD.into()),
+        };
+        directory.create_account(account).await?;
+    }
+    Ok(())
+}
+
+fn partner_domain(n: usize) -> String {
+    format!("partner{n}.example")
+}
+
+async fn fill(server: &Server, amounts: Amounts) -> Result<(), CliError> {
+    let mut settings = server.directory.settings().await?;
+    settings.tracking.base_url = format!("http://{}", server.http);
+    server.directory.save_settings(&settings).await?;
+    let started = Instant::now();
+    // First, while there is little mail that a backtest would have to look at.
+    causes::play(server, amounts.causes).await?;
+    step("changes and incidents", started);
+    causes::block(&server.directory).await?;
+    server.protection.refresh().await?;
+    let everybody = start(server, "Town hall", EVERYBODY, TO_EVERYBODY).await?;
+    let partners = start(server, "Partner day", PARTNERS, TO_EVERYBODY).await?;
+    let (held, landed) =
+        tokio::join!(mail::to_everybody(server, amounts.people), mail::to_one(server, amounts.mails_of_one));
+    held?;
+    landed?;
+    step("mail", started);
+    sent(server, everybody).await?;
+    until("the partners' copies", || async {
+        let progress = campaigns(server).progress(partners).await.map_err(|e| CliError::failed("progress", &e))?;
+        Ok((progress.enqueued == progress.total).then_some(()))
+    })
+    .await?;
+    step("campaigns", started);
+    Ok(())
+}
+
+fn step(what: &str, started: Instant) {
+    println!("{what}: done after {:.1} s", started.elapsed().as_secs_f32());
+}
+
+const TO_EVERYBODY: &str = "<html><body><h1>Town hall</h1><p>Hello {{ first_name | default(\"all\") }}, we meet on Thursday.</p>\
+    <p><a href=\"https://www.contoso.example/town-hall\">Agenda</a> <a href=\"https://www.contoso.example/questions\">Ask</a></p>\
+    </body></html>";
+
+fn campaigns(server: &Server) -> Campaigns {
+    Campaigns::new(server.directory.clone())
+}
+
+/// Writes a campaign and starts it.
+async fn start(server: &Server, name: &str, list: &str, content: &str) -> Result<CampaignId, CliError> {
+    let failed = |e: campaign::CampaignError| CliError::failed(name, &e);
+    let draft = Draft {
+        name: name.into(),
+        subject: format!("{name}: what you need to know"),
+        from_name: "Contoso News".into(),
+        from_address: format!("news@{DOMAIN}"),
+        content_type: ContentType::Html,
+        content: content.into(),
+        list_id: Some(list_id(&server.directory, list).await?),
+        tracking: Tracking::Anonymous,
+        // The badges' links are what their changes name: they stay as they are.
+        click_tracking: list != BADGES,
+    };
+    let campaigns = campaigns(server);
+    let made = campaigns.create(&draft, None).await.map_err(failed)?;
+    campaigns.start(made.id).await.map_err(failed)?;
+    Ok(made.id)
+}
+
+async fn list_id(directory: &Directory, name: &str) -> Result<ListId, CliError> {
+    let lists = directory.lists().await?;
+    let found = lists.into_iter().find(|list| list.name == name);
+    found.map(|list| list.id).ok_or_else(|| CliError::Failed(format!("there is no list {name}")))
+}
+
+/// Waits until the last copy of a campaign has an outcome.
+async fn sent(server: &Server, id: CampaignId) -> Result<(), CliError> {
+    until("a campaign", || async {
+        let campaign = campaigns(server).get(id).await.map_err(|e| CliError::failed("campaign", &e))?;
+        Ok((campaign.state == State::Sent).then_some(()))
+    })
+    .await
+}
+
+/// Asks again until there is an answer, within a bound.
+async fn until<T, F>(what: &str, ask: impl Fn() -> F) -> Result<T, CliError>
+where
+    F: Future<Output = Result<Option<T>, CliError>>,
+{
+    let deadline = Instant::now() + Duration::from_secs(STEP_S);
+    loop {
+        if let Some(answer) = ask().await? {
+            return Ok(answer);
+        }
+        if Instant::now() > deadline {
+            return Err(CliError::Failed(format!("{what} did not come to an end within {STEP_S} s")));
+        }
+        tokio::time::sleep(Duration::from_millis(POLL_MS)).await;
+    }
+}
