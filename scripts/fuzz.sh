@@ -13,13 +13,14 @@ targets=("${@:-${all[@]}}")
 coverage="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters"
 coverage+=" -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares"
 host=$(rustc -vV | sed -n 's/^host: //p')
-# --target keeps the passes out of build scripts and procedural macros.
-env -u CARGO_ENCODED_RUSTFLAGS CARGO_TARGET_DIR="$target_dir" RUSTFLAGS="--cfg fuzzing $coverage" \
-  cargo build --manifest-path fuzz/Cargo.toml --release --target "$host"
 for target in "${targets[@]}"; do
   grown="$target_dir/corpus/$target"
   found="fuzz/artifacts/$target/"
   mkdir -p "$grown" "$found"
+  features=(); [ "$target" = token ] && features=(--features token)
+  # --target keeps the passes out of build scripts and procedural macros.
+  env -u CARGO_ENCODED_RUSTFLAGS CARGO_TARGET_DIR="$target_dir" RUSTFLAGS="--cfg fuzzing $coverage" \
+    cargo build --quiet --manifest-path fuzz/Cargo.toml --release --target "$host" --bin "$target" "${features[@]}"
   echo "== $target, $seconds s"
   log="$target_dir/$target.log"
   if ! nice -n 19 "$target_dir/$host/release/$target" "$grown" "fuzz/corpus/$target" -max_total_time="$seconds" \
