@@ -70,6 +70,7 @@ impl NewHandOver<'_> {
             format!("connector:{}", self.connector),
             self.at,
             give_up_at,
+            self.at,
             self.connector,
             self.role.as_str(),
             notify,
