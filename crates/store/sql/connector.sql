@@ -49,7 +49,7 @@ WHERE h.connector = $1 AND h.held_at < $2 ORDER BY h.held_at, h.copy_id LIMIT $3
 -- has no campaign_id: pausing a campaign holds back what goes out, not what has arrived.
 INSERT INTO delivery (id, organisation_id, copy_id, message_id, campaign_id, reverse_path, recipient, recipient_domain,
   state, attempt_count, next_try_at, give_up_at, created_at, connector, folder_role, notify, orcpt, ret, envid)
-VALUES ($1, $2, $3, $4, NULL, $5, $6, $7, 'due', 0, $8, $9, $10, $11, $12, $13, $14, $15, $16)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
 
 -- name: claim_hand_overs @postgres
 UPDATE delivery SET state = 'leased', lease_owner = $1, lease_until = $2, attempt_count = attempt_count + 1

@@ -44,6 +44,8 @@ pub const MARK_HEADER: &str = "X-Landfall-Id";
 const SINCE_SLACK_MS: i64 = 2 * 24 * 60 * 60 * 1000;
 /// How long a connection is kept that nobody needs now.
 const IDLE_MAX: Duration = Duration::from_secs(20);
+/// After a system has let a log-in wait to its deadline, nobody else waits for it so long.
+const SILENT: Duration = Duration::from_secs(5);
 
 /// Makes the mark of a copy: unguessable for who has not our key, and always the same.
 pub type Marker = Arc<dyn Fn(CopyId) -> String + Send + Sync>;
@@ -65,6 +67,8 @@ struct Inner {
     idle_lmtp: Mutex<Vec<(LmtpClient, Instant)>>,
     /// One at a time works in a mailbox: what was looked for and not found is put there once.
     locks: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    /// Until when the system counts as silent.
+    silent_until: Mutex<Option<Instant>>,
 }
 
 struct IdleSession {
@@ -133,6 +137,7 @@ impl LmtpImap {
             idle_imap: Mutex::default(),
             idle_lmtp: Mutex::default(),
             locks: Mutex::default(),
+            silent_until: Mutex::default(),
         };
         LmtpImap { inner: Arc::new(inner) }
     }
@@ -177,12 +182,22 @@ impl LmtpImap {
         let session = match self.idle_session(&user).await {
             Some(session) => session,
             None => {
+                if self.silent_until().is_some_and(|until| Instant::now() < until) {
+                    return Err(self.unreachable("IMAP", address, &"the system let others wait in vain just now"));
+                }
                 let (tls, password) = (config.tls.as_ref(), &config.master_password);
                 let opened = Session::open(&config.imap, tls, &user, password, config.deadline).await;
+                if matches!(opened, Err(ImapError::Timeout(_))) {
+                    *self.silent_until() = Some(Instant::now() + SILENT);
+                }
                 opened.map_err(|error| self.unreachable("IMAP", address, &error))?
             }
         };
         Ok(Entered { connector: self, user, session, _alone: alone, _slot: slot })
+    }
+
+    fn silent_until(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
+        self.inner.silent_until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock_of(&self, user: &str) -> Arc<tokio::sync::Mutex<()>> {
