@@ -6,7 +6,7 @@ export CARGO_TERM_COLOR ?= never
 BIN := $(CARGO_TARGET_DIR)/demo/landfall
 DATA ?= landfall-demo
 
-.PHONY: demo test bench test-rust test-house test-story test-console test-corpus crash fuzz setup-build setup-test console binary lint dev
+.PHONY: demo test bench test-rust test-house test-story test-console corpus crash fuzz setup-build setup-test console binary lint dev
 
 ## demo: build everything and play the story; ARGS="--exit" plays it without waiting
 demo: setup-build console binary
@@ -50,8 +50,8 @@ test-story: binary
 test-console: binary
 	@scripts/test-console.sh
 
-## test-corpus: 6,046 real mails, read beside another parser and sent into the running binary (fetches 20 MB once)
-test-corpus: binary
+## corpus: 6,046 real mails, read beside another parser and sent into the running binary (fetches 20 MB once)
+corpus: binary
 	@scripts/test-corpus.sh
 
 ## fuzz: each fuzz target for FUZZ_SECONDS (600); TARGETS="mime address" for some
