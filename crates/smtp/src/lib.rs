@@ -11,6 +11,7 @@ mod command;
 pub mod data;
 mod input;
 pub mod reply;
+mod scripted_login;
 pub mod server;
 mod stream;
 pub mod transcript;

@@ -7,6 +7,7 @@ mod listener;
 mod login;
 mod proxy;
 mod session;
+mod shape;
 
 pub use config::{EarlyTalker, ServerConfig, Service};
 pub use connection::{ConnectionEnd, Handler, serve_connection};

@@ -9,7 +9,6 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use memchr::{memchr_iter, memmem};
 use model::{
     Address, BodyType, ClientInfo, Envelope, MailOptions, RcptOptions, Reply, ReplyClass, ReversePath, TlsInfo,
 };
@@ -17,6 +16,7 @@ use model::{
 use super::bdat::Chunk;
 use super::config::{EarlyTalker, ServerConfig, Service};
 use super::login::LoginInput;
+use super::shape;
 use crate::command::{Command, CommandError, ForwardPath, MailCommand, RcptCommand, needs_smtp_utf8};
 use crate::data::{DataReceiver, Received};
 use crate::input::{Input, LineDefect};
@@ -273,12 +273,6 @@ impl Session {
         self.envelope.client.tls = Some(tls);
     }
 
-    /// The client is somebody else than the peer: a listed proxy said so.
-    pub fn proxied_for(&mut self, ip: IpAddr) {
-        assert!(matches!(self.stage, Stage::Fresh), "before the banner");
-        self.envelope.client.ip = ip.to_canonical();
-    }
-
     /// TLS is in force. Nothing that was said before counts any more (RFC 3207 4.2).
     pub fn tls_started(&mut self, tls: TlsInfo) {
         assert!(matches!(self.stage, Stage::Tls), "TLS begins when it was asked for");
@@ -533,7 +527,7 @@ impl Session {
         let envelope = std::mem::replace(&mut self.envelope, blank);
         let accepted = std::mem::take(&mut self.accepted);
         self.reset();
-        let body = body.and_then(|body| match self.shape_refusal(&body) {
+        let body = body.and_then(|body| match shape::refusal(&self.config, &body) {
             Some(refusal) => Err(refusal),
             None => Ok(body),
         });
@@ -550,22 +544,6 @@ impl Session {
                 if refusal.code() == 550 { self.refuse(refusal) } else { self.reply(refusal) }
             }
         }
-    }
-
-    /// What is wrong with a body's shape, as far as this listener minds.
-    fn shape_refusal(&self, body: &[u8]) -> Option<Reply> {
-        let header_max = self.config.header_bytes_max;
-        if header_max > 0 && body.len() > header_max && !body.starts_with(b"\r\n") {
-            let window = &body[..body.len().min(header_max.saturating_add(4))];
-            if memmem::find(window, b"\r\n\r\n").is_none() {
-                return Some(Reply::permanent(552, (3, 4), "the header section is too big"));
-            }
-        }
-        let line_max = self.config.body_line_bytes_max;
-        if line_max > 0 && has_longer_line(body, line_max) {
-            return Some(Reply::permanent(550, (6, 0), "a line of the message is too long"));
-        }
-        None
     }
 
     /// RFC 3207 4.
@@ -640,17 +618,6 @@ impl Session {
 /// RFC 5321 2.3.8.
 pub(super) fn bare_newline() -> Reply {
     Reply::permanent(550, (6, 11), "bare CR or LF in the message")
-}
-
-fn has_longer_line(body: &[u8], text_bytes_max: usize) -> bool {
-    let mut start = 0;
-    for newline in memchr_iter(b'\n', body) {
-        if (newline - start).saturating_sub(1) > text_bytes_max {
-            return true;
-        }
-        start = newline + 1;
-    }
-    body.len() - start > text_bytes_max
 }
 
 /// A refusal that is not one is a bug of the handler; the peer tries again later.
