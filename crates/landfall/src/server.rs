@@ -24,6 +24,7 @@ use crate::cli::print_listener;
 use crate::config::{Config, Dns};
 use crate::error::CliError;
 use crate::imap::Imap;
+use crate::outgoing;
 use crate::services::Services;
 
 /// The selector of the first DKIM key, by RSA.
@@ -193,6 +194,7 @@ impl Server {
             Dns::At(addr) => dns::Resolver::at(addr),
         };
         let resolver = resolver.map_err(|e| CliError::failed("dns.server", &e))?;
+        let resolver = if config.dns_trust_ad { resolver.trusting_ad() } else { resolver };
         let protection = ProtectionCache::start(&directory).await?;
         let stop = Stop { intake: CancellationToken::new(), work: CancellationToken::new() };
 

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use model::{Address, DeliveryId, MailOptions, MessageId, RcptOptions, ReversePath};
@@ -13,10 +14,15 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::connect::Connector;
 use crate::desk::{Claimed, Desk, Job};
 use crate::lane::{self, Shared};
-use crate::record::Recorder;
-use crate::{AgentConfig, RouteKey, Routes};
+use crate::limits::{Denied, Limits};
+use crate::plan::{Plan, Planner, Wish};
+use crate::record::{Context, Recorder};
+use crate::tls::report;
+use crate::tls::results::Results;
+use crate::{AgentConfig, LimitLine, Purpose, Routes, attempt, give_back};
 
 /// Rows of one claim.
 const CLAIM_MAX: usize = 256;
@@ -27,9 +33,32 @@ const STORE_RETRY_MS: i64 = 1_000;
 /// How long a stopping agent waits for transactions that have begun.
 const STOP_GRACE: Duration = Duration::from_secs(30);
 
+/// What an owner of leases is called, before its id.
+const OWNER: &str = "agent-";
+/// Where an id says which node made it.
+const NODE_SHIFT: u32 = 11;
+const NODE_MASK: i64 = 0x3FF;
+
+/// Takes back leases that ended, and at once those of an earlier life of this process: of everybody on a database that is
+/// ours alone, of the same node otherwise. `id` is one of this process's.
+async fn take_back(store: &Store, sole_owner: bool, id: i64) -> Result<u64, StoreError> {
+    let dead_until = if sole_owner { i64::MAX } else { store.now().as_micros() };
+    let mut freed = store.execute("delivery.expire_leases", &values![dead_until]).await?;
+    let node = |id: i64| (id >> NODE_SHIFT) & NODE_MASK;
+    for row in store.query("delivery.leasing_owners", &[]).await? {
+        let owner = row.text("lease_owner")?;
+        let other = owner.strip_prefix(OWNER).and_then(|id| id.parse::<i64>().ok());
+        if other.is_some_and(|other| node(other) == node(id)) {
+            freed += store.execute("delivery.expire_leases_of", &values![owner]).await?;
+        }
+    }
+    Ok(freed)
+}
+
 /// A running agent. Cancel its token to stop it.
 pub struct Agent {
     task: JoinHandle<()>,
+    shared: Arc<Shared>,
 }
 
 impl Agent {
@@ -43,25 +72,40 @@ impl Agent {
         routes: Routes,
         stop: CancellationToken,
     ) -> Result<Agent, StoreError> {
-        let dead_until = if config.sole_owner { i64::MAX } else { store.now().as_micros() };
-        let freed = store.execute("delivery.expire_leases", &values![dead_until]).await?;
+        let id: i64 = store.next_id();
+        let freed = take_back(&store, config.sole_owner, id).await?;
         if freed > 0 {
             tracing::info!(count = freed, "took back {freed} deliveries that a dead process had leased");
         }
-        let owner = format!("agent-{}", store.next_id::<i64>());
+        let owner = format!("{OWNER}{id}");
         let shared = Arc::new(Shared {
-            desk: Desk::new(&config),
+            desk: Desk::new(),
             recorder: Recorder::new(owner, config.seed),
             tasks: TaskTracker::new(),
+            planner: Planner::new(&store, &config, routes),
+            connector: Connector::new(&config),
+            limits: Limits::new(store.clock(), config.seed),
+            results: Results::new(store.clone()),
             store,
             config,
-            routes,
             stop,
         });
+        shared.tasks.spawn(report::run(shared.clone()));
         let notices = shared.store.bus().subscribe();
-        let scheduler =
-            Scheduler { shared, notices, look: true, limited: false, low_mark: 0, renew_at: Instant::now() };
-        Ok(Agent { task: tokio::spawn(scheduler.run()) })
+        let scheduler = Scheduler {
+            shared: shared.clone(),
+            notices,
+            look: true,
+            limited: false,
+            low_mark: 0,
+            renew_at: Instant::now(),
+        };
+        Ok(Agent { task: tokio::spawn(scheduler.run()), shared })
+    }
+
+    /// Sees the limits of this agent as they are, for as long as it likes.
+    pub fn limits(&self) -> LimitsView {
+        LimitsView { shared: self.shared.clone() }
     }
 
     /// Waits until the agent has stopped: transactions that had begun are finished and recorded, the rest is given back.
@@ -69,6 +113,20 @@ impl Agent {
         if let Err(error) = self.task.await {
             tracing::error!("the agent ended badly: {error}");
         }
+    }
+}
+
+/// The limits of a running agent, to be looked at.
+#[derive(Clone)]
+pub struct LimitsView {
+    shared: Arc<Shared>,
+}
+
+impl LimitsView {
+    /// One line for each level that is in use: paused groups first, each with the last reply, the current limits and why
+    /// they are less than they could be. The numbers are those of this process.
+    pub fn lines(&self) -> Vec<LimitLine> {
+        self.shared.limits.lines(&self.shared.desk.waiting_by_group())
     }
 }
 
@@ -167,17 +225,57 @@ impl Scheduler {
         // Inside the transaction, so that a row that cannot be read leaves nothing claimed.
         let count = ids.len();
         let rows = tx.query("delivery.claimed", &values![serde_json::Value::from(ids)]).await?;
-        let jobs = group(&shared.routes, shared.config.recipients_max, &rows)?;
-        tx.commit().await?;
-        for (key, job) in jobs {
-            shared.desk.add(key, job);
+        let parts: Vec<Part> = rows.iter().map(|row| Part::of(row, &shared.planner)).collect::<Result<_, _>>()?;
+        let committed = tx.commit().await;
+        shared.desk.enter(parts.iter().map(|part| &part.delivery));
+        if let Err(error) = committed {
+            // Nobody knows whether they are ours now. If so, nobody else would ever take them: they go back.
+            let (giving, parts) = (shared.clone(), parts.into_iter().map(|part| part.delivery).collect());
+            self.shared.tasks.spawn(async move { give_back::give_back(&giving, parts, None).await });
+            return Err(error);
         }
+        self.seat(parts);
         Ok(count)
     }
 
+    /// Puts what is claimed on the desk: at once where the plan is at hand, otherwise when it is made.
+    fn seat(&self, parts: Vec<Part>) {
+        let shared = &self.shared;
+        let mut by_wish: HashMap<Wish, Vec<Part>> = HashMap::new();
+        for part in parts {
+            by_wish.entry(part.wish.clone()).or_default().push(part);
+        }
+        for (wish, parts) in by_wish {
+            match shared.planner.cached(&wish) {
+                Some(plan) => add(shared, &plan, parts),
+                None => {
+                    let shared = shared.clone();
+                    self.shared.tasks.spawn(async move { plan_and_add(&shared, &wish, parts).await });
+                }
+            }
+        }
+    }
+
     fn start_lanes(&self) {
-        for key in self.shared.desk.lanes_wanted() {
-            self.shared.tasks.spawn(lane::run(self.shared.clone(), key));
+        let shared = &self.shared;
+        let open = |plan: &Plan| {
+            let turn = shared.planner.turn();
+            let mut denied = Denied::Full;
+            for at in 0..plan.sources.len() {
+                let (source, path) = &plan.sources[(turn + at) % plan.sources.len()];
+                match shared.limits.open(path) {
+                    Ok(permit) => return Ok((permit, source.clone())),
+                    Err(why) => denied = why,
+                }
+            }
+            Err(denied)
+        };
+        let wanted = shared.desk.lanes_wanted(open);
+        for seat in wanted.seats {
+            shared.tasks.spawn(lane::run(shared.clone(), seat));
+        }
+        for (jobs, until) in wanted.paused {
+            give_back::later(shared, jobs, until);
         }
     }
 
@@ -202,13 +300,14 @@ impl Scheduler {
                     Err(RecvError::Closed) => return,
                 },
                 () = shared.desk.room.notified() => {
+                    // A lane may have ended, or a plan be made: others may want the place.
+                    self.start_lanes();
+                    let has_gone_back = shared.desk.look.swap(false, Ordering::Relaxed);
                     let count = shared.desk.claimed_count();
-                    if count == 0 || (self.limited && count < self.low_mark) {
+                    if has_gone_back || count == 0 || (self.limited && count < self.low_mark) {
                         self.look = true;
                         return;
                     }
-                    // A lane may have ended: others may want its place.
-                    self.start_lanes();
                 }
             }
         }
@@ -223,7 +322,7 @@ impl Scheduler {
         match shared.store.query("delivery.held_of_owner", &values![shared.recorder.owner.as_str()]).await {
             Ok(rows) => {
                 let ids: HashSet<DeliveryId> = rows.iter().filter_map(|row| row.id("id").ok()).collect();
-                release(shared, shared.desk.withdraw(Some(&ids))).await;
+                give_back::give_back(shared, shared.desk.withdraw(Some(&ids)), None).await;
             }
             Err(error) => tracing::warn!("paused deliveries cannot be read: {error}"),
         }
@@ -231,7 +330,7 @@ impl Scheduler {
 
     async fn stop(self) {
         let shared = self.shared;
-        release(&shared, shared.desk.withdraw(None)).await;
+        give_back::give_back(&shared, shared.desk.withdraw(None), None).await;
         shared.tasks.close();
         if tokio::time::timeout(STOP_GRACE, shared.tasks.wait()).await.is_err() {
             tracing::warn!("stopped with transactions under way; they will be tried again");
@@ -239,51 +338,77 @@ impl Scheduler {
     }
 }
 
-/// Gives back what nobody has begun. If that fails, the leases end by themselves.
-async fn release(shared: &Shared, deliveries: Vec<Claimed>) {
-    if deliveries.is_empty() {
-        return;
-    }
-    let owner = shared.recorder.owner.as_str();
-    let done = async {
-        let mut tx = shared.store.begin().await?;
-        for delivery in &deliveries {
-            tx.execute("delivery.release", &values![delivery.id, owner]).await?;
+/// Makes the plan, then adds; where there is no plan, that is the result of the try.
+async fn plan_and_add(shared: &Arc<Shared>, wish: &Wish, parts: Vec<Part>) {
+    let failure = match shared.planner.plan(wish).await {
+        Ok(plan) => {
+            add(shared, &plan, parts);
+            // The scheduler starts lanes.
+            return shared.desk.room.notify_one();
         }
-        tx.commit().await
+        Err(failure) => failure,
     };
-    if let Err(error) = done.await {
-        tracing::warn!(count = deliveries.len(), "deliveries could not be given back: {error}");
+    let none = attempt::no_route(&failure);
+    for job in jobs(parts, 1) {
+        let context = Context::of(&job, false);
+        lane::write_down(shared, context, attempt::all(job.deliveries, &none.fate, ""));
     }
-    shared.desk.leave(&deliveries);
 }
 
-/// Rows as jobs: one transaction per (route, message, reverse-path), at most `recipients_max` recipients each.
-fn group(routes: &Routes, recipients_max: usize, rows: &[Row]) -> Result<Vec<(RouteKey, Job)>, StoreError> {
-    let mut jobs: Vec<(RouteKey, Job)> = Vec::with_capacity(rows.len());
-    let mut open: HashMap<(RouteKey, MessageId, String), usize> = HashMap::new();
-    for row in rows {
+fn add(shared: &Shared, plan: &Arc<Plan>, parts: Vec<Part>) {
+    let recipients_max = shared.config.recipients_max.min(plan.shaped.recipients_per_message);
+    for job in jobs(parts, recipients_max) {
+        shared.desk.add(plan, job);
+    }
+}
+
+/// A claimed row.
+struct Part {
+    wish: Wish,
+    message_id: MessageId,
+    reverse_path: String,
+    body: BodyRef,
+    delivery: Claimed,
+}
+
+impl Part {
+    fn of(row: &Row, planner: &Planner) -> Result<Part, StoreError> {
         let delivery = claimed(row)?;
-        let key = routes.key(&delivery.recipient_domain);
-        let message_id: MessageId = row.id("message_id")?;
-        let reverse_path = row.text("reverse_path")?;
-        let slot = (key.clone(), message_id, reverse_path.to_owned());
+        let reverse_path = row.text("reverse_path")?.to_owned();
+        let sender_domain = reverse_path.rsplit_once('@').map_or("", |(_, domain)| domain);
+        let wish = Wish {
+            domain: delivery.recipient_domain.clone(),
+            pool: planner.pool_of(sender_domain),
+            require_tls: delivery.options.require_tls,
+            is_report: delivery.is_tls_report,
+        };
+        Ok(Part { wish, message_id: row.id("message_id")?, reverse_path, body: BodyRef::from_row(row)?, delivery })
+    }
+}
+
+/// Jobs: one transaction per message, reverse-path and DSN wishes, at most `recipients_max` recipients each.
+fn jobs(parts: Vec<Part>, recipients_max: usize) -> Vec<Job> {
+    let mut jobs: Vec<Job> = Vec::with_capacity(parts.len());
+    let mut open: HashMap<(MessageId, String, String), usize> = HashMap::new();
+    for part in parts {
+        let wishes = format!("{} {}", part.delivery.options.ret, part.delivery.options.envid);
+        let slot = (part.message_id, part.reverse_path, wishes);
         match open.get(&slot) {
-            Some(&at) if jobs[at].1.deliveries.len() < recipients_max => jobs[at].1.deliveries.push(delivery),
+            Some(&at) if jobs[at].deliveries.len() < recipients_max => jobs[at].deliveries.push(part.delivery),
             _ => {
                 let job = Job {
-                    message_id,
+                    message_id: part.message_id,
                     // A path that does not parse was checked by nobody: the null path gets no answer.
-                    reverse_path: reverse_path.parse().unwrap_or(ReversePath::Null),
-                    body: BodyRef::from_row(row)?,
-                    deliveries: vec![delivery],
+                    reverse_path: slot.1.parse().unwrap_or(ReversePath::Null),
+                    body: part.body,
+                    deliveries: vec![part.delivery],
                 };
                 open.insert(slot, jobs.len());
-                jobs.push((key, job));
+                jobs.push(job);
             }
         }
     }
-    Ok(jobs)
+    jobs
 }
 
 fn claimed(row: &Row) -> Result<Claimed, StoreError> {
@@ -297,6 +422,7 @@ fn claimed(row: &Row) -> Result<Claimed, StoreError> {
         attempt_count: row.int("attempt_count")?,
         give_up_at: row.at("give_up_at")?,
         created_at: row.at("created_at")?,
+        is_tls_report: row.text("purpose")? == Purpose::TlsReport.as_str(),
         options: MailOptions {
             smtp_utf8: false, // the client sees what the addresses and the header section need
             require_tls: row.flag("require_tls")?,

@@ -1,21 +1,22 @@
 //! One try: a job over a connection, and what became of each of its deliveries.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
-use model::{Address, Reply, ReplyClass};
-use rustls::pki_types::ServerName;
-use smtp::client::{Client, ClientConfig, ClientError, Mail, Outcome, Phase, TlsMode};
+use model::{Address, Reply, ReplyClass, ReversePath};
+use smtp::client::{Client, ClientError, Mail, MailOptions, Outcome, Phase, RecipientOptions};
 
 use crate::desk::{Claimed, Job};
-use crate::{AgentConfig, FailureClass, RouteFailure, Target};
+use crate::routes::{RouteFailure, Target};
+use crate::{FailureClass, seven_bit};
 
 /// For the whole of one transaction, whatever its phases allow one by one.
 const TRANSACTION_DEADLINE: Duration = Duration::from_secs(30 * 60);
 
 /// A connection and whom it leads to.
 pub(crate) struct Connection {
-    client: Client,
+    pub(crate) client: Client,
     pub(crate) target: Target,
     pub(crate) mail_count: u32,
 }
@@ -45,57 +46,21 @@ pub(crate) struct Tried {
 pub(crate) struct NoConnection {
     pub(crate) fate: Fate,
     pub(crate) host: String,
-}
-
-/// Connects to the first target that talks to us.
-///
-/// A greeting of 5yz counts as "not now": it speaks about the host, not about the mail, and the next host or hour may
-/// differ.
-pub(crate) async fn connect(config: &AgentConfig, targets: &[Target]) -> Result<Connection, NoConnection> {
-    let mut last = NoConnection {
-        fate: Fate::Failed { class: FailureClass::Connect, cause: "no address to connect to".into() },
-        host: String::new(),
-    };
-    for target in targets {
-        match connect_one(config, target).await {
-            Ok(client) => return Ok(Connection { client, target: target.clone(), mail_count: 0 }),
-            Err(error) => {
-                let cause = format!("{} [{}]: {error}", target.host, target.addr);
-                last = NoConnection {
-                    fate: Fate::Failed { class: FailureClass::Connect, cause },
-                    host: target.to_string(),
-                };
-            }
-        }
-    }
-    Err(last)
-}
-
-async fn connect_one(config: &AgentConfig, target: &Target) -> Result<Client, ClientError> {
-    let mut client = ClientConfig::new(config.hostname.clone());
-    client.timeouts = config.timeouts;
-    let name =
-        ServerName::try_from(target.host.clone()).unwrap_or_else(|_| ServerName::IpAddress(target.addr.ip().into()));
-    let Some(tls) = &config.tls else { return Client::connect(target.addr, client).await };
-    let with_tls =
-        ClientConfig { tls: TlsMode::Opportunistic { config: tls.clone(), server_name: name }, ..client.clone() };
-    match Client::connect(target.addr, with_tls).await {
-        // RFC 7435: encryption where it works, clear text rather than no mail where it does not.
-        Err(ClientError::Tls(_) | ClientError::Timeout { phase: Phase::StartTls }) => {
-            Client::connect(target.addr, client).await
-        }
-        done => done,
-    }
+    /// What the host said, when it asked to come later.
+    pub(crate) slower: Option<String>,
 }
 
 /// What a route without targets means for its deliveries.
 pub(crate) fn no_route(failure: &RouteFailure) -> NoConnection {
-    let fate = if failure.is_transient() {
-        Fate::Failed { class: FailureClass::Dns, cause: failure.to_string() }
-    } else {
-        Fate::Reply(Reply::permanent(550, failure.enhanced(), failure.to_string()))
+    let cause = failure.to_string();
+    let fate = match failure {
+        RouteFailure::Dns(_) => Fate::Failed { class: FailureClass::Dns, cause },
+        RouteFailure::Policy(_) => Fate::Failed { class: FailureClass::Tls, cause },
+        RouteFailure::NullMx | RouteFailure::NoHost | RouteFailure::Loop | RouteFailure::RequireTls => {
+            Fate::Reply(Reply::permanent(550, failure.enhanced(), cause))
+        }
     };
-    NoConnection { fate, host: String::new() }
+    NoConnection { fate, host: String::new(), slower: None }
 }
 
 /// The same fate for every delivery of a job.
@@ -110,6 +75,15 @@ pub(crate) fn all(deliveries: Vec<Claimed>, fate: &Fate, host: &str) -> Vec<Trie
     deliveries.into_iter().map(tried).collect()
 }
 
+/// An address as hosts without SMTPUTF8 take it: the domain in A-labels (RFC 6531 3.2). The local part cannot be changed.
+fn on_the_wire(address: &Address) -> Option<Address> {
+    if address.domain().as_str().is_ascii() {
+        return Some(address.clone());
+    }
+    let domain = idna::domain_to_ascii(address.domain().as_str()).ok()?;
+    Address::parse(&format!("{}@{domain}", address.local())).ok()
+}
+
 impl Connection {
     /// Sends one job. The second value tells whether the connection can be used again.
     ///
@@ -118,27 +92,24 @@ impl Connection {
     pub(crate) async fn send(&mut self, job: Job, body: &Bytes) -> Result<(Vec<Tried>, bool), (Job, ClientError)> {
         let is_reused = self.mail_count > 0;
         self.mail_count += 1;
-        let (mut good, bad): (Vec<Claimed>, Vec<Claimed>) =
-            job.deliveries.into_iter().partition(|d| d.recipient.is_some());
-        let no_address = Fate::Reply(Reply::permanent(501, (1, 3), "the recipient is no valid address"));
-        let mut tried = all(bad, &no_address, "");
-        let recipients: Vec<Address> = good.iter().filter_map(|d| d.recipient.clone()).collect();
+        let (mut good, mut tried) = self.sort_out(job.deliveries, &job.reverse_path);
+        let recipients: Vec<Address> = good.iter().filter_map(|d| on_the_wire(d.recipient.as_ref()?)).collect();
         if recipients.is_empty() {
             return Ok((tried, true));
         }
-        let mail = Mail { reverse_path: &job.reverse_path, recipients: &recipients };
-        let sending = tokio::time::timeout(TRANSACTION_DEADLINE, self.client.send(&mail, body)).await;
-        let host = self.target.to_string();
-        let is_encrypted = self.client.tls().is_some();
-        let peer_has_dsn = self.client.capabilities().dsn;
+        let reverse_path = match job.reverse_path.address().and_then(on_the_wire) {
+            Some(address) => ReversePath::Address(address),
+            None => job.reverse_path.clone(),
+        };
+        let mail = Mail { reverse_path: &reverse_path, recipients: &recipients };
+        let sending = tokio::time::timeout(TRANSACTION_DEADLINE, self.transact(&mail, &good, body)).await;
         let sent = sending.unwrap_or_else(|_| {
             Err(ClientError::UnclearEnd { cause: "the transaction took longer than half an hour".into() })
         });
         match sent {
             Ok(outcome) => {
                 let fates = fates(&outcome, good.len());
-                let with = |(delivery, fate)| Tried { delivery, fate, host: host.clone(), is_encrypted, peer_has_dsn };
-                tried.extend(good.into_iter().zip(fates).map(with));
+                tried.extend(good.into_iter().zip(fates).map(|(delivery, fate)| self.tried(delivery, fate)));
                 Ok((tried, self.client.is_usable()))
             }
             Err(error) if is_reused && is_stale(&error) => {
@@ -147,16 +118,64 @@ impl Connection {
             }
             Err(error) => {
                 let is_usable = error.is_before_sending() && self.client.is_usable();
-                tried.extend(good.into_iter().map(|delivery| Tried {
-                    delivery,
-                    fate: fate_of_error(&error),
-                    host: host.clone(),
-                    is_encrypted,
-                    peer_has_dsn,
-                }));
+                let fate = fate_of_error(&error);
+                tried.extend(good.into_iter().map(|delivery| self.tried(delivery, fate.clone())));
                 Ok((tried, is_usable))
             }
         }
+    }
+
+    fn tried(&self, delivery: Claimed, fate: Fate) -> Tried {
+        Tried {
+            delivery,
+            fate,
+            host: self.target.to_string(),
+            is_encrypted: self.client.tls().is_some(),
+            peer_has_dsn: self.client.capabilities().dsn,
+        }
+    }
+
+    /// Parts those that this host cannot be told of from the others: texts that are no address, and local parts beyond
+    /// ASCII for a host without SMTPUTF8 (RFC 6531 3.1: never sent there, so that the others of the mail can go).
+    fn sort_out(&self, deliveries: Vec<Claimed>, reverse_path: &ReversePath) -> (Vec<Claimed>, Vec<Tried>) {
+        let takes_utf8 = self.client.capabilities().smtputf8;
+        let is_sender_utf8 = reverse_path.address().is_some_and(|address| !address.local().is_ascii());
+        let mut good = Vec::with_capacity(deliveries.len());
+        let mut bad = Vec::new();
+        for delivery in deliveries {
+            let fate = match delivery.recipient.as_ref().and_then(on_the_wire) {
+                None => Reply::permanent(501, (1, 3), "the recipient is no valid address"),
+                Some(to) if takes_utf8 || (to.local().is_ascii() && !is_sender_utf8) => {
+                    good.push(delivery);
+                    continue;
+                }
+                Some(_) => Reply::permanent(553, (6, 7), "the host does not take addresses beyond ASCII"),
+            };
+            let tried = self.tried(delivery, Fate::Reply(fate));
+            bad.push(tried);
+        }
+        (good, bad)
+    }
+
+    /// One transaction; for a host without 8BITMIME the body is converted first, where that breaks no signature.
+    async fn transact(&mut self, mail: &Mail<'_>, good: &[Claimed], body: &Bytes) -> Result<Outcome, ClientError> {
+        let recipients: Vec<RecipientOptions<'_>> = good
+            .iter()
+            .map(|d| RecipientOptions { notify: &d.rcpt_options.notify, orcpt: &d.rcpt_options.orcpt })
+            .collect();
+        let first = good.first().map(|d| &d.options);
+        let options = MailOptions {
+            envid: first.map_or("", |o| &o.envid),
+            ret: first.map_or("", |o| &o.ret),
+            recipients: &recipients,
+            require_tls: first.is_some_and(|o| o.require_tls),
+        };
+        let is_converted = !self.client.capabilities().eight_bit_mime && !body.is_ascii();
+        let body = match is_converted {
+            true => Cow::Owned(seven_bit::convert(body).ok_or(ClientError::EightBitRefused)?),
+            false => Cow::Borrowed(&body[..]),
+        };
+        self.client.send_with(mail, &options, &body).await
     }
 
     pub(crate) async fn quit(self) {
@@ -199,7 +218,7 @@ fn fates(outcome: &Outcome, count: usize) -> Vec<Fate> {
     fates
 }
 
-fn fate_of_error(error: &ClientError) -> Fate {
+pub(crate) fn fate_of_error(error: &ClientError) -> Fate {
     let cause = error.to_string();
     match error {
         ClientError::UnclearEnd { .. } => Fate::Failed { class: FailureClass::Unclear, cause },
@@ -208,15 +227,14 @@ fn fate_of_error(error: &ClientError) -> Fate {
         // RFC 8689 5: X.7.30, REQUIRETLS support required.
         ClientError::RequireTlsUnavailable => Fate::Reply(Reply::permanent(550, (7, 30), cause)),
         ClientError::Closed { reply, .. } if reply.class() == ReplyClass::Transient => Fate::Reply(reply.clone()),
+        ClientError::Tls(_) | ClientError::TlsUnavailable => Fate::Failed { class: FailureClass::Tls, cause },
         ClientError::Closed { .. }
         | ClientError::Connect(_)
         | ClientError::Timeout { .. }
         | ClientError::Lost { .. }
-        | ClientError::Protocol { .. }
-        | ClientError::Tls(_)
         | ClientError::AuthUnavailable(_)
         | ClientError::AuthRefused(_)
-        | ClientError::TlsUnavailable => Fate::Failed { class: FailureClass::Connect, cause },
+        | ClientError::Protocol { .. } => Fate::Failed { class: FailureClass::Connect, cause },
     }
 }
 

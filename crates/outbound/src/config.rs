@@ -1,10 +1,10 @@
 //! The limits of the agent, each with a default.
 
-use std::sync::Arc;
-
 use smtp::client::Timeouts;
 
 use crate::RetrySchedule;
+use crate::shaping::Shaping;
+use crate::tls::{ReportConfig, TlsConfig};
 
 /// How an agent works. Durations are milliseconds.
 #[derive(Debug, Clone)]
@@ -39,8 +39,14 @@ pub struct AgentConfig {
     pub delay_warning_ms: i64,
     /// How long to wait in each phase of the dialogue.
     pub timeouts: Timeouts,
-    /// TLS where a host offers it (RFC 7435); `None` never. After a failed handshake the host is tried without.
-    pub tls: Option<Arc<rustls::ClientConfig>>,
+    /// What TLS is asked of hosts.
+    pub tls: TlsConfig,
+    /// How fast and how widely mail goes to whom.
+    pub shaping: Shaping,
+    /// Mails in a minute, all together; `None`: any number.
+    pub messages_per_minute_max: Option<u32>,
+    /// Who reports TLS results, if anybody does.
+    pub reports: Option<ReportConfig>,
 }
 
 impl AgentConfig {
@@ -62,7 +68,10 @@ impl AgentConfig {
             schedule: RetrySchedule::default(),
             delay_warning_ms: 4 * 60 * 60_000,
             timeouts: Timeouts::default(),
-            tls: None,
+            tls: TlsConfig::off(),
+            shaping: Shaping::default(),
+            messages_per_minute_max: None,
+            reports: None,
         }
     }
 }

@@ -1,9 +1,10 @@
 //! What the agent has in memory: jobs waiting per route, and how many connections serve each.
 //!
-//! One lock, held for moments and never across an await. Everything here is bounded by `claimed_max` and
-//! `connections_max`.
+//! One lock, held for moments and never across an await. Everything here is bounded by `claimed_max`; the limits say how
+//! many lanes there may be.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use model::{
@@ -13,7 +14,11 @@ use model::{
 use store::BodyRef;
 use tokio::sync::Notify;
 
-use crate::{AgentConfig, RouteKey};
+use crate::RouteKey;
+use crate::lane::Seat;
+use crate::limits::{Denied, Permit};
+use crate::plan::Plan;
+use crate::shaping::Source;
 
 /// A claimed delivery.
 #[derive(Debug, Clone)]
@@ -36,6 +41,8 @@ pub(crate) struct Claimed {
     pub(crate) may_tell: bool,
     /// Whether the sender has been told that it takes long.
     pub(crate) is_delay_told: bool,
+    /// A report of ours about TLS.
+    pub(crate) is_tls_report: bool,
 }
 
 /// One transaction to make: a message for some recipients on one route.
@@ -47,8 +54,15 @@ pub(crate) struct Job {
     pub(crate) deliveries: Vec<Claimed>,
 }
 
-#[derive(Default)]
+impl Job {
+    /// The domain of the reverse-path; empty when it is null.
+    pub(crate) fn sender_domain(&self) -> &str {
+        self.reverse_path.address().map_or("", |address| address.domain().as_str())
+    }
+}
+
 struct Route {
+    plan: Arc<Plan>,
     waiting: VecDeque<Job>,
     lane_count: usize,
     /// Lanes that have a connection.
@@ -62,25 +76,36 @@ struct State {
     lane_count: usize,
     claimed_count: usize,
     by_domain: HashMap<String, usize>,
+    /// A route had to wait for a connection that its limits allow.
+    is_crowded: bool,
+}
+
+/// What [`Desk::lanes_wanted`] found.
+pub(crate) struct Wanted {
+    /// Lanes to start; each counts from here on.
+    pub(crate) seats: Vec<Seat>,
+    /// What waits for groups that are left alone, and until when.
+    pub(crate) paused: Vec<(Vec<Job>, Timestamp)>,
+}
+
+impl Route {
+    fn new(plan: &Arc<Plan>) -> Route {
+        Route { plan: plan.clone(), waiting: VecDeque::new(), lane_count: 0, connected_count: 0, wake: Arc::default() }
+    }
 }
 
 /// See the module.
 pub(crate) struct Desk {
     state: Mutex<State>,
-    connections_max: usize,
-    route_connections_max: usize,
     /// Told when there is room for more, or a lane ended.
     pub(crate) room: Notify,
+    /// Rows went back to the queue that may be due soon: worth a look.
+    pub(crate) look: AtomicBool,
 }
 
 impl Desk {
-    pub(crate) fn new(config: &AgentConfig) -> Self {
-        Desk {
-            state: Mutex::new(State::default()),
-            connections_max: config.connections_max.max(1),
-            route_connections_max: config.route_connections_max.max(1),
-            room: Notify::new(),
-        }
+    pub(crate) fn new() -> Self {
+        Desk { state: Mutex::new(State::default()), room: Notify::new(), look: AtomicBool::new(false) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -98,13 +123,22 @@ impl Desk {
         state.by_domain.iter().filter(|(_, count)| **count >= count_max).map(|(domain, _)| domain.clone()).collect()
     }
 
-    pub(crate) fn add(&self, key: RouteKey, job: Job) {
+    /// Deliveries that are claimed; they count from here on, wherever they wait.
+    pub(crate) fn enter<'a>(&self, deliveries: impl Iterator<Item = &'a Claimed>) {
         let mut state = self.state();
-        state.claimed_count += job.deliveries.len();
-        for delivery in &job.deliveries {
+        for delivery in deliveries {
+            state.claimed_count += 1;
             *state.by_domain.entry(delivery.recipient_domain.clone()).or_default() += 1;
         }
-        let route = state.routes.entry(key).or_default();
+    }
+
+    /// A job whose plan is known, of deliveries that have entered.
+    pub(crate) fn add(&self, plan: &Arc<Plan>, job: Job) {
+        let mut state = self.state();
+        let route = state.routes.entry(plan.key.clone()).or_insert_with(|| Route::new(plan));
+        if !Arc::ptr_eq(&route.plan, plan) {
+            route.plan = plan.clone(); // the newer one
+        }
         route.waiting.push_back(job);
         route.wake.notify_one();
     }
@@ -125,26 +159,51 @@ impl Desk {
         self.room.notify_one();
     }
 
-    /// The lanes to start now, one entry each; they count from here on.
-    pub(crate) fn lanes_wanted(&self) -> Vec<RouteKey> {
+    /// The lanes to start now, as many as `open` gives permits for.
+    pub(crate) fn lanes_wanted(&self, open: impl Fn(&Plan) -> Result<(Permit, Source), Denied>) -> Wanted {
         let mut guard = self.state();
         let state = &mut *guard;
-        let mut wanted = Vec::new();
+        let mut wanted = Wanted { seats: Vec::new(), paused: Vec::new() };
+        state.is_crowded = false;
         for (key, route) in &mut state.routes {
-            let most = route.waiting.len().min(self.route_connections_max);
-            while route.lane_count < most && state.lane_count < self.connections_max {
-                route.lane_count += 1;
-                state.lane_count += 1;
-                wanted.push(key.clone());
+            while route.lane_count < route.waiting.len() {
+                match open(&route.plan) {
+                    Ok((permit, source)) => {
+                        route.lane_count += 1;
+                        state.lane_count += 1;
+                        let plan = route.plan.clone();
+                        wanted.seats.push(Seat { key: key.clone(), plan, source, permit });
+                    }
+                    Err(Denied::Paused(until)) => {
+                        wanted.paused.push((route.waiting.drain(..).collect(), until));
+                        break;
+                    }
+                    Err(Denied::Full) => {
+                        state.is_crowded |= route.lane_count == 0;
+                        break;
+                    }
+                }
             }
         }
+        state.routes.retain(|_, route| route.lane_count > 0 || !route.waiting.is_empty());
         wanted
+    }
+
+    /// Hand-overs that wait, by the name of their group.
+    pub(crate) fn waiting_by_group(&self) -> HashMap<String, usize> {
+        let mut counts = HashMap::new();
+        for route in self.state().routes.values() {
+            let count: usize = route.waiting.iter().map(|job| job.deliveries.len()).sum();
+            *counts.entry(route.plan.group.name().to_owned()).or_default() += count;
+        }
+        counts
     }
 
     /// The next job of a route, or what to wait for.
     pub(crate) fn take(&self, key: &RouteKey) -> Result<Job, Arc<Notify>> {
         let mut state = self.state();
-        let route = state.routes.entry(key.clone()).or_default();
+        // A lane's route stays as long as the lane.
+        let Some(route) = state.routes.get_mut(key) else { return Err(Arc::default()) };
         let job = route.waiting.pop_front().ok_or_else(|| route.wake.clone());
         if !route.waiting.is_empty() {
             route.wake.notify_one(); // one wake-up may stand for many jobs: pass it on
@@ -152,11 +211,14 @@ impl Desk {
         job
     }
 
-    /// Whether other routes wait for a connection slot: then an idle lane gives its own up.
+    /// Whether another route waits for a connection that its limits do not give: then an idle lane gives its own up.
     pub(crate) fn is_contended(&self) -> bool {
-        let state = self.state();
-        state.lane_count >= self.connections_max
-            && state.routes.values().any(|route| route.lane_count == 0 && !route.waiting.is_empty())
+        self.state().is_crowded
+    }
+
+    /// Everything that waits on a route.
+    pub(crate) fn drain(&self, key: &RouteKey) -> Vec<Job> {
+        self.state().routes.get_mut(key).map(|route| route.waiting.drain(..).collect()).unwrap_or_default()
     }
 
     /// A lane ends. False: there is work again, it goes on.

@@ -14,20 +14,28 @@
 mod agent;
 mod attempt;
 mod config;
+mod connect;
 mod desk;
 mod error;
+mod give_back;
 mod lane;
+mod limits;
 mod notify;
+mod plan;
 mod queue;
 mod queue_acts;
 mod record;
 mod routes;
 mod schedule;
+mod seven_bit;
+mod shaping;
 mod state;
+mod tls;
 
-pub use agent::Agent;
+pub use agent::{Agent, LimitsView};
 pub use config::AgentConfig;
 pub use error::OutboundError;
+pub use limits::LimitLine;
 pub use notify::{Notice, Notification, is_asked_for};
 pub use queue::{
     NewDelivery, Purpose, QUEUE_PAGE_MAX, QueueFilter, QueueItem, QueueLine, campaign_counts, delete, delivery_ops,
@@ -37,6 +45,9 @@ pub use queue_acts::{
     Acted, DELETE_MAX, QueueAct, QueueActor, QueueEntry, QueueGroup, Selection, SelectionCounts, act, count,
     queue_entries, queue_groups,
 };
-pub use routes::{RouteFailure, RouteKey, Routes, Target};
+pub use routes::{Relay, RelayTls, Routes};
+pub(crate) use routes::{RouteFailure, RouteKey, Target};
 pub use schedule::{FailureClass, RetryRule, RetrySchedule};
+pub use shaping::{Pool, Provider, SenderShape, Shape, Shaping, Source};
 pub use state::{DeliveryEvent, DeliveryState, IllegalDelivery};
+pub use tls::{ReportConfig, ReportSigner, StsConfig, TlsConfig, TlsLevel, roots};

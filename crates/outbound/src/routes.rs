@@ -1,40 +1,118 @@
-//! Which host a domain's mail goes to: a static route first, then a relay for everything, then MX (RFC 5321 5.1).
+//! Which way a domain's mail goes: a static route first, then a relay for everything, then by name (RFC 5321 5.1).
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use dns::{DnsError, Resolver};
+use smtp::client::Credentials;
 
-/// Targets tried for one connection: preference order, at most this many (RFC 5321 5.1 wants at least two).
-const TARGETS_MAX: usize = 6;
-/// MX records looked at.
-const EXCHANGERS_MAX: usize = 16;
+use crate::tls::Demand;
+
 const SMTP_PORT: u16 = 25;
+/// RFC 8314 3.3: submission with TLS from the first byte.
+const SUBMISSIONS_PORT: u16 = 465;
 
-/// What shares connections: deliveries of the same key go over the same ones.
+/// What shares connections: mail with the same key goes over the same ones.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum RouteKey {
+pub(crate) enum RouteKey {
     /// A host named in the configuration.
     Static(SocketAddr),
-    /// The mail exchangers of a domain.
-    Domain(String),
+    /// The relay.
+    Relay,
+    /// Mail hosts, with what they must do.
+    Site(Arc<str>),
+    /// Another key's hosts, kept apart by a word: a pool, a domain with its own limits, REQUIRETLS.
+    Apart(Box<RouteKey>, Arc<str>),
+}
+
+impl RouteKey {
+    pub(crate) fn apart(self, word: &str) -> RouteKey {
+        RouteKey::Apart(Box::new(self), word.into())
+    }
+}
+
+/// Where a domain's mail goes.
+#[derive(Debug, Clone)]
+pub(crate) enum Route {
+    /// To our own gateway.
+    Own(SocketAddr),
+    Static(SocketAddr),
+    Relay(Relay),
+    /// Where its MX records say.
+    Names,
+}
+
+/// How TLS is used with a relay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RelayTls {
+    /// Never.
+    Off,
+    /// Where it is offered, with any certificate.
+    Opportunistic,
+    /// STARTTLS with a checked certificate.
+    Verified,
+    /// TLS from the first byte with a checked certificate.
+    Implicit,
+}
+
+/// A smarthost that takes everything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Relay {
+    /// Its name, or an address. The name is what its certificate is checked for.
+    pub host: String,
+    /// 587 for submission, 465 for submission under TLS, 25 for a relay without a password.
+    pub port: u16,
+    /// How TLS is used.
+    pub tls: RelayTls,
+    /// Who we are to it; only used with [`RelayTls::Verified`] or [`RelayTls::Implicit`].
+    pub credentials: Option<Credentials>,
+}
+
+impl Relay {
+    /// A relay as its port suggests: TLS from the first byte on 465, otherwise where it is offered.
+    pub fn new(host: impl Into<String>, port: u16) -> Relay {
+        let tls = if port == SUBMISSIONS_PORT { RelayTls::Implicit } else { RelayTls::Opportunistic };
+        Relay { host: host.into(), port, tls, credentials: None }
+    }
+
+    /// With a password, and so with a checked certificate.
+    #[must_use]
+    pub fn with_credentials(mut self, credentials: Credentials) -> Relay {
+        if matches!(self.tls, RelayTls::Off | RelayTls::Opportunistic) {
+            self.tls = RelayTls::Verified;
+        }
+        self.credentials = Some(credentials);
+        self
+    }
+
+    pub(crate) fn demand(&self) -> Demand {
+        match self.tls {
+            RelayTls::Off => Demand::Off,
+            RelayTls::Opportunistic => Demand::Opportunistic,
+            RelayTls::Verified | RelayTls::Implicit => Demand::Verified,
+        }
+    }
 }
 
 /// One address to try.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
+pub(crate) struct Target {
     /// The host's name, for evidence and for TLS.
-    pub host: String,
+    pub(crate) host: String,
     /// Where it listens.
-    pub addr: SocketAddr,
+    pub(crate) addr: SocketAddr,
 }
 
 /// Why a domain has no target.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum RouteFailure {
+pub(crate) enum RouteFailure {
     /// Names could not be looked up now.
     #[error("the names could not be looked up: {0}")]
     Dns(String),
+    /// The domain's MTA-STS policy names none of its mail hosts (RFC 8461 5: try again later).
+    #[error("the domain's MTA-STS policy does not name its mail host {0}")]
+    Policy(String),
     /// The domain says that it takes no mail (RFC 7505: null MX).
     #[error("the domain takes no mail (null MX)")]
     NullMx,
@@ -44,6 +122,9 @@ pub enum RouteFailure {
     /// The best mail exchanger is ourselves and no static route says where the mail goes (RFC 5321 5.1).
     #[error("the mail would come back to this host")]
     Loop,
+    /// The sender asked for REQUIRETLS (RFC 8689) and nothing vouches for the domain's mail hosts.
+    #[error("REQUIRETLS: neither DANE nor MTA-STS vouches for the domain's mail hosts")]
+    RequireTls,
 }
 
 /// The routes. Cheap to clone.
@@ -51,10 +132,10 @@ pub enum RouteFailure {
 pub struct Routes {
     statics: HashMap<String, SocketAddr>,
     own: HashSet<SocketAddr>,
-    relay: Option<SocketAddr>,
-    resolver: Resolver,
-    own_names: HashSet<String>,
-    mx_port: u16,
+    pub(crate) relay: Option<Relay>,
+    pub(crate) resolver: Resolver,
+    pub(crate) own_names: HashSet<String>,
+    pub(crate) mx_port: u16,
 }
 
 impl Routes {
@@ -85,10 +166,10 @@ impl Routes {
         self.with_static(domain, addr)
     }
 
-    /// Sends everything that has no static route to `addr`.
+    /// Sends everything that has no static route to `relay`.
     #[must_use]
-    pub fn with_relay(mut self, addr: SocketAddr) -> Self {
-        self.relay = Some(addr);
+    pub fn with_relay(mut self, relay: Relay) -> Self {
+        self.relay = Some(relay);
         self
     }
 
@@ -106,149 +187,44 @@ impl Routes {
         self
     }
 
-    /// Which connections a domain's mail shares.
-    pub fn key(&self, domain: &str) -> RouteKey {
-        match self.statics.get(domain).or(self.relay.as_ref()) {
-            Some(addr) => RouteKey::Static(*addr),
-            None => RouteKey::Domain(domain.to_owned()),
-        }
-    }
-
-    /// Whether the route leads to our own gateway.
-    pub fn is_own(&self, key: &RouteKey) -> bool {
-        matches!(key, RouteKey::Static(addr) if self.own.contains(addr))
-    }
-
-    /// The addresses to try, in order; never empty.
-    ///
-    /// # Errors
-    /// [`RouteFailure`] when there is none.
-    pub async fn targets(&self, key: &RouteKey) -> Result<Vec<Target>, RouteFailure> {
-        match key {
-            RouteKey::Static(addr) => Ok(vec![Target { host: addr.ip().to_string(), addr: *addr }]),
-            RouteKey::Domain(domain) => self.exchangers(domain).await,
-        }
-    }
-
-    async fn exchangers(&self, domain: &str) -> Result<Vec<Target>, RouteFailure> {
-        if domain.starts_with('[') {
-            return self.literal(domain);
-        }
-        let hosts = match self.resolver.mx(domain).await {
-            Ok(hosts) => hosts,
-            // RFC 5321 5.1: without MX the domain itself is the host.
-            Err(error) if error.is_not_found() => vec![(0, domain.to_owned())],
-            Err(error) => return Err(failure(&error)),
-        };
-        if matches!(&hosts[..], [(_, host)] if host.is_empty()) {
-            return Err(RouteFailure::NullMx);
-        }
-        let own_preference =
-            hosts.iter().find(|(_, host)| self.own_names.contains(host)).map(|(preference, _)| *preference);
-        let mut targets = Vec::new();
-        let mut trouble = None;
-        for (preference, host) in hosts.iter().take(EXCHANGERS_MAX) {
-            if own_preference.is_some_and(|own| *preference >= own) {
-                break;
-            }
-            match self.resolver.addresses(host).await {
-                Ok(ips) => {
-                    let found = ips.into_iter().map(|ip| SocketAddr::new(ip, self.mx_port));
-                    targets.extend(found.map(|addr| Target { host: host.clone(), addr }));
-                }
-                Err(error) if error.is_not_found() => {}
-                Err(error) => trouble = Some(failure(&error)),
-            }
-            if targets.len() >= TARGETS_MAX {
-                break;
-            }
-        }
-        targets.truncate(TARGETS_MAX);
-        match (targets.is_empty(), trouble, own_preference) {
-            (false, ..) => Ok(targets),
-            (true, Some(trouble), _) => Err(trouble),
-            (true, None, Some(_)) => Err(RouteFailure::Loop),
-            (true, None, None) => Err(RouteFailure::NoHost),
+    /// Which way a domain's mail goes.
+    pub(crate) fn route(&self, domain: &str) -> Route {
+        match (self.statics.get(domain), &self.relay) {
+            (Some(addr), _) if self.own.contains(addr) => Route::Own(*addr),
+            (Some(addr), _) => Route::Static(*addr),
+            (None, Some(relay)) => Route::Relay(relay.clone()),
+            (None, None) => Route::Names,
         }
     }
 
     /// `user@[192.0.2.1]` (RFC 5321 4.1.3).
-    fn literal(&self, domain: &str) -> Result<Vec<Target>, RouteFailure> {
+    pub(crate) fn literal(&self, domain: &str) -> Result<Target, RouteFailure> {
         let inner = domain.trim_start_matches('[').trim_end_matches(']');
         let ip = inner.strip_prefix("ipv6:").unwrap_or(inner).parse().map_err(|_| RouteFailure::NoHost)?;
-        Ok(vec![Target { host: domain.to_owned(), addr: SocketAddr::new(ip, self.mx_port) }])
+        Ok(Target { host: domain.to_owned(), addr: SocketAddr::new(ip, self.mx_port) })
     }
 }
 
 impl RouteFailure {
-    /// Whether trying later may help.
-    pub fn is_transient(&self) -> bool {
-        matches!(self, RouteFailure::Dns(_))
-    }
-
     /// The enhanced status code for the copy's evidence (RFC 3463, RFC 7505).
-    pub fn enhanced(&self) -> (u16, u16) {
+    pub(crate) fn enhanced(&self) -> (u16, u16) {
         match self {
             RouteFailure::Dns(_) => (4, 3),
             RouteFailure::NullMx => (1, 10),
             RouteFailure::NoHost => (1, 2),
             RouteFailure::Loop => (4, 6),
+            // RFC 8461 5, RFC 8689 5.
+            RouteFailure::Policy(_) => (7, 0),
+            RouteFailure::RequireTls => (7, 30),
         }
     }
 }
 
-fn failure(error: &DnsError) -> RouteFailure {
+pub(crate) fn failure(error: &DnsError) -> RouteFailure {
     match error {
         DnsError::InvalidName { .. } => RouteFailure::NoHost,
         DnsError::NotFound { .. } | DnsError::Transient { .. } | DnsError::Setup { .. } => {
             RouteFailure::Dns(error.to_string())
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use dns::ZoneServer;
-
-    const ZONE: &str = "\
-        two.example.   MX 20 b.two.example.\n\
-        two.example.   MX 10 a.two.example.\n\
-        a.two.example. A 127.0.0.2\n\
-        b.two.example. A 127.0.0.3\n\
-        bare.example.  A 127.0.0.4\n\
-        none.example.  MX 0 .\n\
-        ours.example.  MX 10 mx.us.example.\n\
-        ours.example.  MX 20 b.two.example.\n\
-        mixed.example. MX 5 a.two.example.\n\
-        mixed.example. MX 10 mx.us.example.\n\
-        ghost.example. MX 10 nowhere.example.\n\
-        mx.us.example. A 127.0.0.9\n";
-
-    #[tokio::test]
-    async fn domains_find_their_hosts() {
-        let server = ZoneServer::start(ZONE, SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
-        let fixed = SocketAddr::from(([127, 0, 0, 1], 2525));
-        let routes = Routes::new(Resolver::at(server.addr()).unwrap())
-            .with_own("Fixed.Example", fixed)
-            .with_own_name("mx.us.example");
-        let check = async |domain: &str, expect: &str| {
-            let text = match routes.targets(&routes.key(domain)).await {
-                Ok(targets) => targets.iter().map(|t| t.addr.to_string()).collect::<Vec<_>>().join(" "),
-                Err(failure) => format!("{failure:?}"),
-            };
-            assert_eq!(text, expect, "{domain}");
-        };
-        check("fixed.example", "127.0.0.1:2525").await;
-        check("two.example", "127.0.0.2:25 127.0.0.3:25").await;
-        check("bare.example", "127.0.0.4:25").await;
-        check("none.example", "NullMx").await;
-        check("ours.example", "Loop").await;
-        check("mixed.example", "127.0.0.2:25").await;
-        check("ghost.example", "NoHost").await;
-        check("missing.example", "NoHost").await;
-        check("[127.0.0.7]", "127.0.0.7:25").await;
-        assert!(routes.is_own(&routes.key("fixed.example")) && !routes.is_own(&routes.key("two.example")));
-        assert_eq!(routes.clone().with_relay(fixed).key("two.example"), RouteKey::Static(fixed));
     }
 }

@@ -13,6 +13,8 @@ pub enum FailureClass {
     Transient,
     /// The final dot was written and no reply came.
     Unclear,
+    /// TLS that must be did not come about, or a policy rules the hosts out.
+    Tls,
     /// Our own store could not give the body.
     Local,
 }
@@ -55,6 +57,7 @@ impl Default for RetrySchedule {
                 rule(FailureClass::Connect, 15 * SECOND_MS),
                 rule(FailureClass::Dns, 30 * SECOND_MS),
                 rule(FailureClass::Unclear, 5 * MINUTE_MS),
+                rule(FailureClass::Tls, 5 * MINUTE_MS),
                 rule(FailureClass::Local, 30 * SECOND_MS),
             ],
             give_up_ms: 5 * 24 * HOUR_MS,

@@ -16,6 +16,8 @@ use tokio_util::sync::CancellationToken;
 const ORGANISATION: OrganisationId = OrganisationId(1);
 const MAILS: usize = 2;
 const WAIT: Duration = Duration::from_secs(60);
+/// How far the clock moves with each look.
+const RETRY_MS: i64 = 30_000;
 /// Longer than a lease.
 const LEASE_OVER_MS: i64 = 60 * 60_000;
 
@@ -96,6 +98,7 @@ async fn an_agent_survives_a_fault_at_every_step() {
         if let Ok(running) = running.await.expect("no panic") {
             let faults = t.faults.clone();
             until("all is sent, or the store has died", async || {
+                t.clock.advance_ms(RETRY_MS); // a body that could not be read is tried again later
                 states(&watcher).await.is_empty() || faults.has_died()
             })
             .await;

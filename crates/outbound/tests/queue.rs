@@ -37,7 +37,8 @@ async fn enqueue(store: &Store, from: &str, to: &str, change: impl FnOnce(&mut N
         Op::Insert("message.insert", row)
     };
     let all = move |body: &BodyRef| std::iter::once(message(body)).chain(rows.iter().cloned()).collect();
-    let body = Bytes::from_static(b"From: ada@us.example\r\nSubject: Hello\r\nMessage-ID: <1@us.example>\r\n\r\nthe body\r\n");
+    let body =
+        Bytes::from_static(b"From: ada@us.example\r\nSubject: Hello\r\nMessage-ID: <1@us.example>\r\n\r\nthe body\r\n");
     store.commit(Submission::with_body(body, all)).await.unwrap();
     store.bus().announce(Topic::Delivery, 0_i64);
     (id, copy_id)
@@ -98,9 +99,14 @@ async fn selections_are_counted_held_tried_and_taken_out() {
         let entries = queue_entries(store, ORGANISATION, &by_sender, None, 10).await.unwrap();
         assert_eq!((entries.len(), entries[0].item.id, entries[0].subject.as_str()), (1, other.0, "Hello"));
 
-        let acted = |selection: Selection, what| async move { act(store, ORGANISATION, &selection, what, &ME).await.unwrap() };
+        let acted =
+            |selection: Selection, what| async move { act(store, ORGANISATION, &selection, what, &ME).await.unwrap() };
         assert_eq!(acted(one.clone(), QueueAct::Hold).await, Acted { changed_count: 3, left_count: 0 });
-        assert_eq!(acted(one.clone(), QueueAct::Hold).await, Acted { changed_count: 0, left_count: 3 }, "twice is once");
+        assert_eq!(
+            acted(one.clone(), QueueAct::Hold).await,
+            Acted { changed_count: 0, left_count: 3 },
+            "twice is once"
+        );
         assert_eq!(acted(Selection::default(), QueueAct::Flush).await.changed_count, 1, "what is paused stays paused");
         let first = Selection { id: Some(copies[0].0), ..Selection::default() };
         assert_eq!(acted(first, QueueAct::Retry).await.changed_count, 1);
@@ -115,7 +121,10 @@ async fn selections_are_counted_held_tried_and_taken_out() {
         let audit = store.query("audit.page", &values![ORGANISATION, i64::MAX, 10_i64]).await.unwrap();
         assert_eq!(audit.len(), 5);
         let last = &audit[0];
-        assert_eq!((last.text("action").unwrap(), last.text("target").unwrap()), ("queue.delete", "MX group one.example"));
+        assert_eq!(
+            (last.text("action").unwrap(), last.text("target").unwrap()),
+            ("queue.delete", "MX group one.example")
+        );
         let detail: serde_json::Value = last.json("detail").unwrap();
         assert_eq!((&detail["by"], &detail["changed_count"]), (&"ada".into(), &3.into()));
     })
@@ -127,7 +136,8 @@ async fn the_copies_of_a_paused_campaign_are_not_tried_one_by_one() {
     on_both(|t| async move {
         let store = &t.store;
         let id = CampaignId(store.next_id());
-        let mut row = values![id, ORGANISATION, "n", "s", "f", "f@us.example", "html", "c", None::<i64>, "paused"].to_vec();
+        let mut row =
+            values![id, ORGANISATION, "n", "s", "f", "f@us.example", "html", "c", None::<i64>, "paused"].to_vec();
         row.extend(values!["off", 0_i64, None::<i64>, store.now(), store.now()]);
         store.execute("campaign.insert", &row).await.unwrap();
         let held = |new: &mut NewDelivery| (new.campaign_id, new.held) = (Some(id), true);
@@ -146,7 +156,9 @@ async fn a_sender_is_told_once_that_it_takes_long_and_then_how_it_ended() {
         let (store, home, stop) = (&t.store, Sink::start().await, CancellationToken::new());
         let there = Sink::start().await;
         there.refuse_always("slow@there.example", Reply::transient(450, (2, 1), "busy"));
-        let routes = Routes::new(Resolver::none()).with_static("there.example", there.addr()).with_static("us.example", home.addr());
+        let routes = Routes::new(Resolver::none())
+            .with_static("there.example", there.addr())
+            .with_static("us.example", home.addr());
         let running = agent(store, routes, &stop).await;
         let (id, _) = enqueue(store, "ada@us.example", "slow@there.example", |new| {
             new.options.envid = "QQ314".into();
@@ -175,7 +187,13 @@ async fn a_sender_is_told_once_that_it_takes_long_and_then_how_it_ended() {
         }
         let told = home.wait_for(1).await;
         let text = String::from_utf8(told[0].body.clone()).unwrap();
-        for part in ["Action: delayed", "Status: 4.2.1", "Original-Envelope-Id: QQ314", "Will-Retry-Until: ", "Original-Recipient: rfc822;slow@there.example"] {
+        for part in [
+            "Action: delayed",
+            "Status: 4.2.1",
+            "Original-Envelope-Id: QQ314",
+            "Will-Retry-Until: ",
+            "Original-Recipient: rfc822;slow@there.example",
+        ] {
             assert!(text.contains(part), "{part} in {text}");
         }
         until(store, "the tries are written down", all_due).await;
@@ -201,7 +219,9 @@ async fn whoever_asked_hears_of_success_where_the_host_will_not_say_it() {
     on_both(|t| async move {
         let (store, home, stop) = (&t.store, Sink::start().await, CancellationToken::new());
         let there = Sink::start().await;
-        let routes = Routes::new(Resolver::none()).with_static("there.example", there.addr()).with_static("us.example", home.addr());
+        let routes = Routes::new(Resolver::none())
+            .with_static("there.example", there.addr())
+            .with_static("us.example", home.addr());
         let running = agent(store, routes, &stop).await;
         let success = |new: &mut NewDelivery| new.rcpt_options.notify = "SUCCESS".into();
         let (first, _) = enqueue(store, "ada@us.example", "x@there.example", success).await;
@@ -210,7 +230,8 @@ async fn whoever_asked_hears_of_success_where_the_host_will_not_say_it() {
             until(store, "the hand-over", || async move { state(store, delivery).await == "done" }).await;
         }
         // The sink speaks as our server does: when it offers DSN, telling is its part.
-        let speaks_dsn = there.mails().iter().any(|mail| mail.envelope.rcpt_options.iter().any(|o| !o.notify.is_empty()));
+        let speaks_dsn =
+            there.mails().iter().any(|mail| mail.envelope.rcpt_options.iter().any(|o| !o.notify.is_empty()));
         if speaks_dsn {
             assert!(home.mails().is_empty(), "it was told to tell");
         } else {
