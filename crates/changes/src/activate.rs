@@ -111,9 +111,9 @@ impl Changes {
             "warning": backtest.warning, "purge_job_id": purge_job_id,
         });
         self.audit(&mut tx, actor, "change.activate", id, why, detail).await?;
+        let change = Box::new(self.lock(&mut tx, id).await?); // read before: what is committed cannot fail any more
         tx.commit().await?;
         self.announce(id, next.rule_set.id(), purge_job_id);
-        let change = Box::new(self.get(id).await?);
         Ok(Activation::Done { change, purge_job_id, redelivery_count: backtest.report.redelivery_count })
     }
 
@@ -153,9 +153,10 @@ impl Changes {
             "title": locked.title, "rule_set_id": next.rule_set.id(), "restore_job_id": restore_job_id,
         });
         self.audit(&mut tx, actor, "change.undo", id, &reason, detail).await?;
+        let change = Box::new(self.lock(&mut tx, id).await?);
         tx.commit().await?;
         self.announce(id, next.rule_set.id(), restore_job_id);
-        Ok(Undo::Done { change: Box::new(self.get(id).await?), restore_job_id })
+        Ok(Undo::Done { change, restore_job_id })
     }
 
     /// The finished backtest of a change that may be activated with this reason.

@@ -113,9 +113,10 @@ impl Changes {
         let row = values![id, organisation_id, kind, &title, state, &json, &reason, &actor.login, now, base, now];
         tx.execute("change.insert", &row).await?;
         self.audit(&mut tx, actor, "change.propose", id, &reason, serde_json::json!({ "title": title })).await?;
+        let change = self.lock(&mut tx, id).await?; // read before: what is committed cannot fail any more
         tx.commit().await?;
         store.bus().announce(Topic::Change, id);
-        self.get(id).await
+        Ok(change)
     }
 
     /// A change.
@@ -150,9 +151,10 @@ impl Changes {
         let now = self.store().now();
         tx.execute("change.undo", &values![state.as_str(), &actor.login, now, &reason, id]).await?;
         self.audit(&mut tx, actor, "change.stop", id, &reason, serde_json::json!({ "title": found.title })).await?;
+        let change = self.lock(&mut tx, id).await?;
         tx.commit().await?;
         self.store().bus().announce(Topic::Change, id);
-        Ok(Stop::Done(self.get(id).await?))
+        Ok(Stop::Done(change))
     }
 
     /// The change, held until the end of the transaction.
