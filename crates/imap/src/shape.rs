@@ -1,5 +1,7 @@
 //! ENVELOPE and BODYSTRUCTURE (RFC 3501 7.4.2), from a message's header and structure.
 
+use std::collections::BTreeMap;
+
 use message::structure::{AddressItem, Inside, Part, addresses, field_value, field_values, parameters};
 
 use crate::syntax::{nstring, string};
@@ -87,13 +89,12 @@ pub(crate) fn body_structure(out: &mut Vec<u8>, raw: &[u8], part: &Part, extende
     out.push(b' ');
     string(out, part.subtype.as_bytes());
     out.push(b' ');
-    if content_type.value.is_empty() && part.media_type == "text" {
-        out.extend_from_slice(b"(\"charset\" \"us-ascii\")");
-    } else if as_said {
-        parameters_of(out);
-    } else {
-        out.extend_from_slice(b"NIL");
+    let mut said = if as_said { content_type.parameters.clone() } else { Vec::new() };
+    if part.media_type == "text" && !said.iter().any(|(name, _)| name == b"charset") {
+        // RFC 2045 5.2: that is what it means to say nothing.
+        said.push((b"charset".to_vec(), b"us-ascii".to_vec()));
     }
+    parameter_list(out, &said);
     for name in ["Content-ID", "Content-Description"] {
         out.push(b' ');
         nstring(out, field_value(header, name).as_deref());
@@ -153,7 +154,52 @@ fn disposition_language_location(out: &mut Vec<u8>, header: &[u8]) {
     nstring(out, field_value(header, "Content-Location").as_deref());
 }
 
+/// Parameters in pieces (RFC 2231 3) become one: programs that read BODYSTRUCTURE alone expect that.
+fn whole_parameters(parameters: &[(Vec<u8>, Vec<u8>)]) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut whole: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+    let mut pieces: BTreeMap<Vec<u8>, BTreeMap<u32, (bool, Vec<u8>)>> = BTreeMap::new();
+    for (name, value) in parameters {
+        let Some((base, number, encoded)) = piece_of(name) else {
+            whole.push((name.clone(), value.clone()));
+            continue;
+        };
+        pieces.entry(base).or_default().insert(number, (encoded, value.clone()));
+    }
+    for (mut name, pieces) in pieces {
+        let encoded = pieces.values().any(|(encoded, _)| *encoded);
+        let mut value = Vec::new();
+        for (is_encoded, piece) in pieces.into_values() {
+            if is_encoded || !encoded {
+                value.extend_from_slice(&piece);
+            } else {
+                let bare = |b: u8| b.is_ascii_alphanumeric() || b"-._~!$&+^`{}|#".contains(&b);
+                for byte in piece {
+                    if bare(byte) {
+                        value.push(byte)
+                    } else {
+                        value.extend_from_slice(format!("%{byte:02X}").as_bytes())
+                    }
+                }
+            }
+        }
+        if encoded {
+            name.push(b'*');
+        }
+        whole.push((name, value));
+    }
+    whole
+}
+
+/// `name*3` or `name*3*`: the name, the number, whether it is encoded.
+fn piece_of(name: &[u8]) -> Option<(Vec<u8>, u32, bool)> {
+    let (rest, encoded) = name.strip_suffix(b"*").map_or((name, false), |rest| (rest, true));
+    let star = memchr::memrchr(b'*', rest)?;
+    let number = std::str::from_utf8(&rest[star + 1..]).ok()?.parse().ok()?;
+    Some((rest[..star].to_vec(), number, encoded))
+}
+
 fn parameter_list(out: &mut Vec<u8>, parameters: &[(Vec<u8>, Vec<u8>)]) {
+    let parameters = whole_parameters(parameters);
     if parameters.is_empty() {
         out.extend_from_slice(b"NIL");
         return;
@@ -192,6 +238,19 @@ mod tests {
              ((NIL NIL \"imap\" \"cac.example\")(NIL NIL \"G\" NIL)(NIL NIL \"x\" \"y\")(NIL NIL NIL NIL)) NIL NIL NIL \
              \"<1@cac.example>\")",
         );
+    }
+
+    #[test]
+    fn parameters_in_pieces_become_one() {
+        let check = |pairs: &[(&str, &str)], expect: &str| {
+            let pairs: Vec<_> = pairs.iter().map(|(n, v)| (n.as_bytes().to_vec(), v.as_bytes().to_vec())).collect();
+            let mut out = Vec::new();
+            parameter_list(&mut out, &pairs);
+            assert_eq!(String::from_utf8_lossy(&out), expect);
+        };
+        check(&[("name*1", "b"), ("name*0", "a")], "(\"name\" \"ab\")");
+        check(&[("f*0*", "utf-8''%c3%9c%20"), ("f*1", "2 6.pdf")], "(\"f*\" \"utf-8''%c3%9c%202%206.pdf\")");
+        check(&[("t*", "utf-8''x"), ("a", "b")], "(\"t*\" \"utf-8''x\" \"a\" \"b\")");
     }
 
     #[test]

@@ -4,7 +4,6 @@ Usage: imap_programs.py HTTP SMTP IMAP IMAPS LINK CERTIFICATE GOLDEN_DIR
 """
 
 import email
-import email.policy
 import glob
 import http.client
 import imaplib
@@ -98,7 +97,7 @@ def with_imaplib():
     check(len(found) == 1, f"one has this subject: {found}")
     number = found[0].decode()
     raw = client.fetch(number, "(BODY.PEEK[])")[1][0][1]
-    check(b"http://bad.example/" in raw and raw.startswith(b"Received: "), raw)
+    check(b"http://bad.example/" in raw and b"\r\nReceived: " in raw, raw)
     parsed = email.message_from_bytes(raw)
     check(parsed["Subject"] == "bad", parsed["Subject"])
     client.store(number, "+FLAGS", "(\\Seen \\Flagged $Work)")
@@ -110,10 +109,10 @@ def with_imaplib():
     check(client.select("Sent")[1] == [b"1"], "what was sent is there")
     check(b"I sent this\r\n" in client.fetch("1", "(RFC822)")[1][0][1], "and whole")
     check(client.close()[0] == "OK" and client.logout()[0] == "BYE", "LOGOUT")
-    scram_and_wrong()
+    a_wrong_and_a_right_password()
 
 
-def scram_and_wrong():
+def a_wrong_and_a_right_password():
     client = imaplib.IMAP4_SSL(*place(IMAPS), ssl_context=context(), timeout=WAIT_S)
     try:
         client.login(ADA, "wrong " + PASSWORD)
@@ -143,7 +142,7 @@ def with_imapclient(api):
             check(client.has_capability(word.decode()), word)
         uses = {name: flags for flags, _, name in client.list_folders()}
         check(b"\\Junk" in uses["Junk"] and "Old mail" in uses, uses)
-        check(client.find_special_folder(imapclient.TRASH) == "Trash", "the trash is found")
+        check(client.find_special_folder(b"\\Trash") == "Trash", "the trash is found")
         client.select_folder("INBOX")
         [bad] = client.search(["SUBJECT", "bad"])
         before = client.fetch([bad], ["FLAGS", "INTERNALDATE", "ENVELOPE", "RFC822.SIZE"])[bad]
@@ -207,6 +206,7 @@ set wait_key=no
 set quit=yes
 set mark_old=no
 set confirmappend=no
+set move=no
 push "<limit>~s plain<enter><pipe-message>cat > {kept}<enter><flag-message><sync-mailbox><quit>"
 """)
     pid, terminal = pty.fork()
@@ -274,8 +274,7 @@ def structure_agrees():
             for path, part in leaves(message):
                 section = ".".join(map(str, path or (1,)))
                 got = client.fetch([uid], [f"BODY.PEEK[{section}]"])[uid][f"BODY[{section}]".encode()]
-                payload = part.get_payload()
-                payload = payload if isinstance(payload, str) else ""
+                payload = part._payload if isinstance(part._payload, str) else ""  # get_payload() would decode it
                 expected = payload.encode("ascii", "surrogateescape")
                 check(got == expected, f"{file} {section}: {got!r} is not {expected!r}")
                 compared += 1

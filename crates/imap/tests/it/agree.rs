@@ -11,8 +11,35 @@ use crate::ground::{Client, Ground};
 
 const DOVECOT: &str = "/usr/lib/dovecot/imap";
 
-/// Messages whose description may differ, and why.
-const OURS: &[(&str, &str)] = &[];
+/// Where we say otherwise, and why; an empty item means all of them.
+const OURS: &[(&str, &str)] = &[
+    // A header section ends at the first line that is no field, for us as for Python's email.
+    ("from_behind_garbage", ""),
+    // The line break before the outer delimiter belongs to it (RFC 2046 5.1.1), also behind an inner closing one.
+    ("forwarded", "BODYSTRUCTURE"),
+    ("forwarded", "BODY"),
+    ("forwarded", "BODY.PEEK[2]"),
+    ("rfc822", "BODYSTRUCTURE"),
+    ("rfc822", "BODY"),
+    ("rfc822", "BODY.PEEK[1]"),
+    ("rfc822", "BODY.PEEK[1.TEXT]"),
+    // A section of fields ends with an empty line, whether or not the message has one.
+    ("headers_only", "BODY.PEEK[HEADER.FIELDS.NOT (SUBJECT)]"),
+    // A line of an mbox is no field.
+    ("mbox_line", "BODY.PEEK[HEADER.FIELDS.NOT (SUBJECT)]"),
+    // Of two subjects we show the first, Dovecot the last.
+    ("multiple_from", "ENVELOPE"),
+    // What cannot be taken apart is text that can be read.
+    ("no_boundary", ""),
+    // A longer boundary is another boundary.
+    ("prefix_boundaries", ""),
+    // Unfolding takes line breaks out and leaves blanks (RFC 5322 2.2.3).
+    ("folded", "ENVELOPE"),
+    ("empty_parts", "BODY.PEEK[2.MIME]"),
+    // Encoded though it has no pieces: Dovecot numbers it.
+    ("rfc2231", "BODYSTRUCTURE"),
+    ("rfc2231", "BODY"),
+];
 
 struct Dovecot {
     client: Client<Join<ChildStdout, ChildStdin>>,
@@ -173,10 +200,15 @@ async fn descriptions_agree_with_dovecots() {
             "BODY.PEEK[HEADER.FIELDS.NOT (SUBJECT)]",
             "BODY.PEEK[]<5.20>",
         ] {
-            if OURS.contains(&(name.as_str(), item)) {
+            if OURS.iter().any(|(known, ours)| *known == name && (ours.is_empty() || *ours == item)) {
                 continue;
             }
             let (one, other) = (ask(&mut ours, number, item).await, ask(&mut dovecot.client, number, item).await);
+            // What is not there is NIL for us and empty for Dovecot, which also finds part 1 of a part without parts.
+            let is_missing = one.ends_with("] nil)");
+            if is_missing && (other.ends_with("] \"\")") || item.contains("[1.1")) {
+                continue;
+            }
             if one != other {
                 differences.push(format!("{name} {item}\n  we:      {one:?}\n  Dovecot: {other:?}"));
             }
