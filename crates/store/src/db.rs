@@ -30,6 +30,8 @@ const CHECKPOINT_PAGES: &str = "8000";
 const POSTGRES_CONNECTIONS_MAX: u32 = 16;
 const BUSY_MS: u64 = 10_000;
 const ACQUIRE_MS: u64 = 10_000;
+/// For SQLite's one writer: longer than any transaction of ours lasts.
+const WRITER_WAIT_MS: u64 = 30_000;
 /// One process migrates at a time; the number means nothing else.
 const MIGRATION_LOCK: &str = "SELECT pg_advisory_xact_lock(7266182513)";
 const SCHEMA_VERSION: &str = "SELECT MAX(version) FROM schema_version";
@@ -125,8 +127,8 @@ impl Db {
     pub(crate) async fn begin(&self) -> Result<Begun, StoreError> {
         match self {
             Db::Sqlite { writer, .. } => {
-                // Whoever has the writer gives it back in moments, or is waiting for another process's lock.
-                let patience = Duration::from_millis(BUSY_MS);
+                // Whoever has the writer gives it back in moments, unless it waits for another process's lock.
+                let patience = Duration::from_millis(WRITER_WAIT_MS);
                 let Ok(mut writer) = tokio::time::timeout(patience, writer.clone().lock_owned()).await else {
                     return Err(StoreError::Unavailable("the writer is taken".into()));
                 };
