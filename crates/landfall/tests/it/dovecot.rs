@@ -228,7 +228,7 @@ async fn mail_waits_for_a_mailbox_system_that_is_down_and_junk_goes_to_junk() {
     let act = "M.create('Later'); M.select('INBOX'); M.copy('1', 'Later'); M.store('1', '+FLAGS', '\\\\Deleted'); M.expunge()";
     mailbox(&dovecot, "ada@example.org", act).await;
     let copy = copy_of(&owner, "ada@example.org", "Pills").await.expect("the copy");
-    let path = format!("/copies/{}/look", copy["id"].as_str().expect("an id"));
+    let path = format!("/copies/{}/look", copy["copy_id"].as_str().expect("an id"));
     assert_eq!(owner.post(&path, json!({})).await.done()["changed"], true);
     assert_eq!(owner.post(&path, json!({})).await.done()["changed"], false);
     until_at(&owner, "ada@example.org", "Pills", "other_folder", "redelivered").await;
