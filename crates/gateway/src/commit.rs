@@ -48,7 +48,7 @@ impl Landing<'_> {
             let (reason, at) = (self.unjudged().as_str(), self.mail.received_at);
             rows.push(Op::Insert(
                 "unjudged.insert",
-                values![self.message_id, self.organisation_id, reason, at].to_vec(),
+                values![self.message_id, self.organisation_id, reason, at, 0_i64, at].to_vec(),
             ));
         }
         for plan in self.plans {

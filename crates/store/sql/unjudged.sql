@@ -1,8 +1,8 @@
 -- Mail that was accepted without a verdict and waits for one, and the times in which judging was switched off.
 
 -- name: insert
--- In the commit of the message itself: whatever is stored without a verdict is found again.
-INSERT INTO unjudged (message_id, organisation_id, reason, received_at, try_count, due_at) VALUES ($1, $2, $3, $4, 0, $4)
+-- In the commit of the message itself: whatever is stored without a verdict is found again. Due at once, never tried yet.
+INSERT INTO unjudged (message_id, organisation_id, reason, received_at, try_count, due_at) VALUES ($1, $2, $3, $4, $5, $6)
 
 -- name: due
 SELECT u.message_id, u.reason, u.try_count, m.facts FROM unjudged u JOIN message m ON m.id = u.message_id
