@@ -73,6 +73,25 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/bypass": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Whether judging is switched off, and how many mails wait for a verdict. */
+        get: operations["get_bypass"];
+        /** Switches judging off for a while: mail is let in, stamped, and judged when that ends. One that is on is replaced. */
+        put: operations["switch_bypass_on"];
+        post?: never;
+        /** Switches judging on again. What came in meanwhile is judged at once. */
+        delete: operations["switch_bypass_off"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/campaigns": {
         parameters: {
             query?: never;
@@ -450,6 +469,40 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/copies/{id}/look": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Looks where a copy is now, when another system keeps the mailbox; what its owner did becomes evidence. */
+        post: operations["look_again"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/dkim-keys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The DKIM keys' DNS records, to be published under each domain. */
+        get: operations["list_dkim_keys"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/events": {
         parameters: {
             query?: never;
@@ -797,6 +850,41 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/me/app-passwords": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The caller's app passwords, newest first; at most 20. */
+        get: operations["list_app_passwords"];
+        put?: never;
+        /** Makes an app password for the caller's own mailbox. */
+        post: operations["create_app_password"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/me/app-passwords/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Revokes one of the caller's app passwords: it opens nothing from now on. */
+        delete: operations["revoke_app_password"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/me/password": {
         parameters: {
             query?: never;
@@ -1137,6 +1225,40 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/queue/actions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Pauses, tries or deletes a selection. It stands in the audit log. */
+        post: operations["act_on_queue"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/queue/groups": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The queue by MX group, the largest first. */
+        get: operations["list_groups"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/queue/items": {
         parameters: {
             query?: never;
@@ -1146,6 +1268,40 @@ export interface paths {
         };
         /** Deliveries, oldest first. */
         get: operations["list_queue"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/queue/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** What an act on a selection would touch. */
+        post: operations["preview_act"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/reports": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Reports that came back, newest first. */
+        get: operations["list_reports"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1478,6 +1634,13 @@ export interface components {
             person_id?: components["schemas"]["Id"] | null;
             role: components["schemas"]["Role"];
         };
+        /** @description What to do with which. */
+        ActOnQueue: {
+            act: components["schemas"]["QueueAct"];
+            /** @description Why, for the audit log; a deletion needs one. */
+            reason?: string;
+            selection: components["schemas"]["QueueSelection"];
+        };
         /** @description How many of an action were done, were so already, or were refused. */
         ActionOutcome: {
             /**
@@ -1514,6 +1677,19 @@ export interface components {
             reason?: string;
             value: string;
         };
+        /** @description An app password, without its secret. */
+        AppPassword: {
+            created_at: components["schemas"]["At"];
+            id: components["schemas"]["Id"];
+            last_used_at?: components["schemas"]["At"] | null;
+            name: string;
+            scopes: components["schemas"]["AppPasswordScope"][];
+        };
+        /**
+         * @description What an app password opens.
+         * @enum {string}
+         */
+        AppPasswordScope: "imap" | "submission";
         /** Format: date-time */
         At: string;
         /** @description One attachment, or a file in an attached archive. */
@@ -1543,6 +1719,11 @@ export interface components {
         /** @description SPF, DKIM, DMARC, ARC as they were at receipt (RFC 8601). */
         Authentication: {
             arc: components["schemas"]["AuthResult"];
+            /** @description A name of the client that leads back to it; empty when there is none. */
+            client_name: string;
+            /** @description Composite authentication: `none`, `pass`, `softpass` or `fail`, with its three-digit reason. */
+            composite: string;
+            composite_reason: string;
             dkim: components["schemas"]["DkimSeen"][];
             dmarc: components["schemas"]["AuthResult"];
             dmarc_domain: string;
@@ -1550,6 +1731,13 @@ export interface components {
             dmarc_policy: string;
             spf: components["schemas"]["AuthResult"];
             spf_domain: string;
+            /** @description Why it was let in without a verdict: `failure`, `bypass`, or null. */
+            unjudged?: string | null;
+        };
+        /** @description Whom authentication trusts. */
+        AuthenticationSettings: {
+            /** @description Domains whose ARC sets override a DMARC failure, such as `lists.example.org`. */
+            trusted_sealers: string[];
         };
         /** @description What a change would do to the organisation's own recent mail. */
         BacktestReport: {
@@ -1627,6 +1815,24 @@ export interface components {
             total_count: number;
             /** @description The loud line when well-read mail would be hit, or empty. */
             warning: string;
+        };
+        /** @description A time in which nothing is judged. */
+        Bypass: {
+            /** @description The login, or `command line`. */
+            actor: string;
+            reason: string;
+            started_at: components["schemas"]["At"];
+            /** @description It ends by itself. */
+            until_at: components["schemas"]["At"];
+        };
+        /** @description Whether mail is judged now. */
+        BypassState: {
+            bypass?: components["schemas"]["Bypass"] | null;
+            /**
+             * Format: int64
+             * @description Mails that came in without a verdict and wait for one.
+             */
+            unjudged_count: number;
         };
         /** @description A campaign. */
         Campaign: {
@@ -1968,6 +2174,20 @@ export interface components {
             /** @description Evidence, oldest first. */
             timeline: components["schemas"]["Evidence"][];
         };
+        /** @description What a look into the mailbox found. */
+        CopyLook: {
+            /** @description The ledger had the copy elsewhere, and has learned of it. */
+            changed: boolean;
+            /** @description What was found, in a sentence. */
+            sentence: string;
+        };
+        /** @description A new app password with its secret. */
+        CreatedAppPassword: components["schemas"]["AppPassword"] & {
+            /** @description What the login is: the address, or the account's login. */
+            login: string;
+            /** @description Type it into the mail program. Not shown again. */
+            secret: string;
+        };
         /** @description A new API token with its secret, shown once. */
         CreatedToken: components["schemas"]["Token"] & {
             /** @description For `Authorization: Bearer`. Not shown again. */
@@ -1985,9 +2205,14 @@ export interface components {
             id: components["schemas"]["Id"];
             /** @description The last reply of the other side. */
             last_reply: string;
+            /** @description The organisation of the hosts that the last try went to; the domain before the first. */
+            mx_group: string;
             next_try_at: components["schemas"]["At"];
             recipient: string;
+            /** @description The From address. */
+            sender: string;
             state: components["schemas"]["DeliveryState"];
+            subject: string;
         };
         /**
          * @description Where a delivery is.
@@ -2016,9 +2241,24 @@ export interface components {
             /** Format: float */
             weight: number;
         };
+        /**
+         * @description How a key signs.
+         * @enum {string}
+         */
+        DkimKind: "rsa" | "ed25519";
+        /** @description The public half of a key, as it is published in DNS. */
+        DkimRecord: {
+            kind: components["schemas"]["DkimKind"];
+            /** @description The name of the TXT record. */
+            name: string;
+            /** @description The text of the record. */
+            text: string;
+        };
         /** @description One signature. */
         DkimSeen: {
             domain: string;
+            /** @description Why it did not pass; empty when it did. */
+            reason: string;
             result: components["schemas"]["AuthResult"];
             selector: string;
         };
@@ -2033,7 +2273,7 @@ export interface components {
             last_event: components["schemas"]["LastEvent"];
         };
         /** @enum {string} */
-        EventKind: "queued" | "deferred" | "rejected" | "accepted" | "held" | "purged" | "release_requested" | "denied" | "released" | "restored" | "redelivered" | "expired" | "dropped" | "bounced" | "complained" | "deleted_by_owner" | "moved_by_owner" | "resend_suppressed" | "may_be_double";
+        EventKind: "queued" | "deferred" | "rejected" | "accepted" | "held" | "purged" | "release_requested" | "denied" | "released" | "restored" | "redelivered" | "expired" | "dropped" | "bounced" | "complained" | "deleted_by_owner" | "moved_by_owner" | "resend_suppressed" | "judged" | "may_be_double";
         /** @description One piece of evidence on a copy's timeline. */
         Evidence: {
             /** @description The login that did it, or empty. */
@@ -2453,6 +2693,23 @@ export interface components {
             person_id?: components["schemas"]["Id"] | null;
             role: components["schemas"]["Role"];
         };
+        /** @description A new app password. */
+        NewAppPassword: {
+            /** @description What uses it, in 1 to 100 characters. */
+            name: string;
+            /** @description Left out: everything. */
+            scopes?: components["schemas"]["AppPasswordScope"][] | null;
+        };
+        /** @description A bypass to begin. */
+        NewBypass: {
+            /**
+             * Format: int64
+             * @description For how long, 1 to 240.
+             */
+            minutes: number;
+            /** @description Why; it stands in the audit log and on every page while it lasts. */
+            reason: string;
+        };
         /** @description What is proposed, and why. */
         NewChange: {
             proposal: components["schemas"]["Proposal"];
@@ -2660,9 +2917,14 @@ export interface components {
                 id: components["schemas"]["Id"];
                 /** @description The last reply of the other side. */
                 last_reply: string;
+                /** @description The organisation of the hosts that the last try went to; the domain before the first. */
+                mx_group: string;
                 next_try_at: components["schemas"]["At"];
                 recipient: string;
+                /** @description The From address. */
+                sender: string;
                 state: components["schemas"]["DeliveryState"];
+                subject: string;
             }[];
             /** @description What to give as `after` for the next page. */
             next?: string | null;
@@ -2848,6 +3110,37 @@ export interface components {
             next?: string | null;
         };
         /** @description A page of a list. `next` is the cursor for `?after=`; `null` on the last page. */
+        Page_ReturnedReport: {
+            /** @description The items. */
+            items: {
+                campaign_id?: components["schemas"]["Id"] | null;
+                /** @description The class of failure, or empty. */
+                class: string;
+                /** @description `high`, `medium`, `low`, or empty. */
+                confidence: string;
+                copy_id?: components["schemas"]["Id"] | null;
+                /** @description The host's words. */
+                diagnostic: string;
+                id: components["schemas"]["Id"];
+                /** @description `failed`, `delayed`, `delivered`, `relayed`, `expanded`, `abuse`, `not_spam` and the like. */
+                kind: string;
+                /** @description `return_path`, `copy_header`, `message_id`, or empty. */
+                matched_by: string;
+                /** @description The report as received. */
+                message_id: components["schemas"]["Id"];
+                outcome: components["schemas"]["ReportOutcome"];
+                /** @description Why it did not count, or empty. */
+                problem: string;
+                received_at: components["schemas"]["At"];
+                recipient: string;
+                /** @description The host that reports. */
+                reporter: string;
+                status: string;
+            }[];
+            /** @description What to give as `after` for the next page. */
+            next?: string | null;
+        };
+        /** @description A page of a list. `next` is the cursor for `?after=`; `null` on the last page. */
         Page_RuleSetVersion: {
             /** @description The items. */
             items: {
@@ -2894,14 +3187,29 @@ export interface components {
         };
         /** @description A list of people. */
         PeopleList: {
+            /**
+             * Format: int64
+             * @description Of those left out: because mail to them came back.
+             */
+            bounced_count: number;
+            /**
+             * Format: int64
+             * @description Of those left out: because they complained.
+             */
+            complained_count: number;
             created_at: components["schemas"]["At"];
             id: components["schemas"]["Id"];
             /** Format: int64 */
             member_count: number;
             name: string;
+            /**
+             * Format: int64
+             * @description Of those: left out of campaigns.
+             */
+            suppressed_count: number;
         };
         /** @enum {string} */
-        Permission: "own" | "mailbox.own" | "quarantine.own" | "campaign.read" | "campaign.write" | "release.request" | "people.read" | "people.write" | "quarantine.read" | "quarantine.release" | "quarantine.release_dangerous" | "purge" | "trace.read" | "protection.read" | "change.propose" | "change.activate" | "incident.read" | "incident.write" | "queue.read" | "settings.write" | "settings.read" | "audit.read";
+        Permission: "own" | "mailbox.own" | "quarantine.own" | "campaign.read" | "campaign.write" | "release.request" | "mail.send_as" | "people.read" | "people.write" | "quarantine.read" | "quarantine.release" | "quarantine.release_dangerous" | "purge" | "trace.read" | "protection.read" | "change.propose" | "change.activate" | "incident.read" | "incident.write" | "queue.read" | "queue.write" | "settings.write" | "settings.read" | "audit.read";
         /** @description A person with an address. */
         Person: {
             address: string;
@@ -3141,6 +3449,42 @@ export interface components {
         };
         /** @enum {string} */
         QuarantineReason: "malware" | "high_confidence_phish" | "phish" | "spam" | "bulk" | "file_type_block" | "block_list";
+        /**
+         * @description What is done.
+         * @enum {string}
+         */
+        QueueAct: "hold" | "retry" | "delete" | "flush";
+        /** @description What was done. */
+        QueueActed: {
+            /** Format: int64 */
+            changed_count: number;
+            /**
+             * Format: int64
+             * @description Left as they are: being handed over, paused with their campaign, or more than one deletion takes.
+             */
+            left_count: number;
+        };
+        /** @description The queue at one MX group. */
+        QueueGroup: {
+            /** Format: int64 */
+            count: number;
+            /**
+             * Format: int64
+             * @description Domains that lead there.
+             */
+            domain_count: number;
+            /** Format: int64 */
+            due_count: number;
+            /** Format: int64 */
+            held_count: number;
+            /** @description What a host of it said last, or empty. */
+            last_reply: string;
+            /** Format: int64 */
+            leased_count: number;
+            mx_group: string;
+            next_try_at?: components["schemas"]["At"] | null;
+            oldest_at: components["schemas"]["At"];
+        };
         /** @description One domain and state. */
         QueueLine: {
             /** Format: int64 */
@@ -3151,6 +3495,43 @@ export interface components {
             next_try_at: components["schemas"]["At"];
             oldest_at: components["schemas"]["At"];
             state: components["schemas"]["DeliveryState"];
+        };
+        /** @description Which hand-overs; what is left out lets everything through. */
+        QueueSelection: {
+            /** @default null */
+            campaign_id: components["schemas"]["Id"] | null;
+            /** @default null */
+            domain: string | null;
+            /** @default null */
+            id: components["schemas"]["Id"] | null;
+            /** @default null */
+            mx_group: string | null;
+            /**
+             * @description MAIL FROM or From.
+             * @default null
+             */
+            sender: string | null;
+            /** @default null */
+            state: components["schemas"]["DeliveryState"] | null;
+        };
+        /** @description What a selection holds now. */
+        QueueSelectionCounts: {
+            /** Format: int64 */
+            campaign_count: number;
+            /** Format: int64 */
+            count: number;
+            /** Format: int64 */
+            domain_count: number;
+            /** Format: int64 */
+            due_count: number;
+            /** Format: int64 */
+            held_count: number;
+            /**
+             * Format: int64
+             * @description Being handed over right now: these cannot be deleted.
+             */
+            leased_count: number;
+            oldest_at?: components["schemas"]["At"] | null;
         };
         /** @description The queue in numbers; what is done or failed has left it. */
         QueueSummary: {
@@ -3260,6 +3641,37 @@ export interface components {
          * @enum {string}
          */
         RemedyKind: "undo" | "release" | "allow";
+        /**
+         * @description What was made of a report.
+         * @enum {string}
+         */
+        ReportOutcome: "counted" | "repeated" | "outweighed" | "noted" | "unmatched";
+        /** @description A report. */
+        ReturnedReport: {
+            campaign_id?: components["schemas"]["Id"] | null;
+            /** @description The class of failure, or empty. */
+            class: string;
+            /** @description `high`, `medium`, `low`, or empty. */
+            confidence: string;
+            copy_id?: components["schemas"]["Id"] | null;
+            /** @description The host's words. */
+            diagnostic: string;
+            id: components["schemas"]["Id"];
+            /** @description `failed`, `delayed`, `delivered`, `relayed`, `expanded`, `abuse`, `not_spam` and the like. */
+            kind: string;
+            /** @description `return_path`, `copy_header`, `message_id`, or empty. */
+            matched_by: string;
+            /** @description The report as received. */
+            message_id: components["schemas"]["Id"];
+            outcome: components["schemas"]["ReportOutcome"];
+            /** @description Why it did not count, or empty. */
+            problem: string;
+            received_at: components["schemas"]["At"];
+            recipient: string;
+            /** @description The host that reports. */
+            reporter: string;
+            status: string;
+        };
         /** @enum {string} */
         Role: "owner" | "communicator" | "administrator" | "analyst" | "recipient";
         /** @description A rule. */
@@ -3337,6 +3749,7 @@ export interface components {
         };
         /** @description What an organisation sets. */
         Settings: {
+            authentication?: components["schemas"]["AuthenticationSettings"] | null;
             failure_mode: components["schemas"]["FailureMode"];
             incident: components["schemas"]["IncidentSettings"];
             limits: components["schemas"]["LimitSettings"];
@@ -3693,6 +4106,97 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Page_AuditEntry"];
+                };
+            };
+            /** @description What is wrong and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_bypass: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BypassState"];
+                };
+            };
+            /** @description What is wrong and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    switch_bypass_on: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewBypass"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BypassState"];
+                };
+            };
+            /** @description What is wrong and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    switch_bypass_off: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BypassState"];
                 };
             };
             /** @description What is wrong and what to do (RFC 9457). */
@@ -4535,6 +5039,66 @@ export interface operations {
             };
         };
     };
+    look_again: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CopyLook"];
+                };
+            };
+            /** @description What is wrong and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_dkim_keys: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DkimRecord"][];
+                };
+            };
+            /** @description What is wrong and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     events: {
         parameters: {
             query?: {
@@ -5315,6 +5879,97 @@ export interface operations {
             };
         };
     };
+    list_app_passwords: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AppPassword"][];
+                };
+            };
+            /** @description What is wrong and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_app_password: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewAppPassword"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CreatedAppPassword"];
+                };
+            };
+            /** @description What is wrong and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    revoke_app_password: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description What is wrong and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     set_password: {
         parameters: {
             query?: never;
@@ -5999,6 +6654,68 @@ export interface operations {
             };
         };
     };
+    act_on_queue: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ActOnQueue"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["QueueActed"];
+                };
+            };
+            /** @description What is wrong and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_groups: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["QueueGroup"][];
+                };
+            };
+            /** @description What is wrong and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_queue: {
         parameters: {
             query?: {
@@ -6010,6 +6727,12 @@ export interface operations {
                 state?: components["schemas"]["DeliveryState"];
                 /** @description Only to this domain. */
                 domain?: string;
+                /** @description Only to hosts of this MX group. */
+                mx_group?: string;
+                /** @description Only of this sender: MAIL FROM or From. */
+                sender?: string;
+                /** @description Only of this campaign. */
+                campaign_id?: string;
             };
             header?: never;
             path?: never;
@@ -6024,6 +6747,75 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Page_Delivery"];
+                };
+            };
+            /** @description What is wrong and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    preview_act: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["QueueSelection"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["QueueSelectionCounts"];
+                };
+            };
+            /** @description What is wrong and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_reports: {
+        parameters: {
+            query?: {
+                /** @description The cursor: `next` of the page before. */
+                after?: string;
+                /** @description Items of this page, 1 to 200. */
+                limit?: number;
+                /** @description Only with this outcome. */
+                outcome?: components["schemas"]["ReportOutcome"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_ReturnedReport"];
                 };
             };
             /** @description What is wrong and what to do (RFC 9457). */
