@@ -80,10 +80,12 @@ pub struct AudienceMember {
 pub struct Suppression {
     /// The address, lower case.
     pub address: String,
-    /// Why: `unsubscribed`, or what somebody wrote.
+    /// Why: `unsubscribed`, what a host said, or what somebody wrote.
     pub reason: String,
     /// Since when.
     pub created_at: Timestamp,
+    /// `asked`, `unsubscribed`, `bounced` or `complained`.
+    pub kind: String,
 }
 
 impl Campaigns {
@@ -424,9 +426,14 @@ impl Campaigns {
     /// # Errors
     /// The store's.
     pub async fn suppress(&self, address: &Address, reason: &str) -> Result<(), CampaignError> {
+        self.suppress_as(address, reason, "asked").await
+    }
+
+    /// As [`Campaigns::suppress`], of a kind: `asked`, `unsubscribed`, `bounced`, `complained`.
+    pub(crate) async fn suppress_as(&self, address: &Address, reason: &str, kind: &str) -> Result<(), CampaignError> {
         let reason = model::SqlText::new(reason);
         let store = self.directory.store();
-        let values = values![self.directory.id(), address.key(), &reason, store.now()];
+        let values = values![self.directory.id(), address.key(), &reason, store.now(), kind];
         store.execute("campaign.suppress", &values).await?;
         Ok(())
     }
@@ -450,6 +457,7 @@ impl Campaigns {
                     address: row.text("address")?.to_owned(),
                     reason: row.text("reason")?.to_owned(),
                     created_at: row.at("created_at")?,
+                    kind: row.text("kind")?.to_owned(),
                 })
             })
             .collect()

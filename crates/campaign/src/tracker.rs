@@ -158,7 +158,7 @@ impl Tracker {
     /// [`CampaignError::Token`], or the store's.
     pub async fn unsubscribe(&self, token: &str) -> Result<Address, CampaignError> {
         let address = self.unsubscribe_target(token).await?;
-        crate::Campaigns::new(self.directory.clone()).suppress(&address, "unsubscribed").await?;
+        crate::Campaigns::new(self.directory.clone()).suppress_as(&address, "unsubscribed", "unsubscribed").await?;
         Ok(address)
     }
 

@@ -19,6 +19,12 @@ pub struct List {
     pub name: String,
     /// How many people are on it.
     pub member_count: i64,
+    /// How many of them are left out of campaigns (they unsubscribed, bounced, complained, or asked).
+    pub suppressed_count: i64,
+    /// Of those: because mail to them came back.
+    pub bounced_count: i64,
+    /// Of those: because they complained.
+    pub complained_count: i64,
     /// When it was made.
     pub created_at: Timestamp,
 }
@@ -50,6 +56,9 @@ impl Directory {
                     id: row.id("id")?,
                     name: row.text("name")?.to_owned(),
                     member_count: row.int("member_count")?,
+                    suppressed_count: row.int("suppressed_count")?,
+                    bounced_count: row.int("bounced_count")?,
+                    complained_count: row.int("complained_count")?,
                     created_at: row.at("created_at")?,
                 })
             })

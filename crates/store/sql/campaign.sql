@@ -174,14 +174,14 @@ WHERE id IN (SELECT id FROM delivery WHERE campaign_id = $1 AND state = 'held' A
 RETURNING copy_id
 
 -- name: suppress
-INSERT INTO suppression (organisation_id, address, reason, created_at) VALUES ($1, $2, $3, $4)
+INSERT INTO suppression (organisation_id, address, reason, created_at, kind) VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT (organisation_id, address) DO NOTHING
 
 -- name: unsuppress
 DELETE FROM suppression WHERE organisation_id = $1 AND address = $2
 
 -- name: suppressions
-SELECT address, reason, created_at FROM suppression WHERE organisation_id = $1 AND address > $2 ORDER BY address LIMIT $3
+SELECT address, reason, created_at, kind FROM suppression WHERE organisation_id = $1 AND address > $2 ORDER BY address LIMIT $3
 
 -- name: recipients
 -- The frozen audience, with who was left out.

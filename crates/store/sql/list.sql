@@ -8,7 +8,14 @@ ON CONFLICT (organisation_id, name) DO NOTHING
 SELECT id FROM list WHERE organisation_id = $1 AND name = $2
 
 -- name: all
-SELECT l.id, l.name, l.created_at, (SELECT COUNT(*) FROM list_member m WHERE m.list_id = l.id) AS member_count
+-- With those of its people whom no campaign reaches, and why, so that it is known before sending.
+SELECT l.id, l.name, l.created_at, (SELECT COUNT(*) FROM list_member m WHERE m.list_id = l.id) AS member_count,
+  (SELECT COUNT(*) FROM list_member m JOIN person p ON p.id = m.person_id JOIN suppression s
+    ON s.organisation_id = p.organisation_id AND s.address = p.address WHERE m.list_id = l.id) AS suppressed_count,
+  (SELECT COUNT(*) FROM list_member m JOIN person p ON p.id = m.person_id JOIN suppression s
+    ON s.organisation_id = p.organisation_id AND s.address = p.address AND s.kind = 'bounced' WHERE m.list_id = l.id) AS bounced_count,
+  (SELECT COUNT(*) FROM list_member m JOIN person p ON p.id = m.person_id JOIN suppression s
+    ON s.organisation_id = p.organisation_id AND s.address = p.address AND s.kind = 'complained' WHERE m.list_id = l.id) AS complained_count
 FROM list l WHERE l.organisation_id = $1 ORDER BY l.name
 
 -- name: add

@@ -293,6 +293,10 @@ export const S = {
       starter: "Start from a short example",
     },
     send: "Send",
+    leftOut: (n: number, bounced: number, complained: number) => {
+      const why = [bounced && `${people(bounced)} whose mail came back`, complained && `${people(complained)} who complained`].filter(Boolean);
+      return `${people(n)} on this list ${n === 1 ? "is" : "are"} left out${why.length ? `, among them ${why.join(" and ")}` : ""}.`;
+    },
     sendTitle: (n: number) => (n ? `Send to ${people(n)}?` : "Send this campaign?"),
     sendText: (list: string, n: number) => `It goes to the list “${list}” (${people(n)}), as it is on that list now. You can pause it while it is being sent.`,
     sendNo: "Choose a list of recipients before sending.",
@@ -781,7 +785,7 @@ export const S = {
     acts: "What to do with the copies shown",
     why: "Why? It stands in the audit log and with each copy.",
     showAll: "Show all",
-    shown: (group?: string, sender?: string) => ["Shown: a part of the queue", group && `at ${group}`, sender && `from ${sender}`].filter(Boolean).join(" ") + ".",
+    shown: (group?: string | null, sender?: string | null) => ["Shown: a part of the queue", group && `at ${group}`, sender && `from ${sender}`].filter(Boolean).join(" ") + ".",
     means: (n: number, domains: number) => `This means ${n.toLocaleString("en")} ${n === 1 ? "copy" : "copies"} to ${domains.toLocaleString("en")} ${domains === 1 ? "domain" : "domains"}.`,
     trying: (n: number) => `${n.toLocaleString("en")} of them ${n === 1 ? "is" : "are"} being handed over right now and ${n === 1 ? "ends that try" : "end that try"} first.`,
     done: (n: number, left: number) => `${n.toLocaleString("en")} changed${left > 0 ? `, ${left.toLocaleString("en")} left as they were` : ""}.`,

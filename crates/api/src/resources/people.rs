@@ -121,6 +121,12 @@ struct PeopleList {
     id: Id,
     name: String,
     member_count: i64,
+    /// Of those: left out of campaigns.
+    suppressed_count: i64,
+    /// Of those left out: because mail to them came back.
+    bounced_count: i64,
+    /// Of those left out: because they complained.
+    complained_count: i64,
     created_at: At,
 }
 
@@ -153,7 +159,15 @@ impl From<directory::Person> for Person {
 
 impl From<directory::List> for PeopleList {
     fn from(l: directory::List) -> Self {
-        PeopleList { id: id(l.id), name: l.name, member_count: l.member_count, created_at: l.created_at.into() }
+        PeopleList {
+            id: id(l.id),
+            name: l.name,
+            member_count: l.member_count,
+            suppressed_count: l.suppressed_count,
+            bounced_count: l.bounced_count,
+            complained_count: l.complained_count,
+            created_at: l.created_at.into(),
+        }
     }
 }
 

@@ -388,7 +388,10 @@ async fn opening(
         let copies = count_of(scope, "copy", "copies");
         let domains = i64::try_from(group.domains.len()).unwrap_or(i64::MAX);
         let hosts = count_of(domains, "domain", "domains");
-        return Ok(format!("{copies} of {}{more} did not arrive: the hosts of {hosts} refused{since}.", names.join(", ")));
+        return Ok(format!(
+            "{copies} of {}{more} did not arrive: the hosts of {hosts} refused{since}.",
+            names.join(", ")
+        ));
     }
     let mut how = Vec::new();
     if group.pulled_back_count > 0 {

@@ -34,7 +34,8 @@ function DraftButtons({ campaign }: { campaign: Campaign }) {
     enabled: Boolean(list_id),
   });
   const lint = useQuery({ queryKey: ["campaigns", id, "lint"], queryFn: () => call(api.GET("/api/v1/campaigns/{id}/lint", at(id))) });
-  const n = list.data?.member_count ?? 0;
+  const leftOut = list.data?.suppressed_count ?? 0;
+  const n = (list.data?.member_count ?? 0) - leftOut;
   const blocked = !list_id ? S.campaigns.sendNo : lint.data && !lint.data.sendable ? S.campaigns.sendErrors : undefined;
   const send = async () => {
     const sent = await call(api.POST("/api/v1/campaigns/{id}/send", at(id)));
@@ -46,7 +47,12 @@ function DraftButtons({ campaign }: { campaign: Campaign }) {
       <Button onClick={() => void navigate(`/campaigns/${id}/edit`)}>{S.campaigns.editButton}</Button>
       <ConfirmDialog
         title={S.campaigns.sendTitle(n)}
-        text={<p>{S.campaigns.sendText(list.data?.name ?? "", n)}</p>}
+        text={
+          <>
+            <p>{S.campaigns.sendText(list.data?.name ?? "", n)}</p>
+            {list.data && leftOut > 0 && <p>{S.campaigns.leftOut(leftOut, list.data.bounced_count, list.data.complained_count)}</p>}
+          </>
+        }
         go={S.campaigns.sendGo(n)}
         run={send}
         trigger={(open) => (

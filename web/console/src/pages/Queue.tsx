@@ -48,9 +48,12 @@ export function Page() {
   const navigate = useNavigate();
   const may = useMay();
   const selection: Selection = {
-    state: (url("state") || undefined) as State | undefined,
-    mx_group: url("group") || undefined,
-    sender: url("sender") || undefined,
+    id: null,
+    domain: null,
+    campaign_id: null,
+    state: (url("state") || null) as State | null,
+    mx_group: url("group") || null,
+    sender: url("sender") || null,
   };
   const isPart = Boolean(selection.state || selection.mx_group || selection.sender);
   const summary = useQuery({ queryKey: ["queue", "summary"], queryFn: loadSummary, refetchInterval: POLL_MS });
