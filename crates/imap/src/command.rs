@@ -90,7 +90,7 @@ pub(crate) fn tag_of(text: &[u8]) -> Option<String> {
 
 fn decode(text: &[u8]) -> Option<CommandBody<'static>> {
     match CommandCodec::default().decode(text) {
-        Ok((rest, command)) if rest.is_empty() => Some(command.body.into_static()),
+        Ok(([], command)) => Some(command.body.into_static()),
         Ok(_) | Err(_) => None,
     }
 }

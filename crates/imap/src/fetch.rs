@@ -221,7 +221,8 @@ impl Message<'_> {
                 Name::BodyExt { section: None, .. } | Name::Rfc822 => drop(self.first_bytes().await?),
                 Name::BodyExt { section: Some(section), .. } => drop(self.section(section).await?),
                 Name::Binary { section, .. } | Name::BinarySize { section } => {
-                    if self.binary(section).await?.is_none() {
+                    let found = self.binary(section).await?;
+                    if found.is_none() {
                         return Ok(Fetched::UnknownEncoding);
                     }
                 }

@@ -85,12 +85,7 @@ pub(crate) fn select(
         if request.return_subscribed && is_subscribed(name) {
             attributes.push("\\Subscribed");
         }
-        all.push(Listed {
-            name: name.clone(),
-            attributes,
-            index: *index,
-            child_info: child_info && !selected || child_info,
-        });
+        all.push(Listed { name: name.clone(), attributes, index: *index, child_info });
     }
     all.sort_by_key(|listed| listed.name != "INBOX");
     all

@@ -154,10 +154,13 @@ fn disposition_language_location(out: &mut Vec<u8>, header: &[u8]) {
     nstring(out, field_value(header, "Content-Location").as_deref());
 }
 
+/// The pieces of a parameter by their numbers: whether each is encoded, and its value.
+type Pieces = BTreeMap<u32, (bool, Vec<u8>)>;
+
 /// Parameters in pieces (RFC 2231 3) become one: programs that read BODYSTRUCTURE alone expect that.
 fn whole_parameters(parameters: &[(Vec<u8>, Vec<u8>)]) -> Vec<(Vec<u8>, Vec<u8>)> {
     let mut whole: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
-    let mut pieces: BTreeMap<Vec<u8>, BTreeMap<u32, (bool, Vec<u8>)>> = BTreeMap::new();
+    let mut pieces: BTreeMap<Vec<u8>, Pieces> = BTreeMap::new();
     for (name, value) in parameters {
         let Some((base, number, encoded)) = piece_of(name) else {
             whole.push((name.clone(), value.clone()));

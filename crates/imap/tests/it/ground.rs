@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use directory::{Directory, NewAccount, NewOrganisation, NewPerson};
 use imap::{ImapConfig, Server};
-use mailbox::{Delivery, Embedded, FolderRole, PutBack, TakenOut, deliver_ops, put_back, take_out};
+use mailbox::{Delivery, FolderRole, PutBack, TakenOut, deliver_ops, put_back, take_out};
 use model::{Address, CopyId, Domain, EventKind, MailboxId, MessageId, Place, Role};
 use store::{NewEvent, Op, Store, Submission, Topic, values};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
@@ -21,9 +21,7 @@ pub const PASSWORD: &str = "a long enough password";
 pub struct Ground {
     pub store: Store,
     pub directory: Directory,
-    pub mailbox: Embedded,
     pub mailbox_id: MailboxId,
-    pub server: Server,
     pub addr: std::net::SocketAddr,
     stop: CancellationToken,
     task: tokio::task::JoinHandle<()>,
@@ -61,11 +59,11 @@ impl Ground {
         let server = Server::new(config, directory.clone(), tls);
         let stop = CancellationToken::new();
         let task = tokio::spawn({
-            let (server, stop) = (server.clone(), stop.clone());
+            let stop = stop.clone();
             async move { server.serve(listener, stop).await }
         });
-        let (store, mailbox) = (store.clone(), Embedded::new(store.clone()));
-        Ground { store, directory, mailbox, mailbox_id: recipient.mailbox_id, server, addr, stop, task }
+        let (store, mailbox_id) = (store.clone(), recipient.mailbox_id);
+        Ground { store, directory, mailbox_id, addr, stop, task }
     }
 
     pub async fn client(&self) -> Client<TcpStream> {
