@@ -103,7 +103,10 @@ async fn look_with_items(tx: &mut Tx, copy_ids: &[CopyId]) -> Result<(Vec<i64>, 
 }
 
 /// Name and role of the folders that some items lie in.
-pub(crate) async fn folders_of(tx: &mut Tx, items: &[Row]) -> Result<HashMap<FolderId, (String, FolderRole)>, StoreError> {
+pub(crate) async fn folders_of(
+    tx: &mut Tx,
+    items: &[Row],
+) -> Result<HashMap<FolderId, (String, FolderRole)>, StoreError> {
     let ids: BTreeSet<FolderId> = items.iter().map(|row| row.id("folder_id")).collect::<Result<_, _>>()?;
     let rows = tx.query("mailbox.folders_by_id", &values![&id_list(&ids)]).await?;
     rows.iter().map(|row| Ok((row.id("id")?, (row.text("name")?.to_owned(), role_of(row, "role")?)))).collect()

@@ -96,7 +96,12 @@ impl Flags {
                 answered: self.answered || by.answered,
                 deleted: self.deleted || by.deleted,
                 draft: self.draft || by.draft,
-                keywords: self.keywords.iter().chain(by.keywords.iter().filter(|k| !self.has_keyword(k))).cloned().collect(),
+                keywords: self
+                    .keywords
+                    .iter()
+                    .chain(by.keywords.iter().filter(|k| !self.has_keyword(k)))
+                    .cloned()
+                    .collect(),
             },
             FlagMode::Remove => Flags {
                 seen: self.seen && !by.seen,
@@ -401,7 +406,8 @@ impl Embedded {
             let (copy_id, origin): (i64, Option<i64>) = (row.int("copy_id")?, row.opt_int("origin_copy_id")?);
             // A duplicate of a duplicate is one of the same copy; what is no copy has no origin.
             let origin = origin.or((copy_id != row.int("id")?).then_some(copy_id));
-            let mut item = values![id, mailbox_id, to, uid, id.0, row.int("message_id")?, row.int("internal_at")?].to_vec();
+            let mut item =
+                values![id, mailbox_id, to, uid, id.0, row.int("message_id")?, row.int("internal_at")?].to_vec();
             item.extend(flag_values(&Flags::read(row)?).into_iter().take(5));
             item.extend(values![row.text("keywords")?, row.text("safety_tip")?, origin]);
             items.push(item);
