@@ -261,7 +261,7 @@ def look(data, load):
     sql = """SELECT m.message_id_header, c.recipient, c.campaign_id, c.place,
                     (SELECT COUNT(*) FROM mail_item i WHERE i.copy_id = c.id),
                     (SELECT COUNT(*) FROM quarantine_item q
-                      WHERE q.copy_id = c.id AND q.status IN ('needs_review', 'release_requested'))
+                      WHERE q.copy_id = c.id AND q.status IN ('needs_review', 'requested', 'denied'))
              FROM copy c JOIN message m ON m.id = COALESCE(c.received_message_id, c.message_id)
              WHERE c.received_message_id IS NOT NULL"""
     for mail_id, recipient, campaign, place, items, held in rows.execute(sql):

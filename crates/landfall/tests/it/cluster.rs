@@ -112,6 +112,8 @@ async fn two_servers_on_one_database_share_without_doubling() {
     )
     .await;
     let copies = owner.copies_of("ada@example.org").await;
+    let copies: Vec<_> = copies.iter().filter(|copy| copy["campaign_id"].is_null()).collect();
+    assert_eq!(copies.len(), 2);
     assert!(copies.iter().all(|copy| copy["place"] == "quarantine"), "{copies:?}");
     assert_eq!(owner.items("/jobs").await.len(), 1);
     a.stop().await;
