@@ -67,8 +67,8 @@ impl Purge<'_> {
                 job.note_late(cursor, i64::try_from(wanted_count).unwrap_or(0), &not_configured(&name));
                 continue;
             };
-            for chunk in all.chunks(COPIES_MAX) {
-                changed.push(self.chunk_elsewhere(job, &connector, chunk, candidates).await?);
+            for chunk in by_mailboxes(all, connector.config().connections_max) {
+                changed.push(self.chunk_elsewhere(job, &connector, &chunk, candidates).await?);
             }
         }
         Ok(changed)
@@ -244,6 +244,27 @@ impl Purge<'_> {
         // What cannot return now is in the holding folder, and is swept from there.
         Ok(back.done.into_iter().map(|landed| landed.copy_id).collect())
     }
+}
+
+/// Chunks of so many mailboxes, whole ones as far as they fit: each is entered once for looking, taking and letting go,
+/// since its connection is kept between the three.
+fn by_mailboxes(mut all: Vec<There>, mailboxes_max: usize) -> Vec<Vec<There>> {
+    all.sort_by_key(|there| (there.mailbox_id, there.landed.copy_id));
+    let mut chunks: Vec<Vec<There>> = Vec::new();
+    let mut mailboxes = BTreeSet::new();
+    for there in all {
+        let is_new = !mailboxes.contains(&there.mailbox_id);
+        let is_full = chunks.last().is_none_or(|chunk| chunk.len() >= COPIES_MAX);
+        if is_full || (is_new && mailboxes.len() >= mailboxes_max.max(1)) {
+            chunks.push(Vec::new());
+            mailboxes.clear();
+        }
+        mailboxes.insert(there.mailbox_id);
+        if let Some(chunk) = chunks.last_mut() {
+            chunk.push(there);
+        }
+    }
+    chunks
 }
 
 impl There {
