@@ -364,7 +364,7 @@ impl Worker {
         for (taken, after) in moved {
             let (place, place_detail) = after.folder_role.whereabouts(&after.folder);
             let state = states.get(&taken.copy_id);
-            if !state.is_some_and(|state| state.advance(EventKind::Redelivered, Some(place)).is_ok()) {
+            if state.is_none_or(|state| state.advance(EventKind::Redelivered, Some(place)).is_err()) {
                 continue;
             }
             changed.campaigns.insert(campaigns.get(&taken.copy_id).copied().flatten().map_or(0, |id| id.0));

@@ -276,7 +276,7 @@ impl LmtpImap {
     async fn each<G: HasCopy + Send + Sync + 'static, T: Send + 'static>(
         &self,
         groups: Vec<Vec<G>>,
-        work: fn(LmtpImap, Arc<Vec<G>>) -> BoxFuture<'static, Result<Vec<T>, MailboxError>>,
+        work: WorkIn<G, T>,
     ) -> Batch<T> {
         let mut batch = Batch { done: Vec::new(), failed: Vec::new() };
         let working = groups.into_iter().map(|group| {
@@ -297,6 +297,9 @@ impl LmtpImap {
         batch
     }
 }
+
+/// What is done in one mailbox.
+type WorkIn<G, T> = fn(LmtpImap, Arc<Vec<G>>) -> BoxFuture<'static, Result<Vec<T>, MailboxError>>;
 
 /// What is about a copy.
 trait HasCopy {
