@@ -99,6 +99,7 @@ impl Agent {
             limited: false,
             low_mark: 0,
             renew_at: Instant::now(),
+            unclear: Vec::new(),
         };
         Ok(Agent { task: tokio::spawn(scheduler.run()), shared })
     }
@@ -140,6 +141,8 @@ struct Scheduler {
     /// Below this many deliveries in memory a limited look is repeated.
     low_mark: usize,
     renew_at: Instant,
+    /// Claimed by a commit whose answer was lost: perhaps ours, and nobody has them on the desk.
+    unclear: Vec<Claimed>,
 }
 
 impl Scheduler {
@@ -166,6 +169,7 @@ impl Scheduler {
     async fn turn(&mut self) -> Result<i64, StoreError> {
         let shared = self.shared.clone();
         let config = &shared.config;
+        self.put_back_unclear().await?;
         self.renew().await?;
         if !self.look {
             return Ok(i64::try_from(config.look_ms).unwrap_or(i64::MAX));
@@ -195,6 +199,15 @@ impl Scheduler {
         }
     }
 
+    /// Before the next claim, never beside it: what is claimed once more must not be given back.
+    async fn put_back_unclear(&mut self) -> Result<(), StoreError> {
+        if !self.unclear.is_empty() {
+            give_back::write(&self.shared, &self.unclear, None).await?;
+            self.unclear.clear();
+        }
+        Ok(())
+    }
+
     async fn renew(&mut self) -> Result<(), StoreError> {
         let shared = &self.shared;
         if Instant::now() < self.renew_at || shared.desk.claimed_count() == 0 {
@@ -209,9 +222,10 @@ impl Scheduler {
     }
 
     /// Claims up to `room` due rows and puts them on the desk; gives how many.
-    async fn claim(&self, room: usize, full: &[String]) -> Result<usize, StoreError> {
+    async fn claim(&mut self, room: usize, full: &[String]) -> Result<usize, StoreError> {
         let shared = &self.shared;
         let store = &shared.store;
+        let _turn = shared.desk.claiming.lock().await;
         let (owner, now) = (shared.recorder.owner.as_str(), store.now());
         let until = now.plus_ms(shared.config.lease_ms);
         let limit = i64::try_from(room).unwrap_or(i64::MAX);
@@ -226,14 +240,11 @@ impl Scheduler {
         let count = ids.len();
         let rows = tx.query("delivery.claimed", &values![serde_json::Value::from(ids)]).await?;
         let parts: Vec<Part> = rows.iter().map(|row| Part::of(row, &shared.planner)).collect::<Result<_, _>>()?;
-        let committed = tx.commit().await;
-        shared.desk.enter(parts.iter().map(|part| &part.delivery));
-        if let Err(error) = committed {
-            // Nobody knows whether they are ours now. If so, nobody else would ever take them: they go back.
-            let (giving, parts) = (shared.clone(), parts.into_iter().map(|part| part.delivery).collect());
-            self.shared.tasks.spawn(async move { give_back::give_back(&giving, parts, None).await });
+        if let Err(error) = tx.commit().await {
+            self.unclear = parts.into_iter().map(|part| part.delivery).collect();
             return Err(error);
         }
+        shared.desk.enter(parts.iter().map(|part| &part.delivery));
         self.seat(parts);
         Ok(count)
     }
@@ -328,7 +339,10 @@ impl Scheduler {
         }
     }
 
-    async fn stop(self) {
+    async fn stop(mut self) {
+        if let Err(error) = self.put_back_unclear().await {
+            tracing::warn!("deliveries that were perhaps claimed wait for the end of their leases: {error}");
+        }
         let shared = self.shared;
         give_back::give_back(&shared, shared.desk.withdraw(None), None).await;
         shared.tasks.close();
@@ -386,13 +400,15 @@ impl Part {
     }
 }
 
-/// Jobs: one transaction per message, reverse-path and DSN wishes, at most `recipients_max` recipients each.
+/// Jobs: one transaction per message, reverse-path and DSN wishes, at most `recipients_max` recipients each; one for the
+/// null reverse-path, since hosts take a notification for several people for a forgery (452 or 550).
 fn jobs(parts: Vec<Part>, recipients_max: usize) -> Vec<Job> {
     let mut jobs: Vec<Job> = Vec::with_capacity(parts.len());
     let mut open: HashMap<(MessageId, String, String), usize> = HashMap::new();
     for part in parts {
         let wishes = format!("{} {}", part.delivery.options.ret, part.delivery.options.envid);
         let slot = (part.message_id, part.reverse_path, wishes);
+        let recipients_max = if slot.1.is_empty() { 1 } else { recipients_max };
         match open.get(&slot) {
             Some(&at) if jobs[at].deliveries.len() < recipients_max => jobs[at].deliveries.push(part.delivery),
             _ => {

@@ -30,6 +30,13 @@ pub(crate) fn later(shared: &Arc<Shared>, jobs: Vec<Job>, at: Timestamp) {
 
 /// Gives deliveries back and takes them off the desk. `at`: not before; `None`: as they were.
 pub(crate) async fn give_back(shared: &Shared, deliveries: Vec<Claimed>, at: Option<Timestamp>) {
+    let _turn = shared.desk.claiming.lock().await;
+    in_turn(shared, deliveries, at).await;
+}
+
+/// As [`give_back`], for who has the turn: nothing is claimed meanwhile. Otherwise a second try, after an answer that got
+/// lost, could give back what was claimed anew by then and is being sent.
+pub(crate) async fn in_turn(shared: &Shared, deliveries: Vec<Claimed>, at: Option<Timestamp>) {
     if deliveries.is_empty() {
         return;
     }
@@ -46,7 +53,8 @@ pub(crate) async fn give_back(shared: &Shared, deliveries: Vec<Claimed>, at: Opt
     shared.desk.leave(&deliveries);
 }
 
-async fn write(shared: &Shared, deliveries: &[Claimed], at: Option<Timestamp>) -> Result<(), StoreError> {
+/// One try at it.
+pub(crate) async fn write(shared: &Shared, deliveries: &[Claimed], at: Option<Timestamp>) -> Result<(), StoreError> {
     let owner = shared.recorder.owner.as_str();
     let mut tx = shared.store.begin().await?;
     for delivery in deliveries {
