@@ -1,6 +1,7 @@
 //! The story of two lost campaigns, on both databases: landed, pulled back, held, found, brought back.
 
 #[path = "../../changes/tests/house/mod.rs"]
+#[expect(dead_code, reason = "the house is furnished for the stories of changes too")]
 mod house;
 
 use changes::{Activation, Allow, BacktestOptions, Proposal};
