@@ -101,11 +101,18 @@ pub(crate) struct Desk {
     pub(crate) room: Notify,
     /// Rows went back to the queue that may be due soon: worth a look.
     pub(crate) look: AtomicBool,
+    /// Claiming and giving back take turns.
+    pub(crate) claiming: tokio::sync::Mutex<()>,
 }
 
 impl Desk {
     pub(crate) fn new() -> Self {
-        Desk { state: Mutex::new(State::default()), room: Notify::new(), look: AtomicBool::new(false) }
+        Desk {
+            state: Mutex::new(State::default()),
+            room: Notify::new(),
+            look: AtomicBool::new(false),
+            claiming: tokio::sync::Mutex::new(()),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -224,7 +224,7 @@ async fn recipients_of_one_mail_share_a_transaction_and_not_a_fate() {
         sink.refuse_always("b@there.example", Reply::permanent(550, (1, 1), "no such user"));
         sink.refuse("c@there.example", [Reply::transient(452, (2, 2), "full")]);
         let to = ["a@there.example", "b@there.example", "c@there.example", "d@there.example"];
-        let made = enqueue(&t.store, "", &to, None).await;
+        let made = enqueue(&t.store, "b@us.example", &to, Some(CampaignId(9))).await;
         let running = Running::start(&t.store, routes(sink.addr())).await;
         for (n, state) in [(0, "done"), (1, "failed"), (3, "done")] {
             until_state(&t.store, made[n].0, state).await;
@@ -233,7 +233,7 @@ async fn recipients_of_one_mail_share_a_transaction_and_not_a_fate() {
         let mails = sink.mails();
         let reached: Vec<String> = mails[0].envelope.forward_paths.iter().map(ToString::to_string).collect();
         assert_eq!((mails.len(), reached), (1, vec!["a@there.example".to_owned(), "d@there.example".to_owned()]));
-        // The null reverse-path is never notified.
+        // A campaign's failures notify nobody.
         let filter = QueueFilter { limit: 10, ..QueueFilter::default() };
         let queue = outbound::queue_list(&t.store, ORGANISATION, &filter).await.unwrap();
         assert_eq!(queue.len(), 1, "only c waits");

@@ -580,13 +580,19 @@ async fn a_seven_bit_host_gets_seven_bits_or_a_refusal() {
         let host = Host::start(&[], Starttls::No).await;
         let routes = Routes::new(Resolver::none()).with_static("there.example", host.addr);
         let running = Running::start(&t.store, routes, |_| {}).await;
-        let plain = "Subject: x\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nGrüße an alle dort\r\n".as_bytes();
+        let plain =
+            "Subject: x\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nGrüße an alle dort, die das hier lesen\r\n"
+                .as_bytes();
         let signed = "DKIM-Signature: v=1\r\nSubject: x\r\n\r\nGrüße\r\n".as_bytes();
         let a = enqueue(&t.store, &["a@there.example"], plain, |_| {}).await[0].0;
         let b = enqueue(&t.store, &["b@there.example"], signed, |_| {}).await[0].0;
         let c = one(&t.store, "jürgen@there.example").await;
         assert_eq!(until_tried(&t.store, a).await.0, "done");
-        assert!(host.lines().contains(&"Gr=C3=BC=C3=9Fe an alle dort".to_owned()), "{:?}", host.lines());
+        assert!(
+            host.lines().contains(&"Gr=C3=BC=C3=9Fe an alle dort, die das hier lesen".to_owned()),
+            "{:?}",
+            host.lines()
+        );
         let (state, _, reply) = until_tried(&t.store, b).await;
         assert_eq!((state.as_str(), &reply[..9]), ("failed", "554 5.6.3"));
         let (state, _, reply) = until_tried(&t.store, c).await;

@@ -75,12 +75,15 @@ pub(crate) struct StsPolicy {
     pub(crate) max_age_s: i64,
 }
 
+/// Why a policy could not be had: the result type of RFC 8460 4.3, and the cause.
+pub(crate) type Problem = (&'static str, String);
+
 /// What is known of a domain's policy, and what went wrong on the way.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct StsFound {
     pub(crate) policy: Option<Arc<StsPolicy>>,
-    /// The domain announces a policy that could not be had: the result type and the cause, for the report.
-    pub(crate) problem: Option<(&'static str, String)>,
+    /// The domain announces a policy that could not be had, for the report.
+    pub(crate) problem: Option<Problem>,
 }
 
 impl StsPolicy {
@@ -147,7 +150,7 @@ pub(crate) struct Sts {
     config: StsConfig,
     tls: Arc<rustls::ClientConfig>,
     /// When a fetch may be tried again.
-    failed: Mutex<HashMap<String, (Timestamp, (&'static str, String))>>,
+    failed: Mutex<HashMap<String, (Timestamp, Problem)>>,
 }
 
 /// A policy as it was kept.
@@ -185,7 +188,7 @@ impl Sts {
     }
 
     /// Fetches and keeps, unless it failed a moment ago.
-    async fn fetch_once(&self, domain: &str, id: &str, now: Timestamp) -> Result<StsPolicy, (&'static str, String)> {
+    async fn fetch_once(&self, domain: &str, id: &str, now: Timestamp) -> Result<StsPolicy, Problem> {
         let failed = || self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((until, problem)) = failed().get(domain).filter(|(until, _)| *until > now) {
             tracing::debug!("the MTA-STS policy of {domain} is not asked for before {until}");
@@ -207,7 +210,7 @@ impl Sts {
         Ok(policy)
     }
 
-    async fn fetch(&self, domain: &str) -> Result<StsPolicy, (&'static str, String)> {
+    async fn fetch(&self, domain: &str) -> Result<StsPolicy, Problem> {
         let wait = Duration::from_millis(self.config.deadline_ms);
         let text = match tokio::time::timeout(wait, self.get(domain)).await {
             Ok(Ok(text)) => text,
@@ -218,7 +221,7 @@ impl Sts {
     }
 
     /// RFC 8461 3.3: HTTPS with a checked certificate, no redirect, text/plain, bounded.
-    async fn get(&self, domain: &str) -> Result<String, (&'static str, String)> {
+    async fn get(&self, domain: &str) -> Result<String, Problem> {
         let failed = |cause: String| ("sts-policy-fetch-error", cause);
         let host = format!("mta-sts.{domain}");
         let ips = self.resolver.addresses(&host).await.map_err(|e| failed(e.to_string()))?;
