@@ -136,7 +136,7 @@ async fn a_password_goes_only_under_tls_that_was_required() {
     let opportunistic = TlsMode::Opportunistic { config: client_tls, server_name: name.clone() };
     let untrusted = TlsMode::Required { config: strangers, server_name: name };
     for (host, tls) in [(&clear, TlsMode::Off), (&offered, opportunistic), (&offered, untrusted)] {
-        let error = Client::connect(host.start().await, config(tls, true)).await.err().expect("no connection");
+        let error = Client::connect(host.start().await, config(tls, true)).await.expect_err("no connection");
         assert!(matches!(error, ClientError::AuthUnavailable(_) | ClientError::Tls(_)), "{error}");
         assert!(!host.heard().iter().any(|line| line.starts_with("AUTH")), "{:?}", host.heard());
     }
