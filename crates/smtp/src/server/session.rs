@@ -23,6 +23,7 @@ use crate::input::{Input, LineDefect};
 
 /// What the driver has to do next.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "one at a time is moved to the driver and none is kept")]
 pub enum Output {
     /// Write this reply. Replies may be collected until `next_output` gives `None` (RFC 2920 3.2).
     Reply(Reply),
