@@ -546,7 +546,8 @@ fn typed(
         dns_deadline_ms: read.number("dns.deadline_ms", 100, 30_000)?,
         dns_trust_ad: read.yes_or_no("dns.trust_ad")?,
         relay: read.host_and_port("outbound.relay")?,
-        outbound_relay_tls: read.word("outbound.relay_tls", &["auto", "none", "opportunistic", "starttls", "implicit"])?,
+        outbound_relay_tls: read
+            .word("outbound.relay_tls", &["auto", "none", "opportunistic", "starttls", "implicit"])?,
         outbound_relay_credentials_file: read.file("outbound.relay_credentials_file"),
         outbound_tls: outbound::TlsLevel::parse(read.text("outbound.tls"))
             .ok_or_else(|| read.wrong("outbound.tls", "none, opportunistic or required"))?,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use campaign::{DispatchConfig, Dispatcher, Tracker};
 use changes::Changes;
 use directory::{Directory, NewAccount, NewOrganisation, NewPerson, ProtectionCache};
-use gateway::{Gateway, GatewayConfig, GatewayStats, HandOverConfig, HandOvers, LateJudge, Listening};
+use gateway::{Gateway, GatewayConfig, HandOverConfig, HandOvers, LateJudge, Listening};
 use mailbox::Connectors;
 use message::Authenticator;
 use message::dkim::DkimKey;
@@ -224,7 +224,10 @@ impl Server {
             LateJudge::new(&directory, protection.clone(), verdict::judge).start(stop.work.clone()),
         ];
         let detector = Detector::start(&directory, DetectorConfig::default(), stop.work.clone());
-        let api = start_api(&config, http, &directory, &protection, tracker, stats, quarantine, &stop).await?;
+        let (organisation, intake) = (directory.clone(), stop.intake.clone());
+        let state = api::AppState::new(organisation, protection.clone(), tracker, Some(stats), intake, about(&config))
+            .with_quarantine(quarantine);
+        let api = tokio::spawn(api::serve(http, api::router(state), stop.intake.clone()));
         Ok(Server {
             config,
             store,
@@ -300,22 +303,10 @@ fn ended(what: &str, outcome: Result<(), tokio::task::JoinError>) {
     }
 }
 
-async fn start_api(
-    config: &Config,
-    listener: TcpListener,
-    directory: &Directory,
-    protection: &ProtectionCache,
-    tracker: Tracker,
-    stats: Arc<GatewayStats>,
-    quarantine: Quarantine,
-    stop: &Stop,
-) -> Result<JoinHandle<std::io::Result<()>>, CliError> {
+/// What the API says of this process.
+fn about(config: &Config) -> api::ApiConfig {
     let https = config.public_url.as_deref().is_some_and(|url| url.starts_with("https:"));
-    let about = api::ApiConfig { https, version: env!("CARGO_PKG_VERSION").into() };
-    let state =
-        api::AppState::new(directory.clone(), protection.clone(), tracker, Some(stats), stop.intake.clone(), about);
-    let state = state.with_quarantine(quarantine);
-    Ok(tokio::spawn(api::serve(listener, api::router(state), stop.intake.clone())))
+    api::ApiConfig { https, version: env!("CARGO_PKG_VERSION").into() }
 }
 
 async fn start_gateway(
