@@ -18,8 +18,8 @@ people="${JOURNEY_PEOPLE:-120}"
 "$bin" demo --exit --acts 4 --people "$people" --data "$work/demo" > "$work/story.log" 2>&1 || { cat "$work/story.log"; exit 1; }
 "$bin" serve --data "$work/empty" > "$work/empty.log" 2>&1 & pids+=($!)
 "$bin" seed --data "$work/seeded" --rows 10000 > "$work/seed.log" 2>&1 || { cat "$work/seed.log"; exit 1; }
-# Nothing listens there: what waits in the seeded queue goes on waiting.
-LANDFALL_OUTBOUND_RELAY=127.0.0.1:9 "$bin" serve --data "$work/seeded" > "$work/seeded.log" 2>&1 & pids+=($!)
+# Nothing listens there, and hardly anything is tried: what waits in the seeded queue goes on waiting.
+LANDFALL_OUTBOUND_RELAY=127.0.0.1:9 LANDFALL_OUTBOUND_MESSAGES_PER_MINUTE_MAX=1 "$bin" serve --data "$work/seeded" > "$work/seeded.log" 2>&1 & pids+=($!)
 "$bin" demo --people "$people" --data "$work/demo" > "$work/demo.log" 2>&1 & pids+=($!)
 await "^First run" "$work/empty.log" 60
 await "^Console" "$work/seeded.log" 60
