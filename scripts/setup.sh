@@ -14,7 +14,6 @@ if [ "${1:-test}" = test ]; then
   python3 -c 'import ensurepip' >/dev/null 2>&1 || need+=(python3-venv)
   have strace || need+=(strace)
   have mutt || need+=(mutt)
-  python3 -c 'import ensurepip' 2>/dev/null || need+=(python3-venv)
   [ -e /usr/lib/dovecot/imap ] || need+=(dovecot-core dovecot-imapd)
   [ -e /usr/lib/dovecot/lmtp ] || need+=(dovecot-lmtpd)
 fi
@@ -33,22 +32,17 @@ for tool in cargo node npm; do
   have "$tool" || { echo "Missing $tool: install Rust 1.95 or newer (rustup) and Node.js 20 or newer" >&2; exit 1; }
 done
 [ "${1:-test}" = test ] || exit 0
-# An independent implementation of DKIM and ARC, which the tests of crates/message compare with.
-python="${LANDFALL_PYTHON:-$HOME/.cache/landfall-python/bin/python}"
-if ! "$python" -c 'import dkim, nacl, authres' >/dev/null 2>&1; then
-  echo "Installing dkimpy (once)"
+# What the tests compare with and drive: another implementation of DKIM and ARC, an IMAP client.
+python="$HOME/.cache/landfall-python/bin/python"
+if ! "$python" -c 'import dkim, nacl, authres, imapclient' >/dev/null 2>&1; then
+  echo "Installing dkimpy and imapclient (once)"
   python3 -m venv "$HOME/.cache/landfall-python"
-  "$HOME/.cache/landfall-python/bin/pip" install --quiet --disable-pip-version-check dkimpy==1.1.8 pynacl==1.6.2 authres==1.2.0
+  "$HOME/.cache/landfall-python/bin/pip" install --quiet --disable-pip-version-check \
+    dkimpy==1.1.8 pynacl==1.6.2 authres==1.2.0 imapclient==4.1.0
 fi
 if ! cargo deny --version >/dev/null 2>&1; then
   echo "Installing cargo-deny (once)"
   # A target folder of its own, small and optimised little: it runs for a second.
   CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$HOME/.cache/landfall-target}/tools" CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_LTO=off \
     cargo install cargo-deny --version 0.20.2 --locked --quiet
-fi
-python="$HOME/.cache/landfall-python"
-if ! "$python/bin/python3" -c 'import imapclient' 2>/dev/null; then
-  echo "Installing Python's imapclient for the tests with mail programs (once)"
-  python3 -m venv "$python"
-  "$python/bin/pip" install --quiet imapclient==4.1.0
 fi
