@@ -374,7 +374,9 @@ impl Tx {
         let mut touched = 0;
         while !rest.is_empty() {
             let fits = |n: &&usize| **n <= rest.len() && **n * columns <= PARAMETERS_MAX;
-            let take = *CHUNKS.iter().find(fits).unwrap_or(&rest.len().min(PARAMETERS_MAX / columns.max(1)));
+            // Always at least one, so that the loop ends.
+            let left = rest.len().min(PARAMETERS_MAX / columns.max(1)).max(1);
+            let take = *CHUNKS.iter().find(fits).unwrap_or(&left);
             let (now, later) = rest.split_at(take);
             touched += self.insert_chunk(name, columns, now).await?;
             rest = later;
