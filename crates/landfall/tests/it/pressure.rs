@@ -359,6 +359,13 @@ impl Cluster {
         let _ = Command::new("kill").arg("-9").args(&all).status().await; // a child may be gone already
         until("the server is gone", async || all.iter().all(|pid| !Path::new("/proc").join(pid).join("exe").exists()))
             .await;
+        // Dead, but perhaps not reaped yet: whoever finds such a number in a lock file takes its server for alive.
+        let locks = fs::read_dir(self.data().parent().expect("a folder")).expect("its folder");
+        let locks =
+            locks.map(|entry| entry.expect("a file").path()).filter(|path| path.extension() == Some("lock".as_ref()));
+        for lock in locks.chain([self.data().join("postmaster.pid")]) {
+            fs::remove_file(&lock).unwrap_or_else(|e| panic!("{}: {e}", lock.display()));
+        }
     }
 
     async fn restart(&self) {
