@@ -1,10 +1,12 @@
 //! The agent: claims what is due, hands it to lanes, sleeps until there is more.
 
 use std::collections::{HashMap, HashSet};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures::FutureExt;
 use model::{Address, DeliveryId, MailOptions, MessageId, RcptOptions, ReversePath};
 use store::{BodyRef, Notice, Row, Store, StoreError, Topic, values};
 use tokio::sync::broadcast::Receiver;
@@ -17,12 +19,12 @@ use tokio_util::task::TaskTracker;
 use crate::connect::Connector;
 use crate::desk::{Claimed, Desk, Job};
 use crate::lane::{self, Shared};
-use crate::limits::{Denied, Limits};
+use crate::limits::{Denied, Level, Limits};
 use crate::plan::{Plan, Planner, Wish};
 use crate::record::{Context, Recorder};
 use crate::tls::report;
 use crate::tls::results::Results;
-use crate::{AgentConfig, LimitLine, Purpose, Routes, attempt, give_back};
+use crate::{AgentConfig, LimitLine, Purpose, Routes, attempt, board, give_back};
 
 /// Rows of one claim.
 const CLAIM_MAX: usize = 256;
@@ -91,6 +93,7 @@ impl Agent {
             stop,
         });
         shared.tasks.spawn(report::run(shared.clone()));
+        shared.tasks.spawn(board::run(shared.clone()));
         let notices = shared.store.bus().subscribe();
         let scheduler = Scheduler {
             shared: shared.clone(),
@@ -149,10 +152,16 @@ impl Scheduler {
     async fn run(mut self) {
         let shared = self.shared.clone();
         while !shared.stop.is_cancelled() {
-            let sleep_ms = match self.turn().await {
-                Ok(sleep_ms) => sleep_ms,
-                Err(error) => {
+            let sleep_ms = match AssertUnwindSafe(self.turn()).catch_unwind().await {
+                Ok(Ok(sleep_ms)) => sleep_ms,
+                Ok(Err(error)) => {
                     tracing::warn!("the outbound queue cannot be read: {error}");
+                    self.look = true;
+                    STORE_RETRY_MS
+                }
+                Err(_panic) => {
+                    // A defect in one look must not end all delivery of this process without a word.
+                    tracing::error!("looking at the outbound queue panicked; it is tried again");
                     self.look = true;
                     STORE_RETRY_MS
                 }
@@ -178,8 +187,11 @@ impl Scheduler {
         if !config.sole_owner {
             store.execute("delivery.expire_leases", &values![store.now()]).await?;
         }
-        let room = config.claimed_max.saturating_sub(shared.desk.claimed_count()).min(CLAIM_MAX);
-        let full = shared.desk.full_domains(config.domain_claimed_max);
+        // Half of what is free at a time, and nothing for domains that have as much as is free: however many hosts are slow,
+        // there is room for the next one.
+        let free = config.claimed_max.saturating_sub(shared.desk.claimed_count());
+        let room = free.div_ceil(2).min(CLAIM_MAX);
+        let full = shared.desk.full_domains(config.domain_claimed_max.min(free.max(1)));
         let claimed = if room == 0 { 0 } else { self.claim(room, &full).await? };
         let is_room_used_up = claimed == room;
         self.look = is_room_used_up && room > 0;
@@ -210,12 +222,11 @@ impl Scheduler {
 
     async fn renew(&mut self) -> Result<(), StoreError> {
         let shared = &self.shared;
-        if Instant::now() < self.renew_at || shared.desk.claimed_count() == 0 {
+        if shared.desk.claimed_count() == 0 || (shared.has_leases() && Instant::now() < self.renew_at) {
             return Ok(());
         }
         let third = u64::try_from(shared.config.lease_ms / 3).unwrap_or(1).max(1);
-        let until = shared.store.now().plus_ms(shared.config.lease_ms);
-        shared.store.execute("delivery.renew_leases", &values![until, shared.recorder.owner.as_str()]).await?;
+        shared.renew_leases().await?;
         // Only now: what a store in trouble refused is tried again with the next turn.
         self.renew_at = Instant::now() + Duration::from_millis(third);
         Ok(())
@@ -239,10 +250,15 @@ impl Scheduler {
         // Inside the transaction, so that a row that cannot be read leaves nothing claimed.
         let count = ids.len();
         let rows = tx.query("delivery.claimed", &values![serde_json::Value::from(ids)]).await?;
-        let parts: Vec<Part> = rows.iter().map(|row| Part::of(row, &shared.planner)).collect::<Result<_, _>>()?;
+        let epoch = shared.desk.epoch();
+        let part = |row: &Row| Part::of(row, &shared.planner, epoch);
+        let parts: Vec<Part> = rows.iter().map(part).collect::<Result<_, _>>()?;
         if let Err(error) = tx.commit().await {
             self.unclear = parts.into_iter().map(|part| part.delivery).collect();
             return Err(error);
+        }
+        if shared.desk.claimed_count() == 0 {
+            shared.desk.renewed(until); // otherwise the oldest lease counts, until all are renewed
         }
         shared.desk.enter(parts.iter().map(|part| &part.delivery));
         self.seat(parts);
@@ -271,7 +287,7 @@ impl Scheduler {
         let shared = &self.shared;
         let open = |plan: &Plan| {
             let turn = shared.planner.turn();
-            let mut denied = Denied::Full;
+            let mut denied = Denied::Full(Level::Global);
             for at in 0..plan.sources.len() {
                 let (source, path) = &plan.sources[(turn + at) % plan.sources.len()];
                 match shared.limits.open(path) {
@@ -305,6 +321,8 @@ impl Scheduler {
                     Ok(notice) if notice.topic != Topic::Delivery => {}
                     Ok(_) | Err(RecvError::Lagged(_)) => {
                         self.look = true;
+                        // One look stands for all that was announced by now.
+                        while self.notices.try_recv().is_ok() {}
                         self.put_back_held().await;
                         return;
                     }
@@ -364,7 +382,7 @@ async fn plan_and_add(shared: &Arc<Shared>, wish: &Wish, parts: Vec<Part>) {
     };
     let none = attempt::no_route(&failure);
     for job in jobs(parts, 1) {
-        let context = Context::of(&job, false);
+        let context = Context::without_plan(&job);
         lane::write_down(shared, context, attempt::all(job.deliveries, &none.fate, ""));
     }
 }
@@ -386,8 +404,8 @@ struct Part {
 }
 
 impl Part {
-    fn of(row: &Row, planner: &Planner) -> Result<Part, StoreError> {
-        let delivery = claimed(row)?;
+    fn of(row: &Row, planner: &Planner, epoch: u64) -> Result<Part, StoreError> {
+        let delivery = claimed(row, epoch)?;
         let reverse_path = row.text("reverse_path")?.to_owned();
         let sender_domain = reverse_path.rsplit_once('@').map_or("", |(_, domain)| domain);
         let wish = Wish {
@@ -427,7 +445,7 @@ fn jobs(parts: Vec<Part>, recipients_max: usize) -> Vec<Job> {
     jobs
 }
 
-fn claimed(row: &Row) -> Result<Claimed, StoreError> {
+fn claimed(row: &Row, epoch: u64) -> Result<Claimed, StoreError> {
     Ok(Claimed {
         id: row.id("id")?,
         organisation_id: row.id("organisation_id")?,
@@ -448,5 +466,6 @@ fn claimed(row: &Row) -> Result<Claimed, StoreError> {
         rcpt_options: RcptOptions { notify: row.text("notify")?.to_owned(), orcpt: row.text("orcpt")?.to_owned() },
         may_tell: row.flag("may_tell")?,
         is_delay_told: row.int("delay_told_at")? > 0,
+        epoch,
     })
 }

@@ -1,6 +1,7 @@
 //! One try: a job over a connection, and what became of each of its deliveries.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,6 +20,26 @@ pub(crate) struct Connection {
     pub(crate) client: Client,
     pub(crate) target: Target,
     pub(crate) mail_count: u32,
+    /// It leads to our own gateway.
+    pub(crate) is_own: bool,
+}
+
+/// What became of one transaction.
+pub(crate) struct Sent {
+    pub(crate) tried: Vec<Tried>,
+    /// Those whom the host had no room for in this transaction while it took others (RFC 5321 4.5.3.1.10): they go at once,
+    /// in the next one.
+    pub(crate) rest: Option<Job>,
+    /// Whether the connection can be used again.
+    pub(crate) is_usable: bool,
+}
+
+/// The host took nothing of the job, and another connection may do better.
+pub(crate) struct Untaken {
+    pub(crate) job: Job,
+    pub(crate) error: ClientError,
+    /// The connection had idled, so that the same host may well take it; otherwise the next host may.
+    pub(crate) is_stale: bool,
 }
 
 /// What became of one delivery.
@@ -48,6 +69,8 @@ pub(crate) struct NoConnection {
     pub(crate) host: String,
     /// What the host said, when it asked to come later.
     pub(crate) slower: Option<String>,
+    /// The host refuses our name and password: it concerns all mail and somebody has to look.
+    pub(crate) is_login_refused: bool,
 }
 
 /// What a route without targets means for its deliveries.
@@ -60,7 +83,7 @@ pub(crate) fn no_route(failure: &RouteFailure) -> NoConnection {
             Fate::Reply(Reply::permanent(550, failure.enhanced(), cause))
         }
     };
-    NoConnection { fate, host: String::new(), slower: None }
+    NoConnection { fate, host: String::new(), slower: None, is_login_refused: false }
 }
 
 /// The same fate for every delivery of a job.
@@ -85,42 +108,55 @@ fn on_the_wire(address: &Address) -> Option<Address> {
 }
 
 impl Connection {
-    /// Sends one job. The second value tells whether the connection can be used again.
+    /// Sends one job.
     ///
     /// # Errors
-    /// The job comes back when the connection turned out to be closed before the host took anything of it.
-    pub(crate) async fn send(&mut self, job: Job, body: &Bytes) -> Result<(Vec<Tried>, bool), (Job, ClientError)> {
+    /// The job comes back when the host took nothing of it and another connection may do better.
+    pub(crate) async fn send(&mut self, job: Job, body: &Bytes) -> Result<Sent, Untaken> {
         let is_reused = self.mail_count > 0;
         self.mail_count += 1;
-        let (mut good, mut tried) = self.sort_out(job.deliveries, &job.reverse_path);
+        let Job { message_id, reverse_path, body: place, deliveries } = job;
+        let again =
+            |deliveries| Job { message_id, reverse_path: reverse_path.clone(), body: place.clone(), deliveries };
+        let (good, mut tried) = self.sort_out(deliveries, &reverse_path);
         let recipients: Vec<Address> = good.iter().filter_map(|d| on_the_wire(d.recipient.as_ref()?)).collect();
         if recipients.is_empty() {
-            return Ok((tried, true));
+            return Ok(Sent { tried, rest: None, is_usable: true });
         }
-        let reverse_path = match job.reverse_path.address().and_then(on_the_wire) {
+        let from = match reverse_path.address().and_then(on_the_wire) {
             Some(address) => ReversePath::Address(address),
-            None => job.reverse_path.clone(),
+            None => reverse_path.clone(),
         };
-        let mail = Mail { reverse_path: &reverse_path, recipients: &recipients };
+        let mail = Mail { reverse_path: &from, recipients: &recipients };
         let sending = tokio::time::timeout(TRANSACTION_DEADLINE, self.transact(&mail, &good, body)).await;
-        let sent = sending.unwrap_or_else(|_| {
-            Err(ClientError::UnclearEnd { cause: "the transaction took longer than half an hour".into() })
-        });
-        match sent {
+        match sending.unwrap_or_else(|_elapsed| Err(self.client.interrupted())) {
             Ok(outcome) => {
                 let fates = fates(&outcome, good.len());
-                tried.extend(good.into_iter().zip(fates).map(|(delivery, fate)| self.tried(delivery, fate)));
-                Ok((tried, self.client.is_usable()))
-            }
-            Err(error) if is_reused && is_stale(&error) => {
-                good.extend(tried.into_iter().map(|t| t.delivery));
-                Err((Job { deliveries: good, ..job }, error))
+                let has_taken = fates.iter().any(|fate| matches!(fate, Fate::Reply(reply) if reply.is_completion()));
+                let mut rest = Vec::new();
+                for (delivery, fate) in good.into_iter().zip(fates) {
+                    match &fate {
+                        Fate::Reply(reply) if has_taken && is_one_too_many(reply) => rest.push(delivery),
+                        Fate::Reply(_) | Fate::Failed { .. } => tried.push(self.tried(delivery, fate)),
+                    }
+                }
+                let rest = (!rest.is_empty()).then(|| again(rest));
+                Ok(Sent { tried, rest, is_usable: self.client.is_usable() })
             }
             Err(error) => {
+                let is_stale = is_reused && is_stale(&error);
+                if is_stale || (!is_reused && is_host_trouble(&error) && self.client.refused().is_empty()) {
+                    let all = good.into_iter().chain(tried.into_iter().map(|one| one.delivery)).collect();
+                    return Err(Untaken { job: again(all), error, is_stale });
+                }
                 let is_usable = error.is_before_sending() && self.client.is_usable();
-                let fate = fate_of_error(&error);
-                tried.extend(good.into_iter().map(|delivery| self.tried(delivery, fate.clone())));
-                Ok((tried, is_usable))
+                let refused: HashMap<usize, Reply> = self.client.refused().iter().cloned().collect();
+                for (at, delivery) in good.into_iter().enumerate() {
+                    let fate =
+                        refused.get(&at).map_or_else(|| fate_of_error(&error), |reply| Fate::Reply(recode(reply)));
+                    tried.push(self.tried(delivery, fate));
+                }
+                Ok(Sent { tried, rest: None, is_usable })
             }
         }
     }
@@ -168,7 +204,8 @@ impl Connection {
             envid: first.map_or("", |o| &o.envid),
             ret: first.map_or("", |o| &o.ret),
             recipients: &recipients,
-            require_tls: first.is_some_and(|o| o.require_tls),
+            // RFC 8689 is about the way between hosts; our own gateway is behind no network.
+            require_tls: first.is_some_and(|o| o.require_tls) && !self.is_own,
         };
         let is_converted = !self.client.capabilities().eight_bit_mime && !body.is_ascii();
         let body = match is_converted {
@@ -202,6 +239,43 @@ fn is_stale(error: &ClientError) -> bool {
     }
 }
 
+/// The host took nothing and said nothing about the mail: a less preferred one may take it (RFC 5321 5.1).
+fn is_host_trouble(error: &ClientError) -> bool {
+    match error {
+        ClientError::Lost { phase, .. }
+        | ClientError::Timeout { phase }
+        | ClientError::Protocol { phase, .. }
+        | ClientError::Closed { phase, .. } => {
+            matches!(phase, Phase::Reset | Phase::Mail | Phase::Rcpt | Phase::DataStart)
+        }
+        ClientError::Connect(_)
+        | ClientError::UnclearEnd { .. }
+        | ClientError::Tls(_)
+        | ClientError::TlsUnavailable
+        | ClientError::AuthUnavailable(_)
+        | ClientError::AuthRefused(_)
+        | ClientError::RequireTlsUnavailable
+        | ClientError::EightBitRefused
+        | ClientError::Utf8Refused => false,
+    }
+}
+
+/// Whether a recipient was one too many for this transaction (RFC 5321 4.5.3.1.10), by the status 4.5.3 or in words.
+fn is_one_too_many(reply: &Reply) -> bool {
+    const STATUS: (u16, u16) = (5, 3);
+    let says_so = || reply.lines().iter().any(|line| line.to_ascii_lowercase().contains("too many recipients"));
+    matches!(reply.code(), 452 | 552)
+        && (reply.enhanced().is_some_and(|code| (code.subject, code.detail) == STATUS) || says_so())
+}
+
+/// RFC 5321 4.5.3.1.10: for one recipient too many, 552 is an error of RFC 821 and means 452.
+fn recode(reply: &Reply) -> Reply {
+    if reply.code() != 552 || !is_one_too_many(reply) {
+        return reply.clone();
+    }
+    Reply::received(452, Some((4, 5, 3)), reply.lines().to_vec())
+}
+
 /// A recipient's own refusal decides about it; what DATA was answered decides about the accepted ones.
 fn fates(outcome: &Outcome, count: usize) -> Vec<Fate> {
     let silent = || Fate::Failed { class: FailureClass::Transient, cause: "no reply for this recipient".into() };
@@ -211,7 +285,7 @@ fn fates(outcome: &Outcome, count: usize) -> Vec<Fate> {
         .map(|(_, reply)| match (&outcome.data, reply.is_completion()) {
             (Some(data), true) => Fate::Reply(data.clone()),
             (None, true) => silent(),
-            (_, false) => Fate::Reply(reply.clone()),
+            (_, false) => Fate::Reply(recode(reply)),
         })
         .collect();
     fates.resize_with(count, silent);
@@ -242,5 +316,29 @@ pub(crate) fn fate_of_error(error: &ClientError) -> Fate {
 impl std::fmt::Display for Target {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} [{}]:{}", self.host, self.addr.ip(), self.addr.port())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_recipient_too_many_is_no_refusal() {
+        let reply = |code, enhanced, text: &str| Reply::received(code, enhanced, vec![text.to_owned()]);
+        for (given, is_too_many) in [
+            (reply(452, Some((4, 5, 3)), "Error: too many recipients"), true),
+            (reply(452, None, "Too many recipients"), true),
+            (reply(552, None, "too many recipients"), true),
+            (reply(552, Some((5, 5, 3)), "limit"), true),
+            (reply(452, Some((4, 2, 2)), "mailbox full"), false),
+            (reply(452, None, "insufficient system storage"), false),
+            (reply(552, Some((5, 2, 2)), "mailbox full"), false),
+            (reply(550, None, "too many recipients that are not there"), false),
+        ] {
+            assert_eq!(is_one_too_many(&given), is_too_many, "{given}");
+            let class = if is_too_many { ReplyClass::Transient } else { given.class() };
+            assert_eq!(recode(&given).class(), class, "{given}");
+        }
     }
 }

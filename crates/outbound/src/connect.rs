@@ -38,6 +38,16 @@ struct State {
     rng: fastrand::Rng,
 }
 
+/// Who connects, and where not to.
+#[derive(Clone, Copy)]
+pub(crate) struct Who<'a> {
+    pub(crate) config: &'a AgentConfig,
+    pub(crate) routes: &'a Routes,
+    pub(crate) source: &'a Source,
+    /// Hosts that took nothing of this mail a moment ago.
+    pub(crate) avoided: &'a [SocketAddr],
+}
+
 /// What one attempt came to, for the report.
 #[derive(Debug)]
 pub(crate) struct Seen {
@@ -66,24 +76,24 @@ impl Connector {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Connects to the first host of the plan that talks to us. What was seen of TLS on the way goes to `note`.
+    /// Connects to the first host of the plan that talks to us and is not avoided. What was seen of TLS on the way goes to `note`.
     ///
     /// A greeting of 5yz counts as "not now": it speaks about the host, not about the mail, and the next host or hour may
     /// differ.
     pub(crate) async fn connect(
         &self,
-        config: &AgentConfig,
-        routes: &Routes,
+        who: &Who<'_>,
         plan: &Plan,
-        source: &Source,
         now: Timestamp,
         mut note: impl FnMut(Seen),
     ) -> Result<Connection, NoConnection> {
+        let Who { config, routes, source, avoided } = *who;
         let none = "no address to connect to from here".to_owned();
         let fate = Fate::Failed { class: FailureClass::Connect, cause: none };
-        let mut last = NoConnection { fate, host: String::new(), slower: None };
+        let mut last = NoConnection { fate, host: String::new(), slower: None, is_login_refused: false };
         let mut has_ipv6_failed = false;
-        for hop in self.order(plan, source, now) {
+        let hops = self.order(plan, source, now).into_iter();
+        for hop in hops.filter(|hop| !avoided.contains(&hop.target.addr)) {
             let mut base = ClientConfig::new(source.hostname.clone().unwrap_or_else(|| config.hostname.clone()));
             base.timeouts = config.timeouts;
             base.source_ip = source_ip(source, hop.target.addr.ip());
@@ -95,7 +105,7 @@ impl Connector {
                     if has_ipv6_failed && hop.target.addr.is_ipv4() {
                         self.state().ipv6_down_until = now.plus_ms(IPV6_DOWN_MS);
                     }
-                    return Ok(Connection { client, target: hop.target, mail_count: 0 });
+                    return Ok(Connection { client, target: hop.target, mail_count: 0, is_own: plan.is_own });
                 }
                 Err(error) => {
                     has_ipv6_failed |= hop.target.addr.is_ipv6() && is_unreachable(&error);
@@ -236,6 +246,8 @@ fn is_unreachable(error: &ClientError) -> bool {
 fn is_tls_trouble(error: &ClientError) -> bool {
     match error {
         ClientError::Tls(_) | ClientError::TlsUnavailable => true,
+        // With TLS 1.3 a host says what it does not like after our side is done, in place of its next reply.
+        ClientError::Lost { source, .. } if is_alert(source) => true,
         ClientError::Timeout { phase } | ClientError::Lost { phase, .. } => *phase == Phase::StartTls,
         ClientError::Connect(_)
         | ClientError::UnclearEnd { .. }
@@ -249,6 +261,10 @@ fn is_tls_trouble(error: &ClientError) -> bool {
     }
 }
 
+fn is_alert(error: &std::io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>())
+}
+
 fn no_connection(hop: &Hop, error: &ClientError) -> NoConnection {
     let class = if is_tls_trouble(error) { FailureClass::Tls } else { FailureClass::Connect };
     let cause = format!("{} [{}]: {error}", hop.target.host, hop.target.addr);
@@ -256,5 +272,6 @@ fn no_connection(hop: &Hop, error: &ClientError) -> NoConnection {
         ClientError::Closed { reply, .. } if reply.class() == ReplyClass::Transient => Some(reply.to_string()),
         _ => None,
     };
-    NoConnection { fate: Fate::Failed { class, cause }, host: hop.target.to_string(), slower }
+    let is_login_refused = matches!(error, ClientError::AuthRefused(_) | ClientError::AuthUnavailable(_));
+    NoConnection { fate: Fate::Failed { class, cause }, host: hop.target.to_string(), slower, is_login_refused }
 }

@@ -4,7 +4,7 @@
 //! many lanes there may be.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use model::{
@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 
 use crate::RouteKey;
 use crate::lane::Seat;
-use crate::limits::{Denied, Permit};
+use crate::limits::{Denied, Level, Permit};
 use crate::plan::Plan;
 use crate::shaping::Source;
 
@@ -43,6 +43,8 @@ pub(crate) struct Claimed {
     pub(crate) is_delay_told: bool,
     /// A report of ours about TLS.
     pub(crate) is_tls_report: bool,
+    /// The desk's epoch when it was claimed.
+    pub(crate) epoch: u64,
 }
 
 /// One transaction to make: a message for some recipients on one route.
@@ -67,6 +69,8 @@ struct Route {
     lane_count: usize,
     /// Lanes that have a connection.
     connected_count: usize,
+    /// When it got its newest lane, counted in lanes: who waits longest comes first.
+    seated_at: u64,
     wake: Arc<Notify>,
 }
 
@@ -76,8 +80,10 @@ struct State {
     lane_count: usize,
     claimed_count: usize,
     by_domain: HashMap<String, usize>,
-    /// A route had to wait for a connection that its limits allow.
-    is_crowded: bool,
+    /// Levels that are full, with the routes that have no lane for that reason and that nobody has made way for yet.
+    crowded: HashMap<Level, usize>,
+    /// Lanes started so far.
+    seat_count: u64,
 }
 
 /// What [`Desk::lanes_wanted`] found.
@@ -90,7 +96,14 @@ pub(crate) struct Wanted {
 
 impl Route {
     fn new(plan: &Arc<Plan>) -> Route {
-        Route { plan: plan.clone(), waiting: VecDeque::new(), lane_count: 0, connected_count: 0, wake: Arc::default() }
+        Route {
+            plan: plan.clone(),
+            waiting: VecDeque::new(),
+            lane_count: 0,
+            connected_count: 0,
+            seated_at: 0,
+            wake: Arc::default(),
+        }
     }
 }
 
@@ -101,6 +114,10 @@ pub(crate) struct Desk {
     pub(crate) room: Notify,
     /// Rows went back to the queue that may be due soon: worth a look.
     pub(crate) look: AtomicBool,
+    /// When the first of our leases ends unless it is renewed, in microseconds.
+    leased_until: AtomicI64,
+    /// How often leases were renewed too late: what was claimed before may have become somebody else's.
+    epoch: AtomicU64,
     /// Claiming and giving back take turns.
     pub(crate) claiming: tokio::sync::Mutex<()>,
 }
@@ -111,6 +128,8 @@ impl Desk {
             state: Mutex::new(State::default()),
             room: Notify::new(),
             look: AtomicBool::new(false),
+            leased_until: AtomicI64::new(0),
+            epoch: AtomicU64::new(0),
             claiming: tokio::sync::Mutex::new(()),
         }
     }
@@ -128,6 +147,31 @@ impl Desk {
     pub(crate) fn full_domains(&self, count_max: usize) -> Vec<String> {
         let state = self.state();
         state.by_domain.iter().filter(|(_, count)| **count >= count_max).map(|(domain, _)| domain.clone()).collect()
+    }
+
+    /// Until when everything on the desk is ours.
+    pub(crate) fn leased_until(&self) -> Timestamp {
+        Timestamp::from_micros(self.leased_until.load(Ordering::Relaxed))
+    }
+
+    /// See [`Claimed::epoch`].
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Relaxed)
+    }
+
+    /// Leases have ended before they were renewed: whoever sends what was claimed until now looks first whether it is ours still.
+    pub(crate) fn begin_epoch(&self) {
+        self.epoch.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// All leases were renewed until then.
+    pub(crate) fn renewed(&self, until: Timestamp) {
+        self.leased_until.store(until.as_micros(), Ordering::Relaxed);
+    }
+
+    /// The newest plan of a route that has work or a lane.
+    pub(crate) fn plan(&self, key: &RouteKey) -> Option<Arc<Plan>> {
+        self.state().routes.get(key).map(|route| route.plan.clone())
     }
 
     /// Deliveries that are claimed; they count from here on, wherever they wait.
@@ -153,10 +197,10 @@ impl Desk {
     /// Deliveries that are recorded (or given back) leave.
     pub(crate) fn leave(&self, deliveries: &[Claimed]) {
         let mut state = self.state();
-        state.claimed_count -= deliveries.len();
+        state.claimed_count = state.claimed_count.saturating_sub(deliveries.len());
         for delivery in deliveries {
             if let Some(count) = state.by_domain.get_mut(&delivery.recipient_domain) {
-                *count -= 1;
+                *count = count.saturating_sub(1);
                 if *count == 0 {
                     state.by_domain.remove(&delivery.recipient_domain);
                 }
@@ -166,27 +210,41 @@ impl Desk {
         self.room.notify_one();
     }
 
-    /// The lanes to start now, as many as `open` gives permits for.
+    /// The lanes to start now, as many as `open` gives permits for: one for each route that has none, the longest without
+    /// first, then more for those that have more work than lanes.
     pub(crate) fn lanes_wanted(&self, open: impl Fn(&Plan) -> Result<(Permit, Source), Denied>) -> Wanted {
         let mut guard = self.state();
         let state = &mut *guard;
         let mut wanted = Wanted { seats: Vec::new(), paused: Vec::new() };
-        state.is_crowded = false;
-        for (key, route) in &mut state.routes {
-            while route.lane_count < route.waiting.len() {
+        state.crowded.clear();
+        let has_work = |(_, route): &(&RouteKey, &Route)| route.lane_count < route.waiting.len();
+        let mut keys: Vec<(usize, u64, RouteKey)> = state
+            .routes
+            .iter()
+            .filter(has_work)
+            .map(|(key, route)| (route.lane_count, route.seated_at, key.clone()))
+            .collect();
+        keys.sort_unstable_by_key(|(lane_count, seated_at, _)| (*lane_count, *seated_at));
+        let first_then_more = [1, usize::MAX].iter().flat_map(|most| keys.iter().map(move |(_, _, key)| (*most, key)));
+        for (most, key) in first_then_more {
+            let Some(route) = state.routes.get_mut(key) else { continue };
+            while route.lane_count < route.waiting.len().min(most) {
                 match open(&route.plan) {
                     Ok((permit, source)) => {
                         route.lane_count += 1;
                         state.lane_count += 1;
+                        state.seat_count += 1;
+                        route.seated_at = state.seat_count;
                         let plan = route.plan.clone();
                         wanted.seats.push(Seat { key: key.clone(), plan, source, permit });
                     }
                     Err(Denied::Paused(until)) => {
                         wanted.paused.push((route.waiting.drain(..).collect(), until));
-                        break;
                     }
-                    Err(Denied::Full) => {
-                        state.is_crowded |= route.lane_count == 0;
+                    Err(Denied::Full(level)) => {
+                        if route.lane_count == 0 && most == 1 {
+                            *state.crowded.entry(level).or_default() += 1;
+                        }
                         break;
                     }
                 }
@@ -218,9 +276,26 @@ impl Desk {
         job
     }
 
-    /// Whether another route waits for a connection that its limits do not give: then an idle lane gives its own up.
-    pub(crate) fn is_contended(&self) -> bool {
-        self.state().is_crowded
+    /// Whether a lane must end because a route without any waits for one of its places, at `levels`. The last lane of a route
+    /// need not before `is_turn_over`. One lane is asked for each route that waits.
+    pub(crate) fn must_yield(&self, key: &RouteKey, levels: &[Level], is_turn_over: bool) -> bool {
+        let mut guard = self.state();
+        let state = &mut *guard;
+        if state.crowded.is_empty() {
+            return false;
+        }
+        let has_others = state.routes.get(key).is_some_and(|route| route.lane_count > 1);
+        if !has_others && !is_turn_over {
+            return false;
+        }
+        let Some(level) = levels.iter().find(|level| state.crowded.contains_key(level)) else { return false };
+        if let Some(count) = state.crowded.get_mut(level) {
+            *count -= 1;
+            if *count == 0 {
+                state.crowded.remove(level);
+            }
+        }
+        true
     }
 
     /// Everything that waits on a route.
@@ -249,7 +324,8 @@ impl Desk {
     pub(crate) fn connected(&self, key: &RouteKey, is_connected: bool) {
         let mut state = self.state();
         if let Some(route) = state.routes.get_mut(key) {
-            route.connected_count = if is_connected { route.connected_count + 1 } else { route.connected_count - 1 };
+            let count = route.connected_count;
+            route.connected_count = if is_connected { count + 1 } else { count.saturating_sub(1) };
         }
     }
 

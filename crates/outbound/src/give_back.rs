@@ -58,9 +58,11 @@ pub(crate) async fn write(shared: &Shared, deliveries: &[Claimed], at: Option<Ti
     let owner = shared.recorder.owner.as_str();
     let mut tx = shared.store.begin().await?;
     for delivery in deliveries {
+        // The count of tries: a row that was lost and claimed once more is another job's.
+        let (id, attempt_count) = (delivery.id, delivery.attempt_count);
         match at {
-            Some(at) => tx.execute("delivery.postpone", &values![at, delivery.id, owner]).await?,
-            None => tx.execute("delivery.release", &values![delivery.id, owner]).await?,
+            Some(at) => tx.execute("delivery.postpone", &values![at, id, owner, attempt_count]).await?,
+            None => tx.execute("delivery.release", &values![id, owner, attempt_count]).await?,
         };
     }
     tx.commit().await

@@ -1,17 +1,20 @@
 //! A lane: one connection's worth of work on one route, for as long as there is work.
 
+use std::collections::HashSet;
+use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use model::{ReplyClass, Timestamp};
+use model::{DeliveryId, ReplyClass, Timestamp};
+use store::{StoreError, values};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::attempt::{self, Connection, Fate, NoConnection, Tried};
-use crate::connect::{Connector, Seen};
-use crate::desk::{Desk, Job};
+use crate::attempt::{self, Connection, Fate, NoConnection, Tried, Untaken};
+use crate::connect::{Connector, Seen, Who};
+use crate::desk::{Claimed, Desk, Job};
 use crate::limits::{Heard, Limits, Permit};
 use crate::plan::{Plan, Planner};
 use crate::record::{self, Context, Recorder};
@@ -24,6 +27,8 @@ const NAP_MS_MAX: i64 = 1_500;
 /// Replies that say "too much" or "not now" (the codes that limits listen to).
 const SLOWER_CODE: u16 = 421;
 const LATER_CODES: [u16; 3] = [450, 451, 454];
+/// Mails that the only lane of a route sends before it gives its place to a route that waits for one.
+const TURN_MAILS: u32 = 20;
 
 /// What all lanes share.
 pub(crate) struct Shared {
@@ -48,23 +53,80 @@ pub(crate) struct Seat {
     pub(crate) permit: Permit,
 }
 
-/// Serves a route until nothing waits there any more, or its group is left alone for a while.
+impl Shared {
+    /// Whether what is claimed is ours for sure. Where others share the database they take over what was not renewed in time (this
+    /// process was stopped, or its store was away), and would send it as well.
+    pub(crate) fn has_leases(&self) -> bool {
+        self.config.sole_owner || self.store.now() < self.desk.leased_until()
+    }
+
+    /// The job with those deliveries alone that are ours for sure; the others leave the desk, and whoever has them sends them.
+    async fn ours(&self, job: Job) -> Result<Job, (Job, StoreError)> {
+        let epoch = self.desk.epoch();
+        if self.has_leases() && job.deliveries.iter().all(|delivery| delivery.epoch == epoch) {
+            return Ok(job);
+        }
+        let held = match self.attempts(&job).await {
+            Ok(held) => held,
+            Err(error) => return Err((job, error)),
+        };
+        // A row that we lost and claimed once more is another job's: the count of its tries tells them apart.
+        let is_ours = |delivery: &Claimed| held.contains(&(delivery.id, delivery.attempt_count));
+        let (deliveries, lost): (Vec<Claimed>, Vec<Claimed>) = job.deliveries.into_iter().partition(is_ours);
+        if !lost.is_empty() {
+            tracing::warn!(count = lost.len(), "deliveries of {} are somebody else's by now", job.message_id);
+            self.desk.leave(&lost);
+        }
+        Ok(Job { deliveries, ..job })
+    }
+
+    /// Renews all leases that are still this process's.
+    pub(crate) async fn renew_leases(&self) -> Result<(), StoreError> {
+        if !self.has_leases() {
+            tracing::warn!("leases were not renewed in time: others may have taken over what was claimed");
+            self.desk.begin_epoch();
+        }
+        let until = self.store.now().plus_ms(self.config.lease_ms);
+        self.store.execute("delivery.renew_leases", &values![until, self.recorder.owner.as_str()]).await?;
+        self.desk.renewed(until);
+        Ok(())
+    }
+
+    /// Which rows of a job this process has, with their tries.
+    async fn attempts(&self, job: &Job) -> Result<HashSet<(DeliveryId, i64)>, StoreError> {
+        if !self.has_leases() {
+            self.renew_leases().await?;
+        }
+        let ids: Vec<i64> = job.deliveries.iter().map(|delivery| i64::from(delivery.id)).collect();
+        let of = values![self.recorder.owner.as_str(), serde_json::Value::from(ids)];
+        let rows = self.store.query("delivery.attempts_of_owner", &of).await?;
+        rows.iter().map(|row| Ok((row.id("id")?, row.int("attempt_count")?))).collect()
+    }
+}
+
+/// Serves a route until nothing waits there any more, its group is left alone for a while, or its turn is over.
 pub(crate) async fn run(shared: Arc<Shared>, seat: Seat) {
     let mut connection = None;
+    let mut mail_count = 0;
     loop {
+        let mut is_turn_over = false;
         if let Some(until) = shared.limits.paused_until(&seat.plan.group) {
             close(&shared, &seat.key, &mut connection).await;
             give_back::later(&shared, shared.desk.drain(&seat.key), until);
-        } else if let Some(job) = next_job(&shared, &seat.key).await {
+        } else if let Some(job) = next_job(&shared, &seat).await {
             if let Err(at) = admit(&shared, &job, &seat.plan).await {
                 give_back::later(&shared, vec![job], at);
                 continue;
             }
             serve_safely(&shared, &seat, &mut connection, job).await;
-            continue;
+            mail_count += 1;
+            if !shared.desk.must_yield(&seat.key, seat.permit.levels(), mail_count >= TURN_MAILS) {
+                continue;
+            }
+            is_turn_over = true;
         }
         close(&shared, &seat.key, &mut connection).await;
-        if shared.desk.end_lane(&seat.key, shared.stop.is_cancelled()) {
+        if shared.desk.end_lane(&seat.key, is_turn_over || shared.stop.is_cancelled()) {
             drop(seat.permit);
             shared.desk.room.notify_one();
             return;
@@ -73,7 +135,7 @@ pub(crate) async fn run(shared: Arc<Shared>, seat: Seat) {
 }
 
 async fn serve_safely(shared: &Arc<Shared>, seat: &Seat, connection: &mut Option<Connection>, job: Job) {
-    let (context, deliveries) = (Context::of(&job, seat.plan.is_own), job.deliveries.clone());
+    let (context, deliveries) = (Context::of(&job, &seat.plan), job.deliveries.clone());
     let served = AssertUnwindSafe(serve(shared, seat, connection, job)).catch_unwind().await;
     if served.is_err() {
         // One job is lost to a defect, not the lane: its deliveries are tried again later.
@@ -103,18 +165,18 @@ async fn admit(shared: &Shared, job: &Job, plan: &Plan) -> Result<(), Timestamp>
 }
 
 /// The next job; `None` after waiting idle for long enough, or when the agent stops.
-async fn next_job(shared: &Shared, key: &RouteKey) -> Option<Job> {
+async fn next_job(shared: &Shared, seat: &Seat) -> Option<Job> {
     let idle = Duration::from_millis(shared.config.idle_ms);
     let deadline = tokio::time::Instant::now() + idle;
     loop {
         if shared.stop.is_cancelled() {
             return None;
         }
-        let wake = match shared.desk.take(key) {
+        let wake = match shared.desk.take(&seat.key) {
             Ok(job) => return Some(job),
             Err(wake) => wake,
         };
-        if shared.desk.is_contended() {
+        if shared.desk.must_yield(&seat.key, seat.permit.levels(), true) {
             return None;
         }
         tokio::select! {
@@ -131,7 +193,7 @@ async fn serve(shared: &Arc<Shared>, seat: &Seat, connection: &mut Option<Connec
         () = shared.store.health().well() => {}
         () = shared.stop.cancelled() => return shared.desk.leave(&job.deliveries), // the leases end by themselves
     }
-    let context = Context::of(&job, seat.plan.is_own);
+    let context = Context::of(&job, &seat.plan);
     let body = match shared.store.body(&job.body).await {
         Ok(body) => body,
         Err(error) => {
@@ -140,33 +202,80 @@ async fn serve(shared: &Arc<Shared>, seat: &Seat, connection: &mut Option<Connec
             return write_down(shared, context, attempt::all(job.deliveries, &fate, ""));
         }
     };
+    let mut given_up: Option<GivenUp> = None;
     loop {
+        let message_id = job.message_id;
+        job = match shared.ours(job).await {
+            Ok(job) if job.deliveries.is_empty() => return,
+            Ok(job) => job,
+            Err((job, error)) => {
+                tracing::warn!("whose {message_id} is cannot be read now: {error}");
+                return give_back::later(shared, vec![job], shared.store.now());
+            }
+        };
+        let avoided = given_up.as_ref().map_or(&[] as &[SocketAddr], |given_up| given_up.hosts.as_slice());
         let mut open = match connection.take() {
             Some(open) => open,
-            None => match connect(shared, seat).await {
-                Ok(open) => open,
-                Err(none) => return fail(shared, seat, job, &none),
+            None => match (connect(shared, seat, avoided).await, &given_up) {
+                (Ok(open), _) => open,
+                // No other host answers: what the last one did decides, about this mail alone.
+                (Err(_), Some(given_up)) => return give_up(shared, seat, job, given_up),
+                (Err(none), None) => return fail(shared, seat, job, &none),
             },
         };
         match open.send(job, &body).await {
-            Ok((tried, is_usable)) => {
+            Ok(sent) => {
                 let most = shared.config.connection_mails_max.min(seat.plan.shaped.messages_per_connection);
-                let is_spent = open.mail_count >= most;
+                let is_over = !sent.is_usable || open.mail_count >= most;
                 *connection = Some(open);
-                if !is_usable || is_spent {
+                listen(shared, &seat.plan, &sent.tried);
+                // Before anything else is waited for: what is not written down is sent again after a crash.
+                write_down(shared, context.clone(), sent.tried);
+                if is_over {
                     close(shared, &seat.key, connection).await;
                 }
-                listen(shared, &seat.plan, &tried);
-                return write_down(shared, context, tried);
+                let Some(rest) = sent.rest else { return };
+                (job, given_up) = (rest, None);
             }
-            // Only a reused connection can be stale, so the next round, on a fresh one, ends here.
-            Err((back, error)) => {
-                tracing::debug!("a kept connection to {} was closed: {error}", open.target.host);
+            Err(Untaken { job: back, error, is_stale }) => {
+                tracing::debug!("{} took nothing of {}: {error}", open.target.host, back.message_id);
                 shared.desk.connected(&seat.key, false);
+                if !is_stale {
+                    hear_farewell(shared, &seat.plan, &error);
+                    let hosts = given_up.map_or_else(Vec::new, |given_up| given_up.hosts);
+                    given_up = Some(GivenUp::after(hosts, &open, &error));
+                }
                 job = back;
             }
         }
     }
+}
+
+/// Hosts that talked and took nothing of a mail, and what the last of them did.
+struct GivenUp {
+    hosts: Vec<SocketAddr>,
+    fate: Fate,
+    last: String,
+}
+
+impl GivenUp {
+    fn after(mut hosts: Vec<SocketAddr>, open: &Connection, error: &smtp::ClientError) -> GivenUp {
+        hosts.push(open.target.addr);
+        GivenUp { hosts, fate: attempt::fate_of_error(error), last: open.target.to_string() }
+    }
+}
+
+/// 421 is a word to the limits, also where the next host takes the mail.
+fn hear_farewell(shared: &Shared, plan: &Plan, error: &smtp::ClientError) {
+    if let (smtp::ClientError::Closed { reply, .. }, false) = (error, plan.is_own) {
+        shared.limits.heard(&plan.group, &plan.shaped, &Heard::Slower { reply: &reply.to_string() });
+    }
+}
+
+fn give_up(shared: &Arc<Shared>, seat: &Seat, job: Job, given_up: &GivenUp) {
+    let context = Context::of(&job, &seat.plan);
+    let tried = attempt::all(job.deliveries, &given_up.fate, &given_up.last);
+    write_down(shared, context, tried);
 }
 
 /// What the hosts said, for the limits of their group.
@@ -197,8 +306,10 @@ fn listen(shared: &Shared, plan: &Plan, tried: &[Tried]) {
     slower.iter().for_each(|reply| hear(Heard::Slower { reply }));
 }
 
-async fn connect(shared: &Shared, seat: &Seat) -> Result<Connection, NoConnection> {
-    let Seat { key, plan, source, .. } = seat;
+/// Connects by the newest plan there is for the route: a lane may be older than that.
+async fn connect(shared: &Shared, seat: &Seat, avoided: &[SocketAddr]) -> Result<Connection, NoConnection> {
+    let Seat { key, source, .. } = seat;
+    let plan = &shared.desk.plan(key).unwrap_or_else(|| seat.plan.clone());
     let now = shared.store.now();
     let note = |seen: Seen| {
         if let Some(policy) = &plan.note {
@@ -206,7 +317,8 @@ async fn connect(shared: &Shared, seat: &Seat) -> Result<Connection, NoConnectio
         }
     };
     let routes = &shared.planner.routes;
-    let connected = shared.connector.connect(&shared.config, routes, plan, source, now, note).await;
+    let who = Who { config: &shared.config, routes, source, avoided };
+    let connected = shared.connector.connect(&who, plan, now, note).await;
     let is_foreign = !plan.is_own;
     let hear = |heard: Heard<'_>| {
         if is_foreign {
@@ -221,7 +333,13 @@ async fn connect(shared: &Shared, seat: &Seat) -> Result<Connection, NoConnectio
         }
         Err(none) => {
             match (&none.slower, &none.fate) {
+                // Not a host was asked.
+                _ if none.host.is_empty() && !avoided.is_empty() => {}
                 (Some(reply), _) => hear(Heard::Slower { reply }),
+                (None, Fate::Failed { cause, .. }) if none.is_login_refused => {
+                    tracing::error!("a smarthost refuses our login, so nothing goes out through it: {cause}");
+                    hear(Heard::LoginRefused { cause });
+                }
                 (None, Fate::Failed { cause, .. }) => hear(Heard::NoConnection { cause }),
                 (None, Fate::Reply(_)) => {}
             }
@@ -245,7 +363,7 @@ fn fail(shared: &Arc<Shared>, seat: &Seat, job: Job, none: &NoConnection) {
     tracing::debug!("no connection for {group}: {:?}", none.fate);
     jobs.push(job);
     for job in jobs {
-        let context = Context::of(&job, seat.plan.is_own);
+        let context = Context::of(&job, &seat.plan);
         write_down(shared, context, attempt::all(job.deliveries, &none.fate, &none.host));
     }
 }

@@ -13,6 +13,7 @@
 
 mod agent;
 mod attempt;
+mod board;
 mod config;
 mod connect;
 mod desk;
@@ -33,17 +34,18 @@ mod state;
 mod tls;
 
 pub use agent::{Agent, LimitsView};
+pub use board::{LimitNow, limits_now};
 pub use config::AgentConfig;
 pub use error::OutboundError;
-pub use limits::LimitLine;
+pub use limits::{LimitLevel, LimitLine, LimitState};
 pub use notify::{Notice, Notification, is_asked_for};
 pub use queue::{
     NewDelivery, Purpose, QUEUE_PAGE_MAX, QueueFilter, QueueItem, QueueLine, campaign_counts, delete, delivery_ops,
     hold, hold_campaign, queue_list, queue_summary, queued_copy_ops, resume_campaign, retry_now,
 };
 pub use queue_acts::{
-    Acted, DELETE_MAX, QueueAct, QueueActor, QueueEntry, QueueGroup, Selection, SelectionCounts, act, count,
-    queue_entries, queue_groups,
+    Acted, DELETE_MAX, QueueAct, QueueActor, QueueEntry, QueueGroup, QueueTotal, Selection, SelectionCounts, act,
+    count, queue_entries, queue_groups, queue_totals,
 };
 pub use routes::{Relay, RelayTls, Routes};
 pub(crate) use routes::{RouteFailure, RouteKey, Target};

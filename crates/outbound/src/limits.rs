@@ -1,6 +1,6 @@
 //! The limits as a tree: everything, the local address, the MX group, the domain, the sender. A connection needs room at
 //! each level that it passes, and so does a mail. An MX group that says "too much" gets less: half as many connections at
-//! once, then pauses that double, and slowly more again when mail is accepted.
+//! once, then pauses that double, and slowly more again when mail is accepted or time passes.
 //!
 //! All of it is memory of one process. It is bounded ([`NODES_MAX`]) and asks the clock of the store, so that a pause is
 //! what tests say it is.
@@ -9,8 +9,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use model::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use crate::queue_acts::group_of;
 use crate::shaping::Shaped;
 
 /// Nodes kept. Past it, those that nobody uses are forgotten; then new ones are not limited by themselves.
@@ -24,8 +25,13 @@ const REFUSED_MAX_PERCENT: usize = 30;
 const HEARD_MIN: usize = 5;
 /// Many connections hear the same refusal at the same moment: only the first of them halves.
 const HALVE_AGAIN_MS: i64 = 5_000;
-/// Accepted mails per allowed connection before one more is allowed.
+/// Accepted mails per allowed connection before one more is allowed. Single refusals among them do not count against it: there is
+/// always somebody whose mailbox is full, and a host with many people would never be believed again.
 const GROW_AFTER: usize = 20;
+/// After so long without being told "too much", twice as many connections are allowed, however little mail there is.
+const EASE_MS: i64 = 15 * 60_000;
+/// A level that turned somebody away so lately, and is full, counts as one that limits.
+const FULL_MS: i64 = 60_000;
 /// Doublings of a pause.
 const DOUBLINGS_MAX: u32 = 16;
 /// How much longer or shorter a pause may be, so that groups do not wake together.
@@ -71,6 +77,8 @@ pub(crate) enum Heard<'a> {
     Connected,
     /// None came about.
     NoConnection { cause: &'a str },
+    /// A host that wants to know who we are does not know us.
+    LoginRefused { cause: &'a str },
     /// A mail was accepted.
     Accepted { reply: &'a str },
     /// 421, or 4yz before any recipient: it is about the connection.
@@ -81,13 +89,75 @@ pub(crate) enum Heard<'a> {
     Refused { reply: &'a str },
 }
 
+/// The kinds of levels, from the outermost.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(rename_all = "snake_case")]
+pub enum LimitLevel {
+    /// All mail of a process.
+    Global,
+    /// A local address.
+    Source,
+    /// Mail hosts that count as one.
+    Group,
+    /// A recipient domain.
+    Domain,
+    /// A sender domain.
+    Sender,
+}
+
+impl LimitLevel {
+    /// The word on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            LimitLevel::Global => "global",
+            LimitLevel::Source => "source",
+            LimitLevel::Group => "group",
+            LimitLevel::Domain => "domain",
+            LimitLevel::Sender => "sender",
+        }
+    }
+}
+
+/// What a level does to mail now.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(rename_all = "snake_case")]
+pub enum LimitState {
+    /// Nothing goes there before a moment: its hosts said "too much" again and again, cannot be reached, or refuse our login.
+    Paused,
+    /// Fewer connections than configured: its hosts said "too much".
+    Slowed,
+    /// Mail waits for its turn under a configured rate.
+    Rated,
+    /// All configured connections are in use and more are wanted.
+    Full,
+    /// It limits nothing.
+    Free,
+}
+
+impl LimitState {
+    /// The word on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            LimitState::Paused => "paused",
+            LimitState::Slowed => "slowed",
+            LimitState::Rated => "rated",
+            LimitState::Full => "full",
+            LimitState::Free => "free",
+        }
+    }
+}
+
 /// One line of the limits as others see them.
-#[derive(Debug, Clone, Serialize, PartialEq)]
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
 pub struct LimitLine {
-    /// `global`, `source`, `group`, `domain` or `sender`.
-    pub level: &'static str,
-    /// The name at this level; empty for `global`.
+    /// Which kind of level.
+    pub level: LimitLevel,
+    /// The name at this level; empty for the whole.
     pub name: String,
+    /// What the queue shows the hosts of a group as; empty at other levels.
+    pub mx_group: String,
+    /// What it does now.
+    pub state: LimitState,
     /// Connections open or reserved now.
     pub connections_open: usize,
     /// Connections allowed now; `None`: any number.
@@ -98,6 +168,9 @@ pub struct LimitLine {
     pub messages_per_minute_max: Option<u32>,
     /// The group is left alone until then.
     pub paused_until: Option<Timestamp>,
+    /// When it gets better by itself, if it does: the pause ends, more connections are allowed, the last mail that was put off
+    /// has its turn.
+    pub eases_at: Option<Timestamp>,
     /// Why fewer connections are allowed, or none; empty when nothing is wrong.
     pub reason: String,
     /// What a host of the group said last.
@@ -106,6 +179,13 @@ pub struct LimitLine {
     pub last_reply_at: Option<Timestamp>,
     /// Hand-overs that wait for this group in memory.
     pub waiting_count: usize,
+}
+
+impl LimitLine {
+    /// The levels' order: from the outermost, and those that do most first among their like.
+    pub(crate) fn rank(&self) -> (LimitState, LimitLevel, &str) {
+        (self.state, self.level, &self.name)
+    }
 }
 
 /// The tree. Cheap to clone; clones are the same tree.
@@ -130,6 +210,8 @@ struct Node {
     used_at: Timestamp,
     /// Where the next mail that had to be put off is put.
     next_slot_at: Timestamp,
+    /// When somebody was last turned away because all connections were in use.
+    denied_at: Option<Timestamp>,
 }
 
 /// What a group taught us.
@@ -137,8 +219,13 @@ struct Node {
 struct Adapted {
     /// Connections allowed, when fewer than the bounds.
     cap: Option<usize>,
-    accepted_in_a_row: usize,
+    /// Those that the bounds allow, as they were when it began.
+    most: usize,
+    /// Accepted mails since the last change.
+    accepted_count: usize,
     halved_at: Option<Timestamp>,
+    /// From when on time speaks for the host again.
+    quiet_since: Timestamp,
     pause_count: u32,
     paused_until: Option<Timestamp>,
     failed_connection_count: u32,
@@ -162,10 +249,10 @@ pub(crate) struct Permit {
 }
 
 /// Why there is no permit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Denied {
-    /// Connections will end.
-    Full,
+    /// All connections of this level are in use; they will end.
+    Full(Level),
     /// Not before.
     Paused(Timestamp),
 }
@@ -186,12 +273,14 @@ impl Limits {
         let mut nodes = self.nodes();
         make_room(&mut nodes, path, now);
         for (level, bounds) in path {
-            let Some(node) = nodes.get(level) else { continue };
+            let Some(node) = nodes.get_mut(level) else { continue };
+            node.adapted.ease(now);
             if let Some(until) = node.adapted.paused_until.filter(|until| *until > now) {
                 return Err(Denied::Paused(until));
             }
             if node.allowed(*bounds).is_some_and(|most| node.open_count >= most) {
-                return Err(Denied::Full);
+                (node.bounds, node.denied_at) = (*bounds, Some(now));
+                return Err(Denied::Full(level.clone()));
             }
         }
         let mut levels = Vec::with_capacity(path.len());
@@ -262,15 +351,21 @@ impl Limits {
         node.adapted.hear(heard, shaped, open_count, now, jitter);
     }
 
-    /// The tree as it is now: groups that are paused first, then by level and name. `waiting` says how many hand-overs
+    /// The tree as it is now: what is paused first, then what is slowed, and so on, each by level and name. `waiting` says how many hand-overs
     /// wait in memory for each group.
     pub(crate) fn lines(&self, waiting: &HashMap<String, usize>) -> Vec<LimitLine> {
         let now = self.shared.clock.now();
-        let nodes = self.nodes();
-        let mut lines: Vec<(Level, LimitLine)> =
-            nodes.iter().map(|(level, node)| (level.clone(), node.line(level, waiting, now))).collect();
-        lines.sort_by(|(a, x), (b, y)| (x.paused_until.is_none(), a).cmp(&(y.paused_until.is_none(), b)));
-        lines.into_iter().map(|(_, line)| line).collect()
+        let mut nodes = self.nodes();
+        let mut lines: Vec<LimitLine> = nodes.iter_mut().map(|(level, node)| node.line(level, waiting, now)).collect();
+        lines.sort_by(|a, b| a.rank().cmp(&b.rank()));
+        lines
+    }
+}
+
+impl Permit {
+    /// The levels where it has a place.
+    pub(crate) fn levels(&self) -> &[Level] {
+        &self.levels
     }
 }
 
@@ -308,30 +403,53 @@ impl Node {
         }
     }
 
-    fn line(&self, level: &Level, waiting: &HashMap<String, usize>, now: Timestamp) -> LimitLine {
-        let word = match level {
-            Level::Global => "global",
-            Level::Source(_) => "source",
-            Level::Group(_) => "group",
-            Level::Domain(_) => "domain",
-            Level::Sender(_) => "sender",
+    fn line(&mut self, level: &Level, waiting: &HashMap<String, usize>, now: Timestamp) -> LimitLine {
+        self.adapted.ease(now);
+        let kind = match level {
+            Level::Global => LimitLevel::Global,
+            Level::Source(_) => LimitLevel::Source,
+            Level::Group(_) => LimitLevel::Group,
+            Level::Domain(_) => LimitLevel::Domain,
+            Level::Sender(_) => LimitLevel::Sender,
         };
         let name = level.name();
-        let is_group = matches!(level, Level::Group(_));
+        let is_group = kind == LimitLevel::Group;
+        let paused_until = self.adapted.paused_until.filter(|until| *until > now);
+        let rated_until = Some(self.next_slot_at).filter(|until| *until > now);
+        let allowed = self.allowed(self.bounds);
+        let is_full = allowed.is_some_and(|most| self.open_count >= most)
+            && self.denied_at.is_some_and(|at| now.ms_since(at) < FULL_MS);
+        let (state, eases_at) = match (paused_until, rated_until) {
+            (Some(until), _) => (LimitState::Paused, Some(until)),
+            (None, _) if self.adapted.cap.is_some() => (LimitState::Slowed, Some(self.adapted.eases_at())),
+            (None, Some(until)) => (LimitState::Rated, Some(until)),
+            (None, None) if is_full => (LimitState::Full, None),
+            (None, None) => (LimitState::Free, None),
+        };
+        let is_said = matches!(state, LimitState::Paused | LimitState::Slowed);
         LimitLine {
-            level: word,
+            level: kind,
             name: name.to_owned(),
+            mx_group: if is_group { queue_group(name) } else { String::new() },
+            state,
             connections_open: self.open_count,
-            connections_max: self.allowed(self.bounds),
+            connections_max: allowed,
             messages_per_second_max: self.bounds.per_second,
             messages_per_minute_max: self.bounds.per_minute,
-            paused_until: self.adapted.paused_until.filter(|until| *until > now),
-            reason: self.adapted.reason.clone(),
+            paused_until,
+            eases_at,
+            reason: if is_said { self.adapted.reason.clone() } else { String::new() },
             last_reply: self.adapted.last_reply.clone(),
             last_reply_at: self.adapted.last_reply_at,
             waiting_count: if is_group { waiting.get(name).copied().unwrap_or(0) } else { 0 },
         }
     }
+}
+
+/// What the queue shows the hosts of a group as: their organisation, or the group's own name where it names no hosts.
+pub(crate) fn queue_group(name: &str) -> String {
+    let is_hosts = name.contains('.') && !name.contains(' ');
+    if is_hosts { group_of(name.split(',').next().unwrap_or(name)) } else { name.to_lowercase() }
 }
 
 impl Adapted {
@@ -345,6 +463,10 @@ impl Adapted {
                     let count = self.failed_connection_count;
                     self.pause(shaped, now, jitter, format!("{count} connections failed in a row"));
                 }
+            }
+            Heard::LoginRefused { cause } => {
+                self.say(cause, now);
+                self.pause(shaped, now, jitter, "our login is refused".into());
             }
             Heard::Accepted { reply } => {
                 self.say(reply, now);
@@ -381,27 +503,46 @@ impl Adapted {
             self.window.pop_front();
         }
         self.window.push_back(is_refusal);
-        if is_refusal {
-            self.accepted_in_a_row = 0;
-        }
     }
 
     fn accepted(&mut self, shaped: &Shaped) {
         self.pause_count = 0;
         let Some(cap) = self.cap else { return self.reason.clear() };
-        self.accepted_in_a_row += 1;
-        if self.accepted_in_a_row < cap * GROW_AFTER {
-            return;
+        self.accepted_count += 1;
+        if self.accepted_count >= cap * GROW_AFTER {
+            self.allow(cap + 1, shaped.connections);
         }
-        self.accepted_in_a_row = 0;
-        self.cap = (cap + 1 < shaped.connections).then_some(cap + 1);
+    }
+
+    fn allow(&mut self, cap: usize, most: usize) {
+        self.accepted_count = 0;
+        self.cap = (cap < most).then_some(cap);
         if self.cap.is_none() {
             self.reason.clear();
         }
     }
 
+    /// Takes in that time has passed: each [`EASE_MS`] without a complaint allows twice as many connections.
+    fn ease(&mut self, now: Timestamp) {
+        while let Some(cap) = self.cap {
+            let at = self.eases_at();
+            if at > now {
+                return;
+            }
+            self.quiet_since = at;
+            self.allow(cap.saturating_mul(2).max(1), self.most);
+        }
+    }
+
+    /// When time alone allows more.
+    fn eases_at(&self) -> Timestamp {
+        let since = self.paused_until.map_or(self.quiet_since, |until| until.max(self.quiet_since));
+        since.plus_ms(EASE_MS)
+    }
+
     /// Half as many connections; from one connection on, a pause.
     fn back_off(&mut self, shaped: &Shaped, open_count: usize, now: Timestamp, jitter: i64) {
+        (self.most, self.quiet_since, self.accepted_count) = (shaped.connections, now, 0);
         if self.halved_at.is_some_and(|at| now.ms_since(at) < HALVE_AGAIN_MS) {
             return;
         }
@@ -481,14 +622,15 @@ mod tests {
     }
 
     fn of_group(limits: &Limits) -> LimitLine {
-        limits.lines(&HashMap::new()).into_iter().find(|line| line.level == "group").unwrap()
+        limits.lines(&HashMap::new()).into_iter().find(|line| line.level == LimitLevel::Group).unwrap()
     }
 
     #[test]
     fn a_place_is_taken_at_every_level_or_at_none() {
         let (_, limits) = fresh();
         let held: Vec<Permit> = (0..3).map(|_| limits.open(&path(3, None)).ok().unwrap()).collect();
-        assert_eq!(limits.open(&path(3, None)).err(), Some(Denied::Full));
+        assert_eq!(limits.open(&path(3, None)).err(), Some(Denied::Full(group())));
+        assert_eq!(of_group(&limits).state, LimitState::Full);
         assert_eq!(of_group(&limits).connections_open, 3);
         drop(held);
         assert!(limits.lines(&HashMap::new()).iter().all(|line| line.connections_open == 0));
@@ -542,6 +684,62 @@ mod tests {
         assert_eq!(of_group(&limits).connections_max, Some(8), "one in ten is nothing");
         (0..10).for_each(|_| limits.heard(&group(), &shaped, &Heard::Later { reply: "450 slow" }));
         assert_eq!(of_group(&limits).connections_max, Some(4));
+    }
+
+    /// A host with many people always has one whose mailbox is full.
+    #[test]
+    fn single_refusals_do_not_keep_a_host_slowed_for_ever() {
+        let (_, limits) = fresh();
+        let shaped = shaped(4);
+        let _held: Vec<Permit> = (0..4).map(|_| limits.open(&path(4, None)).ok().unwrap()).collect();
+        limits.heard(&group(), &shaped, &Heard::Slower { reply: "421 slow down" });
+        assert_eq!((of_group(&limits).state, of_group(&limits).connections_max), (LimitState::Slowed, Some(2)));
+        for n in 0..200 {
+            let heard =
+                if n % 10 == 0 { Heard::Later { reply: "450 full" } } else { Heard::Accepted { reply: "250 ok" } };
+            limits.heard(&group(), &shaped, &heard);
+        }
+        let line = of_group(&limits);
+        assert_eq!((line.state, line.connections_max, line.reason.as_str()), (LimitState::Free, Some(4), ""));
+    }
+
+    /// Where there is little mail, nobody accepts twenty of it.
+    #[test]
+    fn time_alone_makes_a_host_well_again() {
+        let (clock, limits) = fresh();
+        let shaped = shaped(8);
+        let held: Vec<Permit> = (0..8).map(|_| limits.open(&path(8, None)).ok().unwrap()).collect();
+        for _ in 0..3 {
+            limits.heard(&group(), &shaped, &Heard::Slower { reply: "421 slow down" });
+            clock.advance_ms(HALVE_AGAIN_MS);
+        }
+        drop(held);
+        let line = of_group(&limits);
+        assert_eq!((line.state, line.connections_max), (LimitState::Slowed, Some(1)));
+        clock.set(line.eases_at.expect("a moment"));
+        assert_eq!(of_group(&limits).connections_max, Some(2));
+        clock.advance_ms(EASE_MS - 1);
+        assert_eq!(of_group(&limits).connections_max, Some(2));
+        clock.advance_ms(1 + EASE_MS);
+        let line = of_group(&limits);
+        assert_eq!((line.state, line.connections_max, line.reason.as_str()), (LimitState::Free, Some(8), ""));
+        assert_eq!(line.eases_at, None);
+    }
+
+    #[test]
+    fn a_refused_login_is_a_pause_at_once() {
+        let (clock, limits) = fresh();
+        let shaped = shaped(8);
+        let held = limits.open(&path(8, None)).ok().unwrap();
+        limits.heard(&group(), &shaped, &Heard::LoginRefused { cause: "535 5.7.8 no" });
+        let line = of_group(&limits);
+        assert_eq!(
+            (line.state, line.reason.as_str(), line.eases_at),
+            (LimitState::Paused, "our login is refused", line.paused_until)
+        );
+        clock.set(line.paused_until.unwrap().plus_ms(1));
+        drop(held);
+        assert!(limits.open(&path(8, None)).is_ok(), "and then it is tried again");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use dns::Secured;
 use model::Timestamp;
 use store::Store;
 
-use crate::limits::{Bounds, Level};
+use crate::limits::{Bounds, Level, queue_group};
 use crate::routes::{Route, failure};
 use crate::shaping::{Pool, Shaped, Shaping, Source};
 use crate::tls::dane::{self, DaneFound};
@@ -37,6 +37,7 @@ struct Draft {
     shaped: Shaped,
     note: Option<Arc<PolicyNote>>,
     is_relay: bool,
+    queue_group: Option<String>,
 }
 
 /// What decides about a plan.
@@ -69,6 +70,8 @@ pub(crate) struct Plan {
     pub(crate) key: RouteKey,
     /// The MX group, whose limits count.
     pub(crate) group: Level,
+    /// What the queue shows the hosts as, where that is not the organisation of whichever was tried.
+    pub(crate) queue_group: Option<String>,
     /// Best preference first; those of one preference in any order.
     pub(crate) hops: Vec<Hop>,
     pub(crate) is_own: bool,
@@ -112,7 +115,7 @@ impl Planner {
         Planner {
             routes,
             tls,
-            shaping: config.shaping.clone(),
+            shaping: config.shaping.clone().with_plain_names(),
             sts,
             connections_max: config.connections_max.max(1),
             route_connections_max: config.route_connections_max.max(1),
@@ -176,14 +179,14 @@ impl Planner {
             Route::Own(addr) => Ok(self.own(addr)),
             Route::Static(addr) => {
                 let target = Target { host: addr.ip().to_string(), addr };
-                Ok(self.fixed(wish, target.host.clone(), vec![target], RouteKey::Static(addr), None))
+                self.fixed(wish, self.routes.static_name(addr), vec![target], RouteKey::Static(addr), None)
             }
             Route::Relay(relay) => {
                 let ips = self.routes.resolver.addresses(&relay.host).await.map_err(|error| failure(&error))?;
                 let target = |ip| Target { host: relay.host.clone(), addr: SocketAddr::new(ip, relay.port) };
                 let targets = ips.into_iter().map(target).collect();
                 let group = format!("relay {}", relay.host);
-                Ok(self.fixed(wish, group, targets, RouteKey::Relay, Some(relay.demand())))
+                self.fixed(wish, group, targets, RouteKey::Relay, Some(relay.demand()))
             }
             Route::Names => self.by_names(wish).await,
         }
@@ -202,6 +205,7 @@ impl Planner {
         Plan {
             key: RouteKey::Static(addr),
             group: Level::Group(OWN_GROUP.into()),
+            queue_group: Some(OWN_GROUP.into()),
             hops: vec![Hop { preference: 0, target, demand, is_unnamed: false }],
             is_own: true,
             is_relay: false,
@@ -212,13 +216,27 @@ impl Planner {
         }
     }
 
-    fn fixed(&self, wish: &Wish, group: String, targets: Vec<Target>, key: RouteKey, demand: Option<Demand>) -> Plan {
-        let shaped = self.shaping.of(&wish.domain, &[&group]);
+    /// To hosts that nobody's names say.
+    fn fixed(
+        &self,
+        wish: &Wish,
+        group: String,
+        targets: Vec<Target>,
+        key: RouteKey,
+        demand: Option<Demand>,
+    ) -> Result<Plan, RouteFailure> {
+        let hosts: Vec<&str> = targets.iter().map(|target| target.host.as_str()).collect();
+        let shaped = self.shaping.of(&wish.domain, &hosts);
         let demand = demand.unwrap_or_else(|| self.base_demand(&shaped, wish));
+        // RFC 8689 4.2.1: the certificate has to say that it is the host that was meant.
+        if wish.require_tls && !demand.is_authenticated() {
+            return Err(RouteFailure::RequireTls);
+        }
         let hop = |target| Hop { preference: 0, target, demand: demand.clone(), is_unnamed: false };
         let hops = targets.into_iter().map(hop).collect();
         let is_relay = key == RouteKey::Relay;
-        self.finish(wish, Draft { key, group, hops, shaped, note: None, is_relay })
+        let queue_group = Some(queue_group(&group));
+        Ok(self.finish(wish, Draft { key, group, hops, shaped, note: None, is_relay, queue_group }))
     }
 
     /// What hosts must do that no policy of theirs says more about.
@@ -237,7 +255,7 @@ impl Planner {
         if domain.starts_with('[') {
             let target = self.routes.literal(domain)?;
             let key = RouteKey::Site(domain.into());
-            return Ok(self.fixed(wish, domain.to_owned(), vec![target], key, None));
+            return self.fixed(wish, domain.to_owned(), vec![target], key, None);
         }
         let domain = idna::domain_to_ascii(domain).map_err(|_| RouteFailure::NoHost)?;
         let exchangers = self.exchangers(&domain).await?;
@@ -255,10 +273,14 @@ impl Planner {
         names.dedup();
         let group = shaped.provider.clone().unwrap_or_else(|| group_name(&names));
         let tags: Vec<&str> = hops.iter().map(|hop| hop.demand.tag()).collect();
-        let key = format!("{} {}", names.join(","), tags.join(","));
+        // A trust anchor vouches for the domain's own name too (RFC 7672 3.2.2): what it accepts is good for this domain alone.
+        let is_by_anchor = hops.iter().any(|hop| matches!(&hop.demand, Demand::Dane(basis) if basis.has_anchor));
+        let whose = if is_by_anchor { domain.as_str() } else { "" };
+        let key = format!("{} {} {whose}", names.join(","), tags.join(","));
         let note = (uses_policies && !wish.is_report).then(|| Arc::new(note));
         let key = RouteKey::Site(key.into());
-        Ok(self.finish(wish, Draft { key, group, hops, shaped, note, is_relay: false }))
+        let queue_group = shaped.provider.as_deref().map(queue_group);
+        Ok(self.finish(wish, Draft { key, group, hops, shaped, note, is_relay: false, queue_group }))
     }
 
     /// The hosts with what each must do; those that a policy rules out are left out.
@@ -381,7 +403,7 @@ impl Planner {
     }
 
     fn finish(&self, wish: &Wish, draft: Draft) -> Plan {
-        let Draft { key, group, hops, shaped, note, is_relay } = draft;
+        let Draft { key, group, hops, shaped, note, is_relay, queue_group } = draft;
         let group = Level::Group(group);
         let global =
             Bounds { connections: Some(self.connections_max), per_second: None, per_minute: self.messages_per_minute };
@@ -410,7 +432,7 @@ impl Planner {
         let nobody = Pool { name: DEFAULT_POOL.into(), source: vec![nobody()] };
         let pool = self.shaping.pool(pool).unwrap_or(&nobody);
         let sources = pool.source.iter().map(|source| (source.clone(), with_source(&path, source))).collect();
-        Plan { key, group, hops, is_own: false, is_relay, shaped, sources, path, note }
+        Plan { key, group, queue_group, hops, is_own: false, is_relay, shaped, sources, path, note }
     }
 }
 
@@ -535,8 +557,31 @@ mod tests {
             routes.with_relay(crate::Relay::new("127.0.0.1", 587)),
         );
         assert_eq!(relayed.plan(&wish("two.example")).await.unwrap().key, RouteKey::Relay);
-        let strict = Wish { require_tls: true, ..wish("two.example") };
-        assert_eq!(planner.plan(&strict).await.err(), Some(RouteFailure::RequireTls));
+        let strict = |domain: &str| Wish { require_tls: true, ..wish(domain) };
+        assert_eq!(planner.plan(&strict("two.example")).await.err(), Some(RouteFailure::RequireTls));
+        assert!(planner.plan(&strict("fixed.example")).await.is_ok(), "no network is between us and ourselves");
+    }
+
+    /// RFC 8689 4.2.1: TLS with anybody's certificate is not enough, also where the configuration names the host.
+    #[tokio::test]
+    async fn require_tls_wants_a_certificate_on_every_way() {
+        let t = testkit::sqlite().await;
+        let addr = SocketAddr::from(([127, 0, 0, 1], 2525));
+        let routes = Routes::new(Resolver::none()).with_static("a.example", addr).with_static("b.example", addr);
+        let mut config = AgentConfig::new("us.example");
+        config.tls = TlsConfig { level: TlsLevel::Required, ..TlsConfig::off() };
+        let strict = |domain: &str| Wish { require_tls: true, ..wish(domain) };
+        let planner = Planner::new(&t.store, &config, routes.clone());
+        assert_eq!(planner.plan(&strict("a.example")).await.err(), Some(RouteFailure::RequireTls));
+        assert_eq!(planner.plan(&strict("[127.0.0.1]")).await.err(), Some(RouteFailure::RequireTls));
+        let plan = planner.plan(&wish("b.example")).await.unwrap();
+        assert_eq!(plan.queue_group.as_deref(), Some("route a.example, +1"), "by its name, not by its address");
+        for (tls, is_good) in [(crate::RelayTls::Opportunistic, false), (crate::RelayTls::Verified, true)] {
+            let mut relay = crate::Relay::new("127.0.0.1", 587);
+            relay.tls = tls;
+            let planner = Planner::new(&t.store, &config, routes.clone().with_relay(relay));
+            assert_eq!(planner.plan(&strict("other.example")).await.is_ok(), is_good);
+        }
     }
 
     /// RFC 7672 2: usable records bind, unusable ones ask for TLS, none ask for nothing, a failure rules the host out, and

@@ -187,6 +187,31 @@ pub async fn queue_groups(store: &Store, organisation_id: OrganisationId) -> Res
     rows.iter().map(group).collect()
 }
 
+/// How much of the queue is in one state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueTotal {
+    /// The state.
+    pub state: DeliveryState,
+    /// How many hand-overs.
+    pub count: i64,
+    /// When the oldest was enqueued.
+    pub oldest_at: Timestamp,
+}
+
+/// The queue in numbers, one for each state that has any.
+///
+/// # Errors
+/// The store's.
+pub async fn queue_totals(store: &Store, organisation_id: OrganisationId) -> Result<Vec<QueueTotal>, StoreError> {
+    let total = |row: &Row| {
+        let word = row.text("state")?;
+        let state = DeliveryState::parse(word)
+            .ok_or_else(|| StoreError::Column { column: "state".into(), problem: format!("unknown word {word:?}") })?;
+        Ok(QueueTotal { state, count: row.int("n")?, oldest_at: row.at("oldest_at")? })
+    };
+    store.query("queue.totals", &values![organisation_id]).await?.iter().map(total).collect()
+}
+
 /// The hand-overs of a selection, oldest first; `after` is the last one of the page before.
 ///
 /// # Errors
@@ -340,6 +365,8 @@ async fn ended(
 /// the address when it has no name. Empty when no host was reached.
 pub(crate) fn group_of(host: &str) -> String {
     let name = host.split(' ').next().unwrap_or("").trim_end_matches('.').to_ascii_lowercase();
+    let literal = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
+    let name = literal.map_or(name.as_str(), |inner| inner.strip_prefix("ipv6:").unwrap_or(inner)).to_owned();
     if name.parse::<std::net::IpAddr>().is_ok() {
         return name;
     }
@@ -367,6 +394,8 @@ mod tests {
         check("127.0.0.1 [127.0.0.1]:2525", "127.0.0.1");
         check("MX.Fabrikam.Example. [192.0.2.1]:25", "fabrikam.example");
         check("localhost [::1]:25", "localhost");
+        check("[192.0.2.7] [192.0.2.7]:25", "192.0.2.7");
+        check("[ipv6:2001:db8::7] [2001:db8::7]:25", "2001:db8::7");
         check("", "");
     }
 

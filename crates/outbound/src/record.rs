@@ -12,6 +12,7 @@ use store::{BodyRef, NewEvent, Op, Severity, Submission, Topic, values};
 use crate::attempt::{Fate, Tried};
 use crate::desk::{Claimed, Job};
 use crate::lane::Shared;
+use crate::plan::Plan;
 use crate::{DeliveryState, FailureClass, notify, queue_acts};
 
 /// A result that cannot be written now is tried again, with doubling delays, until the store is back: losing it would send
@@ -27,11 +28,19 @@ pub(crate) struct Context {
     pub(crate) reverse_path: ReversePath,
     pub(crate) body: BodyRef,
     pub(crate) is_own: bool,
+    /// What the queue shows its host as, where that is not the host's organisation: a route, the relay, a provider.
+    pub(crate) queue_group: Option<String>,
 }
 
 impl Context {
-    pub(crate) fn of(job: &Job, is_own: bool) -> Self {
-        Context { message_id: job.message_id, reverse_path: job.reverse_path.clone(), body: job.body.clone(), is_own }
+    pub(crate) fn of(job: &Job, plan: &Plan) -> Self {
+        Context { is_own: plan.is_own, queue_group: plan.queue_group.clone(), ..Context::without_plan(job) }
+    }
+
+    /// Of a job that has no way to go.
+    pub(crate) fn without_plan(job: &Job) -> Self {
+        let (reverse_path, body) = (job.reverse_path.clone(), job.body.clone());
+        Context { message_id: job.message_id, reverse_path, body, is_own: false, queue_group: None }
     }
 }
 
@@ -80,7 +89,7 @@ async fn record_one(shared: &Shared, context: &Context, tried: &Tried) {
     let delivery = &tried.delivery;
     log(delivery, &next);
     for attempt in 1_u32.. {
-        let mut ops = ops(shared, tried, &next, now);
+        let mut ops = ops(shared, context, tried, &next, now);
         if has_notice && matches!(next, Next::Later { .. }) {
             ops.push(Op::Execute("delivery.delay_told", values![now, delivery.id].to_vec()));
         }
@@ -157,7 +166,7 @@ fn next(shared: &Shared, context: &Context, tried: &Tried, now: Timestamp) -> Ne
 }
 
 /// The guarded move of the row, and the events of the copy.
-fn ops(shared: &Shared, tried: &Tried, next: &Next, now: Timestamp) -> Vec<Op> {
+fn ops(shared: &Shared, context: &Context, tried: &Tried, next: &Next, now: Timestamp) -> Vec<Op> {
     let delivery = &tried.delivery;
     let owner = shared.recorder.owner.as_str();
     let finish = |state: DeliveryState, words: &str| {
@@ -185,7 +194,7 @@ fn ops(shared: &Shared, tried: &Tried, next: &Next, now: Timestamp) -> Vec<Op> {
                 ops.push(event(EventKind::MayBeDouble, json!({ "reply": words, "host": host })));
             }
             ops.push(event(EventKind::Deferred, detail));
-            let group = queue_acts::group_of(host);
+            let group = context.queue_group.clone().unwrap_or_else(|| queue_acts::group_of(host));
             if !group.is_empty() {
                 ops.push(Op::Execute("queue.set_group", values![group, delivery.id].to_vec()));
             }

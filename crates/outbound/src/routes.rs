@@ -123,7 +123,7 @@ pub(crate) enum RouteFailure {
     #[error("the mail would come back to this host")]
     Loop,
     /// The sender asked for REQUIRETLS (RFC 8689) and nothing vouches for the domain's mail hosts.
-    #[error("REQUIRETLS: neither DANE nor MTA-STS vouches for the domain's mail hosts")]
+    #[error("REQUIRETLS: nothing vouches for the domain's mail hosts, neither DANE nor MTA-STS")]
     RequireTls,
 }
 
@@ -194,6 +194,18 @@ impl Routes {
             (Some(addr), _) => Route::Static(*addr),
             (None, Some(relay)) => Route::Relay(relay.clone()),
             (None, None) => Route::Names,
+        }
+    }
+
+    /// What a static route is called: by the domains that it is for.
+    pub(crate) fn static_name(&self, addr: SocketAddr) -> String {
+        let mut domains: Vec<&str> =
+            self.statics.iter().filter(|(_, to)| **to == addr).map(|(domain, _)| domain.as_str()).collect();
+        domains.sort_unstable();
+        match &domains[..] {
+            [] => format!("route {addr}"),
+            [only] => format!("route {only}"),
+            [first, more @ ..] => format!("route {first}, +{}", more.len()),
         }
     }
 

@@ -219,6 +219,18 @@ impl Shaping {
         self
     }
 
+    /// The same with names of domains as they are compared: in lower case, as A-labels.
+    #[must_use]
+    pub(crate) fn with_plain_names(mut self) -> Shaping {
+        let plain = |name: String| idna::domain_to_ascii(&name).unwrap_or_else(|_| name.to_lowercase());
+        self.domain = self.domain.into_iter().map(|(name, shape)| (plain(name), shape)).collect();
+        self.sender = self.sender.into_iter().map(|(name, shape)| (plain(name), shape)).collect();
+        for provider in &mut self.provider {
+            provider.mx.iter_mut().for_each(|suffix| suffix.make_ascii_lowercase());
+        }
+        self
+    }
+
     /// What is wrong beyond the form: limits of zero, pools that do not exist, names that are given twice.
     pub fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
@@ -326,6 +338,19 @@ mod tests {
         let other = both.of("o.example", &["mx.notbig.example", "mx1.big.example"]);
         assert_eq!((other.provider, other.connections, other.messages_per_connection), (None, 7, 500));
         assert!(both.of("b.example", &["notbig.example"]).provider.is_none(), "a suffix begins at its dot");
+    }
+
+    #[test]
+    fn names_mean_the_same_however_they_are_written() {
+        let shaping = shaping(serde_json::json!({
+            "provider": [{ "name": "big", "mx": [".Big.Example"], "limits": { "connections": 3 } }],
+            "domain": { "Vip.Example": { "connections": 1 }, "bücher.example": { "connections": 2 } },
+            "sender": { "US.example": { "messages_per_minute": 1 } },
+        }));
+        let shaping = shaping.with_plain_names();
+        let connections = |domain: &str| shaping.of(domain, &["mx.big.example"]).connections;
+        assert_eq!(["vip.example", "xn--bcher-kva.example", "o.example"].map(connections), [1, 2, 3]);
+        assert!(shaping.sender.contains_key("us.example"));
     }
 
     #[test]

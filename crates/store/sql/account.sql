@@ -33,6 +33,19 @@ SELECT a.id, a.person_id, a.login, a.name, a.role, a.disabled, a.created_at, s.c
 FROM session s JOIN account a ON a.id = s.account_id
 WHERE s.token_hash = $1 AND s.expires_at > $2
 
+-- name: forget_sessions
+-- Sessions that are over.
+DELETE FROM session WHERE expires_at <= $1
+
+-- name: bound_sessions
+-- The newest $2 of an account stay.
+DELETE FROM session WHERE account_id = $1 AND id NOT IN (
+  SELECT s.id FROM session s WHERE s.account_id = $1 ORDER BY s.id DESC LIMIT $2)
+
+-- name: forget_links
+-- Links of an account that nobody used in time. Used ones stay: they say that somebody came in.
+DELETE FROM sign_in_link WHERE account_id = $1 AND used_at IS NULL AND expires_at <= $2
+
 -- name: delete_session
 DELETE FROM session WHERE token_hash = $1
 

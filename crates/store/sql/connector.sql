@@ -90,3 +90,39 @@ SELECT next_try_at FROM delivery WHERE connector = $1 AND state = 'due' ORDER BY
 
 -- name: active_rules
 SELECT id, change_id FROM rule_set WHERE organisation_id = $1 AND active = 1 ORDER BY id DESC LIMIT 1
+
+-- name: waiting
+-- What waits for each mailbox system, from the partial index of hand-overs.
+SELECT d.connector, COUNT(*) AS n, COUNT(*) FILTER (WHERE d.state = 'held') AS held_count, MIN(d.created_at) AS oldest_at,
+  MIN(CASE WHEN d.state = 'due' THEN d.next_try_at END) AS next_try_at,
+  COALESCE((SELECT x.last_reply FROM delivery x WHERE x.connector = d.connector AND x.connector <> ''
+    AND x.state IN ('due', 'leased', 'held') AND x.last_reply <> '' ORDER BY x.id DESC LIMIT 1), '') AS last_reply
+FROM delivery d WHERE d.organisation_id = $1 AND d.connector <> '' AND d.state IN ('due', 'leased', 'held')
+GROUP BY d.connector ORDER BY d.connector
+
+-- name: waiting_for
+-- What waits for one person's mailbox.
+SELECT COUNT(*) AS n, MIN(d.created_at) AS oldest_at FROM delivery d
+WHERE d.organisation_id = $1 AND d.connector = $2 AND d.connector <> '' AND d.state IN ('due', 'leased', 'held')
+  AND d.recipient = $3
+
+-- name: waiting_address
+-- An address that something waits for: the best one to ask a mailbox system about.
+SELECT b.address FROM delivery d JOIN copy c ON c.id = d.copy_id JOIN mailbox b ON b.person_id = c.person_id
+WHERE d.organisation_id = $1 AND d.connector = $2 AND d.connector <> '' AND d.state IN ('due', 'leased', 'held') LIMIT 1
+
+-- name: chosen
+-- How many mailboxes say themselves which system keeps them.
+SELECT connector, COUNT(*) AS n FROM mailbox WHERE organisation_id = $1 AND connector <> '' GROUP BY connector ORDER BY connector
+
+-- name: mailboxes
+-- Mailboxes that this connector may keep: by themselves, or by what is configured for their domain.
+SELECT id, address, connector FROM mailbox WHERE organisation_id = $1 AND connector IN ('', $2) AND id > $3 ORDER BY id LIMIT $4
+
+-- name: of_person
+-- A person's mailbox and how much of it lies here.
+SELECT b.id, b.address, b.connector, (SELECT COUNT(*) FROM mail_item i WHERE i.mailbox_id = b.id) AS item_count
+FROM mailbox b WHERE b.organisation_id = $1 AND b.person_id = $2
+
+-- name: choose
+UPDATE mailbox SET connector = $3 WHERE organisation_id = $1 AND person_id = $2

@@ -146,3 +146,6 @@ WHERE m.message_id_header = $1 AND c.organisation_id = $2 ORDER BY c.id LIMIT $3
 
 -- name: ids
 SELECT id FROM copy WHERE id > $1 ORDER BY id LIMIT $2
+
+-- name: of_person
+SELECT id FROM copy WHERE id = $1 AND person_id = $2

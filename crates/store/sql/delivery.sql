@@ -70,17 +70,26 @@ WHERE lease_owner = $1 AND lease_owner <> ''
 -- name: held_of_owner
 SELECT id FROM delivery WHERE lease_owner = $1 AND state = 'held' AND lease_owner <> ''
 
+-- name: attempts_of_owner @postgres
+-- $2: those asked about. Which of them $1 has, each with its tries: one that it lost and claimed again has more.
+SELECT id, attempt_count FROM delivery WHERE lease_owner = $1 AND lease_owner <> ''
+  AND id IN (SELECT CAST(value AS BIGINT) FROM json_array_elements_text(CAST($2 AS JSON)) AS t(value))
+
+-- name: attempts_of_owner
+SELECT id, attempt_count FROM delivery WHERE lease_owner = $1 AND lease_owner <> ''
+  AND id IN (SELECT value FROM json_each($2))
+
 -- name: release
 -- An attempt that was not made: it does not count.
 UPDATE delivery SET lease_owner = '', lease_until = 0, attempt_count = attempt_count - 1,
   state = CASE WHEN state = 'leased' THEN 'due' ELSE state END
-WHERE id = $1 AND lease_owner = $2
+WHERE id = $1 AND lease_owner = $2 AND attempt_count = $3
 
 -- name: postpone
 -- As release, and not before $1: a limit or a pause of its host decides.
 UPDATE delivery SET lease_owner = '', lease_until = 0, attempt_count = attempt_count - 1, next_try_at = $1,
   state = CASE WHEN state = 'leased' THEN 'due' ELSE state END
-WHERE id = $2 AND lease_owner = $3
+WHERE id = $2 AND lease_owner = $3 AND attempt_count = $4
 
 -- name: delay_told
 -- The delay warning goes with the result of this try, once.

@@ -1,7 +1,9 @@
 -- What a mail program (IMAP) reads and writes of the embedded mailbox. Locks as in mailbox.sql: copies, folders, items.
 
 -- name: folders
-SELECT id, name, role, uid_next, uid_validity, modseq, recent_uid FROM folder WHERE mailbox_id = $1 ORDER BY name LIMIT $2
+-- Those with a use first: where there are too many, the inbox is not among those left out.
+SELECT id, name, role, uid_next, uid_validity, modseq, recent_uid FROM folder WHERE mailbox_id = $1
+ORDER BY CASE WHEN role = '' THEN 1 ELSE 0 END, name LIMIT $2
 
 -- name: folder
 SELECT id, name, role, uid_next, uid_validity, modseq, recent_uid FROM folder WHERE mailbox_id = $1 AND id = $2
@@ -21,12 +23,12 @@ SELECT COUNT(*) AS total_count FROM mail_item WHERE folder_id = $1 AND uid < $2
 
 -- name: view
 -- A page of a folder as a session keeps it: uids and flags.
-SELECT uid, seen, flagged, answered, deleted, draft, keywords FROM mail_item
+SELECT uid, seen, flagged, answered, deleted, draft, keywords, modseq FROM mail_item
 WHERE folder_id = $1 AND uid >= $2 AND uid < $3 ORDER BY uid LIMIT $4
 
 -- name: changed
-SELECT uid, seen, flagged, answered, deleted, draft, keywords FROM mail_item
-WHERE folder_id = $1 AND modseq > $2 ORDER BY uid
+SELECT uid, seen, flagged, answered, deleted, draft, keywords, modseq FROM mail_item
+WHERE folder_id = $1 AND modseq > $2 AND uid < $3 ORDER BY uid
 
 -- name: uids
 SELECT uid FROM mail_item WHERE folder_id = $1 AND uid >= $2 AND uid < $3 ORDER BY uid LIMIT $4
@@ -62,16 +64,25 @@ WHERE i.folder_id = $1 AND i.uid IN (SELECT CAST(value AS BIGINT) FROM json_arra
 SELECT i.id, i.copy_id, c.organisation_id, c.campaign_id FROM mail_item i JOIN copy c ON c.id = i.copy_id
 WHERE i.folder_id = $1 AND i.uid IN (SELECT value FROM json_each($2))
 
+-- name: origins @postgres
+-- The copies that some items are, or are duplicates of. Locks nothing.
+SELECT DISTINCT COALESCE(i.origin_copy_id, i.copy_id) AS copy_id FROM mail_item i
+WHERE i.folder_id = $1 AND i.uid IN (SELECT CAST(value AS BIGINT) FROM json_array_elements_text(CAST($2 AS JSON)) AS t(value))
+
+-- name: origins
+SELECT DISTINCT COALESCE(i.origin_copy_id, i.copy_id) AS copy_id FROM mail_item i
+WHERE i.folder_id = $1 AND i.uid IN (SELECT value FROM json_each($2))
+
 -- name: lock_items @postgres
 SELECT id, mailbox_id, folder_id, uid, copy_id, message_id, internal_at, seen, flagged, answered, deleted, draft, keywords,
-  safety_tip, origin_copy_id
+  safety_tip, origin_copy_id, modseq
 FROM mail_item
 WHERE folder_id = $1 AND uid IN (SELECT CAST(value AS BIGINT) FROM json_array_elements_text(CAST($2 AS JSON)) AS t(value))
 ORDER BY id FOR UPDATE
 
 -- name: lock_items
 SELECT id, mailbox_id, folder_id, uid, copy_id, message_id, internal_at, seen, flagged, answered, deleted, draft, keywords,
-  safety_tip, origin_copy_id
+  safety_tip, origin_copy_id, modseq
 FROM mail_item WHERE folder_id = $1 AND uid IN (SELECT value FROM json_each($2)) ORDER BY id
 
 -- name: lock_duplicates @postgres
@@ -101,26 +112,29 @@ WHERE id IN (SELECT value FROM json_each($8))
 
 -- name: bump_uid
 -- First half of an APPEND: takes a uid (and, on PostgreSQL, the folder's row lock until the end).
-UPDATE folder SET uid_next = uid_next + 1 WHERE mailbox_id = $1 AND id = $2
+UPDATE folder SET uid_next = uid_next + 1, modseq = modseq + 1 WHERE mailbox_id = $1 AND id = $2
 
 -- name: append
 -- Second half: the item takes the uid that the bump made free. Its copy_id is its own id: it is no copy.
 INSERT INTO mail_item (id, mailbox_id, folder_id, uid, copy_id, message_id, internal_at, seen, flagged, answered, deleted,
-  draft, keywords)
+  draft, keywords, modseq)
 SELECT CAST($1 AS BIGINT), f.mailbox_id, f.id, f.uid_next - 1, CAST($1 AS BIGINT), CAST($2 AS BIGINT), CAST($3 AS BIGINT),
-  CAST($4 AS BIGINT), CAST($5 AS BIGINT), CAST($6 AS BIGINT), CAST($7 AS BIGINT), CAST($8 AS BIGINT), CAST($9 AS TEXT)
+  CAST($4 AS BIGINT), CAST($5 AS BIGINT), CAST($6 AS BIGINT), CAST($7 AS BIGINT), CAST($8 AS BIGINT), CAST($9 AS TEXT), f.modseq
 FROM folder f WHERE f.mailbox_id = $10 AND f.id = $11
 
 -- name: appended
-SELECT i.uid, f.uid_validity FROM mail_item i JOIN folder f ON f.id = i.folder_id WHERE i.id = $1
+SELECT i.uid, f.uid_validity FROM mail_item i JOIN folder f ON f.id = i.folder_id
+WHERE i.id = $1 AND i.folder_id = $2
 
 -- name: move_items @postgres
 -- $2: [[item id, its uid in the folder $1], …]
-UPDATE mail_item SET folder_id = $1, uid = CAST(t.v->>1 AS BIGINT), modseq = 0
+UPDATE mail_item SET folder_id = $1, uid = CAST(t.v->>1 AS BIGINT),
+  modseq = (SELECT f.modseq FROM folder f WHERE f.id = $1)
 FROM json_array_elements(CAST($2 AS JSON)) AS t(v) WHERE mail_item.id = CAST(t.v->>0 AS BIGINT)
 
 -- name: move_items
-UPDATE mail_item SET folder_id = $1, uid = json_extract(v.value, '$[1]'), modseq = 0
+UPDATE mail_item SET folder_id = $1, uid = json_extract(v.value, '$[1]'),
+  modseq = (SELECT f.modseq FROM folder f WHERE f.id = $1)
 FROM json_each($2) AS v WHERE mail_item.id = json_extract(v.value, '$[0]')
 
 -- name: next_uid_validity

@@ -32,11 +32,11 @@ WITH wanted AS (
   SELECT f.id, w.mail_count FROM folder f JOIN wanted w ON w.mailbox_id = f.mailbox_id AND w.role = f.role
   ORDER BY f.id FOR UPDATE OF f
 )
-UPDATE folder SET uid_next = uid_next + locked.mail_count FROM locked WHERE folder.id = locked.id
+UPDATE folder SET uid_next = uid_next + locked.mail_count, modseq = modseq + 1 FROM locked WHERE folder.id = locked.id
 
 -- name: bump_roles
 -- First half of deliveries: takes as many uids from each folder as it gets mails. $1: rows as for deliver_each.
-UPDATE folder SET uid_next = uid_next + wanted.mail_count FROM (
+UPDATE folder SET uid_next = uid_next + wanted.mail_count, modseq = modseq + 1 FROM (
   SELECT t.value ->> 0 AS mailbox_id, t.value ->> 1 AS role, COUNT(*) AS mail_count FROM json_each($1) AS t GROUP BY 1, 2
 ) AS wanted
 WHERE folder.mailbox_id = wanted.mailbox_id AND folder.role = wanted.role
@@ -44,10 +44,10 @@ WHERE folder.mailbox_id = wanted.mailbox_id AND folder.role = wanted.role
 -- name: deliver_each @postgres
 -- Second half: the items take the uids that the bump made free. A copy that is there already stays as it is.
 -- $1: rows of [mailbox id, role, item id, copy id, message id, internal at, safety tip].
-INSERT INTO mail_item (id, mailbox_id, folder_id, uid, copy_id, message_id, internal_at, safety_tip)
+INSERT INTO mail_item (id, mailbox_id, folder_id, uid, copy_id, message_id, internal_at, safety_tip, modseq)
 SELECT CAST(t.v ->> 2 AS BIGINT), f.mailbox_id, f.id,
   f.uid_next - 1 - COUNT(*) OVER (PARTITION BY f.id) + ROW_NUMBER() OVER (PARTITION BY f.id ORDER BY t.k),
-  CAST(t.v ->> 3 AS BIGINT), CAST(t.v ->> 4 AS BIGINT), CAST(t.v ->> 5 AS BIGINT), t.v ->> 6
+  CAST(t.v ->> 3 AS BIGINT), CAST(t.v ->> 4 AS BIGINT), CAST(t.v ->> 5 AS BIGINT), t.v ->> 6, f.modseq
 FROM json_array_elements(CAST($1 AS JSON)) WITH ORDINALITY AS t(v, k)
 JOIN folder f ON f.mailbox_id = CAST(t.v ->> 0 AS BIGINT) AND f.role = t.v ->> 1
 ON CONFLICT (copy_id) DO NOTHING
@@ -55,17 +55,17 @@ ON CONFLICT (copy_id) DO NOTHING
 -- name: deliver_each
 -- Second half: the items take the uids that the bump made free. A copy that is there already stays as it is.
 -- $1: rows of [mailbox id, role, item id, copy id, message id, internal at, safety tip].
-INSERT INTO mail_item (id, mailbox_id, folder_id, uid, copy_id, message_id, internal_at, safety_tip)
+INSERT INTO mail_item (id, mailbox_id, folder_id, uid, copy_id, message_id, internal_at, safety_tip, modseq)
 SELECT t.value ->> 2, f.mailbox_id, f.id,
   f.uid_next - 1 - COUNT(*) OVER (PARTITION BY f.id) + ROW_NUMBER() OVER (PARTITION BY f.id ORDER BY t.key),
-  t.value ->> 3, t.value ->> 4, t.value ->> 5, t.value ->> 6
+  t.value ->> 3, t.value ->> 4, t.value ->> 5, t.value ->> 6, f.modseq
 FROM json_each($1) AS t JOIN folder f ON f.mailbox_id = t.value ->> 0 AND f.role = t.value ->> 1 WHERE true
 ON CONFLICT (copy_id) DO NOTHING
 
 -- name: insert_item
 INSERT INTO mail_item (id, mailbox_id, folder_id, uid, copy_id, message_id, internal_at, seen, flagged, answered, deleted,
-  draft, keywords, safety_tip, origin_copy_id)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+  draft, keywords, safety_tip, origin_copy_id, modseq)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
 ON CONFLICT (copy_id) DO NOTHING
 
 -- name: lock_items_of_copies @postgres
@@ -104,27 +104,30 @@ SELECT id, mailbox_id, name, role FROM folder WHERE mailbox_id IN (SELECT value 
 
 -- name: lock_folders @postgres
 -- Locked in the order of ids, so that two transactions never wait for each other.
-SELECT id, mailbox_id, name, role, uid_next FROM folder
+SELECT id, mailbox_id, name, role, uid_next, modseq FROM folder
 WHERE id IN (SELECT CAST(value AS BIGINT) FROM json_array_elements_text(CAST($1 AS JSON)) AS t(value))
 ORDER BY id FOR UPDATE
 
 -- name: lock_folders
-SELECT id, mailbox_id, name, role, uid_next FROM folder WHERE id IN (SELECT value FROM json_each($1)) ORDER BY id
+SELECT id, mailbox_id, name, role, uid_next, modseq FROM folder WHERE id IN (SELECT value FROM json_each($1)) ORDER BY id
 
 -- name: set_uid_next @postgres
--- $1: [[folder id, its next uid], …] of folders locked before.
-UPDATE folder SET uid_next = CAST(t.v->>1 AS BIGINT)
+-- $1: [[folder id, its next uid], …] of folders locked before; what takes these uids takes the folder's new modseq.
+UPDATE folder SET uid_next = CAST(t.v->>1 AS BIGINT), modseq = modseq + 1
 FROM json_array_elements(CAST($1 AS JSON)) AS t(v) WHERE folder.id = CAST(t.v->>0 AS BIGINT)
 
 -- name: set_uid_next
-UPDATE folder SET uid_next = json_extract(v.value, '$[1]')
+UPDATE folder SET uid_next = json_extract(v.value, '$[1]'), modseq = modseq + 1
 FROM json_each($1) AS v WHERE folder.id = json_extract(v.value, '$[0]')
 
 -- name: folders
 -- One row per folder with how many items it has and how many of them are unread.
 SELECT f.id, f.name, f.role, COUNT(i.id) AS total_count, COUNT(i.id) FILTER (WHERE i.seen = 0) AS unseen_count
 FROM folder f LEFT JOIN mail_item i ON i.folder_id = f.id
-WHERE f.mailbox_id = $1 GROUP BY f.id, f.name, f.role ORDER BY f.name
+WHERE f.mailbox_id = $1 GROUP BY f.id, f.name, f.role ORDER BY f.name LIMIT $2
+
+-- name: folder_count
+SELECT COUNT(*) AS n FROM folder WHERE mailbox_id = $1
 
 -- name: folder
 SELECT id, mailbox_id, name, role FROM folder WHERE mailbox_id = $1 AND id = $2
@@ -170,10 +173,12 @@ SELECT i.id, i.copy_id, i.uid, i.internal_at, i.seen, i.flagged, i.answered, i.d
 FROM mail_item i JOIN folder f ON f.id = i.folder_id WHERE i.mailbox_id = $1 AND i.copy_id = $2
 
 -- name: find_message_id
+-- Copies alone: an owner's own draft or duplicate with the same Message-ID is none.
 SELECT i.id, i.copy_id, i.uid, i.internal_at, i.seen, i.flagged, i.answered, i.deleted, i.draft,
   i.keywords, i.safety_tip, f.id AS folder_id, f.name AS folder_name, f.role AS folder_role
 FROM message m JOIN mail_item i ON i.message_id = m.id JOIN folder f ON f.id = i.folder_id
-WHERE m.message_id_header = $1 AND i.mailbox_id = $2 ORDER BY i.id LIMIT $3
+WHERE m.message_id_header = $1 AND i.mailbox_id = $2 AND EXISTS (SELECT 1 FROM copy c WHERE c.id = i.copy_id)
+ORDER BY i.id LIMIT $3
 
 -- name: lock_item @postgres
 SELECT id, folder_id, seen, flagged, answered, keywords FROM mail_item WHERE mailbox_id = $1 AND id = $2 FOR UPDATE
@@ -188,4 +193,5 @@ UPDATE mail_item SET seen = $1, flagged = $2, answered = $3, keywords = $4,
 WHERE id = $5
 
 -- name: move_item
-UPDATE mail_item SET folder_id = $1, uid = $2 WHERE mailbox_id = $3 AND id = $4
+UPDATE mail_item SET folder_id = $1, uid = $2, modseq = (SELECT f.modseq FROM folder f WHERE f.id = $1)
+WHERE mailbox_id = $3 AND id = $4

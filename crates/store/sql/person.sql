@@ -22,19 +22,69 @@ SELECT address FROM person WHERE organisation_id = $1
 SELECT address FROM person WHERE organisation_id = $1 AND address IN (SELECT value FROM json_each($2))
 
 -- name: page @postgres
--- $3 and $4 bound the texts that start with what was typed (all of them when nothing was). By code points, as SQLite does:
--- the rules of a language ignore the letter that ends the range.
+-- A filter is $2 and $3 (they bound the texts that start with what was typed; all of them when nothing was), $4 department,
+-- $5 city, $6 language; '' lets everybody through. By code points, as SQLite does: the rules of a language ignore the letter that
+-- ends the range.
 SELECT id, address, name, department, city, language, attributes, protected, created_at FROM person
-WHERE organisation_id = $1 AND id > $2
-  AND ((name_lower COLLATE "C" >= $3 AND name_lower COLLATE "C" < $4) OR (address COLLATE "C" >= $3 AND address COLLATE "C" < $4))
-ORDER BY id LIMIT $5
+WHERE organisation_id = $1
+  AND ((name_lower COLLATE "C" >= $2 AND name_lower COLLATE "C" < $3) OR (address COLLATE "C" >= $2 AND address COLLATE "C" < $3))
+  AND (CAST($4 AS TEXT) = '' OR department = $4) AND (CAST($5 AS TEXT) = '' OR city = $5) AND (CAST($6 AS TEXT) = '' OR language = $6)
+  AND id > $7 ORDER BY id LIMIT $8
 
 -- name: page
--- $3 and $4 bound the texts that start with what was typed (all of them when nothing was).
+-- A filter is $2 and $3 (they bound the texts that start with what was typed; all of them when nothing was), $4 department,
+-- $5 city, $6 language; '' lets everybody through.
 SELECT id, address, name, department, city, language, attributes, protected, created_at FROM person
-WHERE organisation_id = $1 AND id > $2
-  AND ((name_lower >= $3 AND name_lower < $4) OR (address >= $3 AND address < $4))
-ORDER BY id LIMIT $5
+WHERE organisation_id = $1
+  AND ((name_lower >= $2 AND name_lower < $3) OR (address >= $2 AND address < $3))
+  AND (CAST($4 AS TEXT) = '' OR department = $4) AND (CAST($5 AS TEXT) = '' OR city = $5) AND (CAST($6 AS TEXT) = '' OR language = $6)
+  AND id > $7 ORDER BY id LIMIT $8
+
+-- name: count_matching @postgres
+SELECT COUNT(*) AS n FROM person WHERE organisation_id = $1
+  AND ((name_lower COLLATE "C" >= $2 AND name_lower COLLATE "C" < $3) OR (address COLLATE "C" >= $2 AND address COLLATE "C" < $3))
+  AND (CAST($4 AS TEXT) = '' OR department = $4) AND (CAST($5 AS TEXT) = '' OR city = $5) AND (CAST($6 AS TEXT) = '' OR language = $6)
+
+-- name: count_matching
+SELECT COUNT(*) AS n FROM person WHERE organisation_id = $1
+  AND ((name_lower >= $2 AND name_lower < $3) OR (address >= $2 AND address < $3))
+  AND (CAST($4 AS TEXT) = '' OR department = $4) AND (CAST($5 AS TEXT) = '' OR city = $5) AND (CAST($6 AS TEXT) = '' OR language = $6)
+
+-- name: by_department @postgres
+SELECT department AS value, COUNT(*) AS n FROM person WHERE organisation_id = $1
+  AND ((name_lower COLLATE "C" >= $2 AND name_lower COLLATE "C" < $3) OR (address COLLATE "C" >= $2 AND address COLLATE "C" < $3))
+  AND (CAST($4 AS TEXT) = '' OR department = $4) AND (CAST($5 AS TEXT) = '' OR city = $5) AND (CAST($6 AS TEXT) = '' OR language = $6)
+  AND department <> '' GROUP BY department ORDER BY COUNT(*) DESC, department LIMIT $7
+
+-- name: by_department
+SELECT department AS value, COUNT(*) AS n FROM person WHERE organisation_id = $1
+  AND ((name_lower >= $2 AND name_lower < $3) OR (address >= $2 AND address < $3))
+  AND (CAST($4 AS TEXT) = '' OR department = $4) AND (CAST($5 AS TEXT) = '' OR city = $5) AND (CAST($6 AS TEXT) = '' OR language = $6)
+  AND department <> '' GROUP BY department ORDER BY COUNT(*) DESC, department LIMIT $7
+
+-- name: by_city @postgres
+SELECT city AS value, COUNT(*) AS n FROM person WHERE organisation_id = $1
+  AND ((name_lower COLLATE "C" >= $2 AND name_lower COLLATE "C" < $3) OR (address COLLATE "C" >= $2 AND address COLLATE "C" < $3))
+  AND (CAST($4 AS TEXT) = '' OR department = $4) AND (CAST($5 AS TEXT) = '' OR city = $5) AND (CAST($6 AS TEXT) = '' OR language = $6)
+  AND city <> '' GROUP BY city ORDER BY COUNT(*) DESC, city LIMIT $7
+
+-- name: by_city
+SELECT city AS value, COUNT(*) AS n FROM person WHERE organisation_id = $1
+  AND ((name_lower >= $2 AND name_lower < $3) OR (address >= $2 AND address < $3))
+  AND (CAST($4 AS TEXT) = '' OR department = $4) AND (CAST($5 AS TEXT) = '' OR city = $5) AND (CAST($6 AS TEXT) = '' OR language = $6)
+  AND city <> '' GROUP BY city ORDER BY COUNT(*) DESC, city LIMIT $7
+
+-- name: by_language @postgres
+SELECT language AS value, COUNT(*) AS n FROM person WHERE organisation_id = $1
+  AND ((name_lower COLLATE "C" >= $2 AND name_lower COLLATE "C" < $3) OR (address COLLATE "C" >= $2 AND address COLLATE "C" < $3))
+  AND (CAST($4 AS TEXT) = '' OR department = $4) AND (CAST($5 AS TEXT) = '' OR city = $5) AND (CAST($6 AS TEXT) = '' OR language = $6)
+  AND language <> '' GROUP BY language ORDER BY COUNT(*) DESC, language LIMIT $7
+
+-- name: by_language
+SELECT language AS value, COUNT(*) AS n FROM person WHERE organisation_id = $1
+  AND ((name_lower >= $2 AND name_lower < $3) OR (address >= $2 AND address < $3))
+  AND (CAST($4 AS TEXT) = '' OR department = $4) AND (CAST($5 AS TEXT) = '' OR city = $5) AND (CAST($6 AS TEXT) = '' OR language = $6)
+  AND language <> '' GROUP BY language ORDER BY COUNT(*) DESC, language LIMIT $7
 
 -- name: count
 SELECT COUNT(*) AS people FROM person WHERE organisation_id = $1
@@ -49,6 +99,16 @@ WHERE organisation_id = $1 AND address = $2
 
 -- name: protect
 UPDATE person SET protected = $3 WHERE organisation_id = $1 AND id = $2
+
+-- name: set_attributes
+UPDATE person SET attributes = $3 WHERE organisation_id = $1 AND id = $2
+
+-- name: known_ids @postgres
+SELECT id FROM person WHERE organisation_id = $1
+  AND id IN (SELECT CAST(value AS BIGINT) FROM json_array_elements_text(CAST($2 AS JSON)) AS t(value))
+
+-- name: known_ids
+SELECT id FROM person WHERE organisation_id = $1 AND id IN (SELECT value FROM json_each($2))
 
 -- name: set_connector
 -- Which system keeps the mailbox: '' as configured for the domain, 'embedded', or a connector's name.

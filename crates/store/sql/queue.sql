@@ -101,3 +101,19 @@ SELECT id FROM event WHERE copy_id = $1 AND kind = 'may_be_double' LIMIT 1
 
 -- name: set_group
 UPDATE delivery SET mx_group = $1 WHERE id = $2
+
+-- name: totals
+-- The queue in numbers.
+SELECT state, COUNT(*) AS n, MIN(created_at) AS oldest_at FROM delivery
+WHERE organisation_id = $1 AND state IN ('due', 'leased', 'held') GROUP BY state ORDER BY state
+
+-- name: limits
+-- What limits outgoing mail now, process by process.
+SELECT owner, line FROM outbound_limit WHERE written_at >= $1 ORDER BY owner, position LIMIT $2
+
+-- name: put_limit
+INSERT INTO outbound_limit (owner, position, line, written_at) VALUES ($1, $2, $3, $4)
+
+-- name: forget_limits
+-- Those of one process, and of dead ones.
+DELETE FROM outbound_limit WHERE owner = $1 OR written_at < $2

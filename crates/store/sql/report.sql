@@ -41,3 +41,9 @@ ORDER BY r.id DESC LIMIT $4
 SELECT r.id, r.message_id, r.copy_id, r.campaign_id, r.matched_by, r.outcome, r.problem, r.kind, r.class, r.confidence,
   r.recipient, r.status, r.diagnostic, r.reporter, r.received_at
 FROM report r WHERE r.organisation_id = $1 AND r.copy_id = $2 ORDER BY r.id LIMIT $3
+
+-- name: classes
+-- What came back since $2, by kind, class and what was made of it.
+SELECT r.kind, r.class, r.outcome, COUNT(*) AS n, MAX(r.received_at) AS last_at FROM report r
+WHERE r.organisation_id = $1 AND r.received_at >= $2 GROUP BY r.kind, r.class, r.outcome ORDER BY COUNT(*) DESC, r.kind, r.class, r.outcome
+LIMIT $3

@@ -1,7 +1,7 @@
 -- What the delivery agent remembers about TLS: MTA-STS policies, results by day, reports.
 
 -- name: sts_policy
-SELECT policy_id, mode, mx, max_age_s, expires_at FROM mta_sts_policy WHERE domain = $1
+SELECT policy_id, mode, mx, max_age_s, fetched_at, expires_at FROM mta_sts_policy WHERE domain = $1
 
 -- name: put_sts_policy
 INSERT INTO mta_sts_policy (domain, policy_id, mode, mx, max_age_s, fetched_at, expires_at)
@@ -46,3 +46,14 @@ DELETE FROM tls_result WHERE day < $1
 
 -- name: forget_reports
 DELETE FROM tls_report WHERE day < $1
+
+-- name: days
+-- Days and policy domains, newest first, after the day $1 and its domain $2. The details are one of many.
+SELECT r.day, r.policy_domain,
+  CAST(SUM(CASE WHEN r.is_failure = 0 THEN r.session_count ELSE 0 END) AS BIGINT) AS success_count,
+  CAST(SUM(CASE WHEN r.is_failure = 0 THEN 0 ELSE r.session_count END) AS BIGINT) AS failure_count,
+  MAX(r.detail) AS detail, COALESCE(MAX(CASE WHEN r.is_failure = 0 THEN NULL ELSE r.detail END), '') AS failure,
+  COALESCE(MAX(t.state), '') AS report_state, MAX(t.sent_at) AS sent_at
+FROM tls_result r LEFT JOIN tls_report t ON t.day = r.day AND t.policy_domain = r.policy_domain
+WHERE r.day < $1 OR (r.day = $1 AND r.policy_domain > $2)
+GROUP BY r.day, r.policy_domain ORDER BY r.day DESC, r.policy_domain LIMIT $3

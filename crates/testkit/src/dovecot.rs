@@ -29,6 +29,8 @@ pub struct Dovecot {
     pub imap_port: u16,
     /// Where IMAP over TLS listens.
     pub imaps_port: u16,
+    /// A line of the configuration that says what IMAP offers, or nothing.
+    capability: &'static str,
     child: Option<Child>,
 }
 
@@ -63,11 +65,25 @@ impl Dovecot {
     /// # Panics
     /// As [`Dovecot::start`].
     pub async fn start_with(users: &[DovecotUser]) -> Dovecot {
+        Dovecot::start_saying(users, "").await
+    }
+
+    /// Starts one without quotas that offers no extension of IMAP (MOVE, UIDPLUS, LITERAL+, SPECIAL-USE, …).
+    ///
+    /// # Panics
+    /// As [`Dovecot::start`].
+    pub async fn start_bare<'a>(addresses: impl IntoIterator<Item = &'a str>) -> Dovecot {
+        let user = |address: &str| DovecotUser { address: address.to_owned(), quota_bytes: 0 };
+        let users: Vec<DovecotUser> = addresses.into_iter().map(user).collect();
+        Dovecot::start_saying(&users, "imap_capability = IMAP4rev1").await
+    }
+
+    async fn start_saying(users: &[DovecotUser], capability: &'static str) -> Dovecot {
         let dir = tempfile::Builder::new().prefix("dovecot").tempdir().expect("a temporary directory");
         // Its processes are several users.
         std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).expect("open the directory");
         let [lmtp_port, imap_port, imaps_port] = free_ports();
-        let mut dovecot = Dovecot { dir, lmtp_port, imap_port, imaps_port, child: None };
+        let mut dovecot = Dovecot { dir, lmtp_port, imap_port, imaps_port, capability, child: None };
         dovecot.write(users);
         dovecot.start_again().await;
         dovecot
@@ -170,7 +186,7 @@ impl Dovecot {
 
     fn configuration(&self, is_root: bool) -> String {
         let dir = self.dir.path().display();
-        let Dovecot { lmtp_port, imap_port, imaps_port, .. } = self;
+        let Dovecot { lmtp_port, imap_port, imaps_port, capability, .. } = self;
         // Without root all of its processes are this user.
         let users = if is_root {
             String::new()
@@ -224,6 +240,7 @@ plugin {{
   quota_grace = 0
 }}
 protocol imap {{
+  {capability}
   mail_plugins = quota imap_quota
 }}
 service imap-login {{

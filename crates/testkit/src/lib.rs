@@ -1,11 +1,16 @@
-//! For tests only: fresh stores on both databases, sinks, transcripts, generators.
+//! For tests only: fresh stores on both databases, rows to begin with, sinks.
 
 mod countdown;
 mod db;
 #[cfg(feature = "dovecot")]
 pub mod dovecot;
+#[cfg(feature = "postfix")]
+pub mod postfix;
+pub mod rows;
 #[cfg(feature = "sink")]
 pub mod sink;
+mod until;
 
 pub use countdown::{Arm, Fault, at_every_step};
 pub use db::{TestStore, on_both, sqlite};
+pub use until::until;

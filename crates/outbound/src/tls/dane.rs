@@ -18,6 +18,8 @@ pub(crate) struct DaneBasis {
     pub(crate) config: Arc<rustls::ClientConfig>,
     /// `3 1 1 0a1b…`, for reports.
     pub(crate) records: Vec<String>,
+    /// Some of them name a trust anchor, which vouches for names.
+    pub(crate) has_anchor: bool,
 }
 
 /// What was found for one host.
@@ -70,8 +72,9 @@ fn judge(domain: &str, host: &str, base: &str, found: &[Tlsa]) -> DaneFound {
     // RFC 7672 3.2.2: the names that a certificate under a trust anchor may be for.
     let names = [base, host, domain].into_iter().filter_map(|name| ServerName::try_from(name.to_owned()).ok());
     let records = usable.iter().map(text).collect();
+    let has_anchor = usable.iter().any(|record| record.usage == verify::DANE_TA);
     let config = verify::by_tlsa(usable, names.collect());
-    DaneFound::Usable(Arc::new(DaneBasis { server_name, config, records }))
+    DaneFound::Usable(Arc::new(DaneBasis { server_name, config, records, has_anchor }))
 }
 
 /// RFC 7672 3.1: usages 2 and 3 alone, and values that can match at all.

@@ -141,8 +141,15 @@ async fn send(shared: &Shared, config: &ReportConfig, day: i64, domain: &str) ->
         let is_there = match place {
             Place::Mail(to) => {
                 let report = report_mail::Report { domain, id: &id, file_name: &name, gz: &gz, day };
-                report_mail::enqueue(shared, config, &report, to).await?;
-                true
+                match report_mail::enqueue(shared, config, &report, to).await {
+                    Ok(()) => true,
+                    // Another place has it: the whole report is not sent again for this one.
+                    Err(error) if is_anywhere => {
+                        tracing::warn!("a TLS report goes to fewer places than were named: {error}");
+                        false
+                    }
+                    Err(error) => return Err(error),
+                }
             }
             Place::Https(url) => post(shared, &url, gz.clone()).await,
         };

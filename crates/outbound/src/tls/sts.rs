@@ -27,6 +27,9 @@ const ID_CHARS_MAX: usize = 32;
 /// After a failed fetch, the same domain is not asked again for so long (RFC 8461 3.3: no more than once in five minutes).
 const FAILED_WAIT_MS: i64 = 5 * 60_000;
 const FAILED_MAX: usize = 10_000;
+/// RFC 8461 3.3: a policy is fetched again before its age is over, so that it is there when its server is not: after a day, or half
+/// its age if that is less.
+const REFRESH_MS: i64 = 24 * 3_600_000;
 const HTTPS_PORT: u16 = 443;
 
 /// How policies are fetched.
@@ -138,7 +141,8 @@ fn record_id(texts: &[String]) -> Option<String> {
         first.trim() == "v=STSv1"
     });
     let (Some(record), None) = (records.next(), records.next()) else { return None };
-    let id = record.split(';').find_map(|part| part.trim().strip_prefix("id="))?.trim();
+    // RFC 8461 3.1: blanks may stand around the "=".
+    let id = record.split(';').filter_map(|part| part.split_once('=')).find(|(key, _)| key.trim() == "id")?.1.trim();
     let is_id = !id.is_empty() && id.len() <= ID_CHARS_MAX && id.bytes().all(|b| b.is_ascii_alphanumeric());
     is_id.then(|| id.to_owned())
 }
@@ -157,7 +161,16 @@ pub(crate) struct Sts {
 struct Kept {
     id: String,
     policy: StsPolicy,
+    fetched_at: Timestamp,
     expires_at: Timestamp,
+}
+
+impl Kept {
+    /// Whether it is as the domain says and needs no look.
+    fn is_current(&self, id: &str, now: Timestamp) -> bool {
+        let age_ms = self.policy.max_age_s.saturating_mul(1_000);
+        self.id == id && now.ms_since(self.fetched_at) < REFRESH_MS.min(age_ms / 2)
+    }
 }
 
 impl Sts {
@@ -179,9 +192,13 @@ impl Sts {
         match (id, kept) {
             // No record now: what is kept counts until its age is over.
             (None, kept) => StsFound { policy: from(kept), problem: None },
-            (Some(id), Some(kept)) if kept.id == id => StsFound { policy: from(Some(kept)), problem: None },
+            (Some(id), Some(kept)) if kept.is_current(&id, now) => StsFound { policy: from(Some(kept)), problem: None },
             (Some(id), kept) => match self.fetch_once(domain, &id, now).await {
                 Ok(policy) => StsFound { policy: Some(Arc::new(policy)), problem: None },
+                // The policy that the record names is kept: that it could not be had once more is no failure yet.
+                Err(_) if kept.as_ref().is_some_and(|kept| kept.id == id) => {
+                    StsFound { policy: from(kept), problem: None }
+                }
                 Err(problem) => StsFound { policy: from(kept), problem: Some(problem) },
             },
         }
@@ -265,7 +282,8 @@ impl Sts {
         let Some(row) = self.store.query_one("tls.sts_policy", &values![domain]).await? else { return Ok(None) };
         let Some(mode) = StsMode::parse(row.text("mode")?) else { return Ok(None) };
         let policy = StsPolicy { mode, mx: row.json("mx")?, max_age_s: row.int("max_age_s")? };
-        Ok(Some(Kept { id: row.text("policy_id")?.to_owned(), policy, expires_at: row.at("expires_at")? }))
+        let (fetched_at, expires_at) = (row.at("fetched_at")?, row.at("expires_at")?);
+        Ok(Some(Kept { id: row.text("policy_id")?.to_owned(), policy, fetched_at, expires_at }))
     }
 
     async fn keep(&self, domain: &str, id: &str, policy: &StsPolicy, now: Timestamp) -> Result<(), StoreError> {
@@ -342,6 +360,7 @@ mod tests {
     fn one_record_with_an_id_counts() {
         let id = |texts: &[&str]| record_id(&texts.iter().map(|t| (*t).to_owned()).collect::<Vec<_>>());
         assert_eq!(id(&["v=STSv1; id=20260101T1;", "v=spf1 -all"]).as_deref(), Some("20260101T1"));
+        assert_eq!(id(&["v=STSv1 ;id = 7 ; x=y"]).as_deref(), Some("7"));
         assert_eq!(id(&["v=STSv1; id=a", "v=STSv1; id=b"]), None);
         assert_eq!(id(&["v=STSv1;"]), None);
         assert_eq!(id(&["v=STSv1; id=a-b"]), None);

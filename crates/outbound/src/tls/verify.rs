@@ -8,7 +8,7 @@ use rustls::client::{WebPkiServerVerifier, verify_server_cert_signed_by_trust_an
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, ServerName, SignatureVerificationAlgorithm, UnixTime};
 use sha2::{Digest, Sha256, Sha512};
 
 use dns::Tlsa;
@@ -17,113 +17,69 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-fn client(verifier: Arc<dyn ServerCertVerifier>) -> Arc<ClientConfig> {
-    let builder = ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .expect("ring has the default protocol versions");
-    Arc::new(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
-}
-
 /// Takes any certificate whose key the host has.
 pub(crate) fn any_certificate() -> Arc<ClientConfig> {
-    client(Arc::new(AnyCertificate { algorithms: provider().signature_verification_algorithms }))
+    by(Check::Anybody)
 }
 
 /// Takes a certificate for the name asked for that leads to a root. Without any root, none is taken.
 pub(crate) fn checked(roots: &Arc<RootCertStore>) -> Arc<ClientConfig> {
-    match WebPkiServerVerifier::builder_with_provider(roots.clone(), provider()).build() {
-        Ok(verifier) => client(verifier),
-        Err(_no_roots) => client(Arc::new(Nobody { algorithms: provider().signature_verification_algorithms })),
-    }
+    by(Check::Roots(under(roots)))
 }
 
 /// Checks as [`checked`] does, takes the certificate whatever comes of it, and leaves what was wrong in `seen`.
 pub(crate) fn noted(roots: &Arc<RootCertStore>, seen: Arc<Mutex<Option<Error>>>) -> Arc<ClientConfig> {
-    let algorithms = provider().signature_verification_algorithms;
-    let inner = WebPkiServerVerifier::builder_with_provider(roots.clone(), provider()).build().ok();
-    client(Arc::new(Noting { inner, seen, algorithms }))
+    by(Check::Noted(under(roots), seen))
 }
 
 /// Takes a certificate that one of the records names (RFC 7672 3.1).
 pub(crate) fn by_tlsa(records: Vec<Tlsa>, names: Vec<ServerName<'static>>) -> Arc<ClientConfig> {
-    client(Arc::new(ByTlsa { records, names, algorithms: provider().signature_verification_algorithms }))
+    by(Check::Tlsa(ByTlsa { records, names }))
 }
 
-/// The signature of the handshake is checked by all of them: it proves that the host has the certificate's key.
-macro_rules! check_signatures {
-    () => {
-        fn verify_tls12_signature(
-            &self,
-            message: &[u8],
-            cert: &CertificateDer<'_>,
-            dss: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, Error> {
-            rustls::crypto::verify_tls12_signature(message, cert, dss, &self.algorithms)
-        }
-
-        fn verify_tls13_signature(
-            &self,
-            message: &[u8],
-            cert: &CertificateDer<'_>,
-            dss: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, Error> {
-            rustls::crypto::verify_tls13_signature(message, cert, dss, &self.algorithms)
-        }
-
-        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-            self.algorithms.supported_schemes()
-        }
-    };
+fn by(check: Check) -> Arc<ClientConfig> {
+    let verifier = Verifier { check, algorithms: provider().signature_verification_algorithms };
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .expect("ring has the default protocol versions");
+    let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
+    Arc::new(builder.with_no_client_auth())
 }
 
+/// `None`: there is no root, so nothing leads to one.
+type Roots = Option<Arc<WebPkiServerVerifier>>;
+
+fn under(roots: &Arc<RootCertStore>) -> Roots {
+    WebPkiServerVerifier::builder_with_provider(roots.clone(), provider()).build().ok()
+}
+
+/// What is asked of a certificate. The signature of the handshake is checked in any case: it proves that the host has the
+/// certificate's key.
 #[derive(Debug)]
-struct AnyCertificate {
+struct Verifier {
+    check: Check,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    check_signatures!();
-}
-
 #[derive(Debug)]
-struct Nobody {
-    algorithms: WebPkiSupportedAlgorithms,
+enum Check {
+    Anybody,
+    Roots(Roots),
+    /// As `Roots`, but what is wrong is only left here.
+    Noted(Roots, Arc<Mutex<Option<Error>>>),
+    Tlsa(ByTlsa),
 }
 
-impl ServerCertVerifier for Nobody {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Err(Error::InvalidCertificate(CertificateError::UnknownIssuer))
-    }
-
-    check_signatures!();
+/// A certificate as it came.
+struct Shown<'a> {
+    end_entity: &'a CertificateDer<'a>,
+    intermediates: &'a [CertificateDer<'a>],
+    name: &'a ServerName<'a>,
+    ocsp: &'a [u8],
+    now: UnixTime,
 }
 
-#[derive(Debug)]
-struct Noting {
-    inner: Option<Arc<WebPkiServerVerifier>>,
-    seen: Arc<Mutex<Option<Error>>>,
-    algorithms: WebPkiSupportedAlgorithms,
-}
-
-impl ServerCertVerifier for Noting {
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -132,15 +88,46 @@ impl ServerCertVerifier for Noting {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let checked = match &self.inner {
-            Some(inner) => inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now),
-            None => Err(Error::InvalidCertificate(CertificateError::UnknownIssuer)),
-        };
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = checked.err();
-        Ok(ServerCertVerified::assertion())
+        let shown = Shown { end_entity, intermediates, name: server_name, ocsp: ocsp_response, now };
+        match &self.check {
+            Check::Anybody => Ok(()),
+            Check::Roots(roots) => by_roots(roots, &shown),
+            Check::Noted(roots, seen) => {
+                *seen.lock().unwrap_or_else(PoisonError::into_inner) = by_roots(roots, &shown).err();
+                Ok(())
+            }
+            Check::Tlsa(tlsa) => tlsa.check(&shown, self.algorithms.all),
+        }
+        .map(|()| ServerCertVerified::assertion())
     }
 
-    check_signatures!();
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        rustls::crypto::verify_tls12_signature(message, cert, dss, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        rustls::crypto::verify_tls13_signature(message, cert, dss, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+fn by_roots(roots: &Roots, shown: &Shown<'_>) -> Result<(), Error> {
+    let Some(roots) = roots else { return Err(Error::InvalidCertificate(CertificateError::UnknownIssuer)) };
+    let Shown { end_entity, intermediates, name, ocsp, now } = *shown;
+    roots.verify_server_cert(end_entity, intermediates, name, ocsp, now).map(|_| ())
 }
 
 #[derive(Debug)]
@@ -148,35 +135,28 @@ struct ByTlsa {
     records: Vec<Tlsa>,
     /// Names that a certificate under a trust anchor may be for (RFC 7672 3.2.2).
     names: Vec<ServerName<'static>>,
-    algorithms: WebPkiSupportedAlgorithms,
 }
 
-const DANE_TA: u8 = 2;
+/// The usage of a trust anchor.
+pub(crate) const DANE_TA: u8 = 2;
 const DANE_EE: u8 = 3;
 const SELECT_CERTIFICATE: u8 = 0;
 const MATCH_BYTES: u8 = 0;
 
-impl ServerCertVerifier for ByTlsa {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        let parsed = ParsedCertificate::try_from(end_entity)?;
+impl ByTlsa {
+    fn check(&self, shown: &Shown<'_>, algorithms: &[&dyn SignatureVerificationAlgorithm]) -> Result<(), Error> {
+        let parsed = ParsedCertificate::try_from(shown.end_entity)?;
         let own_key = parsed.subject_public_key_info();
         // RFC 7672 3.1.1: the host's own certificate or key: names, dates and issuers do not matter.
-        let is_own = |r: &Tlsa| r.usage == DANE_EE && matches(r, end_entity, &own_key);
+        let is_own = |r: &Tlsa| r.usage == DANE_EE && matches(r, shown.end_entity, &own_key);
         if self.records.iter().any(is_own) {
-            return Ok(ServerCertVerified::assertion());
+            return Ok(());
         }
         let mut problem = Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure);
         for record in self.records.iter().filter(|record| record.usage == DANE_TA) {
-            for anchor in anchors(record, intermediates) {
-                match self.under(&anchor, &parsed, intermediates, now) {
-                    Ok(()) => return Ok(ServerCertVerified::assertion()),
+            for anchor in anchors(record, shown.intermediates) {
+                match self.under(&anchor, &parsed, shown, algorithms) {
+                    Ok(()) => return Ok(()),
                     Err(error) => problem = error,
                 }
             }
@@ -184,21 +164,17 @@ impl ServerCertVerifier for ByTlsa {
         Err(problem)
     }
 
-    check_signatures!();
-}
-
-impl ByTlsa {
     /// RFC 7672 3.1.2: the chain leads to the anchor, and the certificate is for one of the names.
     fn under(
         &self,
         anchor: &CertificateDer<'_>,
         end_entity: &ParsedCertificate<'_>,
-        intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
+        shown: &Shown<'_>,
+        algorithms: &[&dyn SignatureVerificationAlgorithm],
     ) -> Result<(), Error> {
         let mut roots = RootCertStore::empty();
         roots.add(anchor.clone())?;
-        verify_server_cert_signed_by_trust_anchor(end_entity, &roots, intermediates, now, self.algorithms.all)?;
+        verify_server_cert_signed_by_trust_anchor(end_entity, &roots, shown.intermediates, shown.now, algorithms)?;
         let is_for = |name: &ServerName<'_>| verify_server_name(end_entity, name).is_ok();
         match self.names.iter().any(is_for) {
             true => Ok(()),
@@ -269,7 +245,7 @@ mod tests {
     fn is_taken(records: Vec<Tlsa>, names: &[&'static str], chain: &[&CertificateDer<'static>], now: UnixTime) -> bool {
         let names = names.iter().map(|name| ServerName::try_from(*name).unwrap()).collect();
         let algorithms = provider().signature_verification_algorithms;
-        let verifier = ByTlsa { records, names, algorithms };
+        let verifier = Verifier { check: Check::Tlsa(ByTlsa { records, names }), algorithms };
         let rest: Vec<CertificateDer<'static>> = chain[1..].iter().map(|c| (*c).clone()).collect();
         let asked = ServerName::try_from("mx.example").unwrap();
         verifier.verify_server_cert(chain[0], &rest, &asked, &[], now).is_ok()

@@ -101,6 +101,7 @@ impl LmtpClient {
     /// no reply is unclear.
     async fn send_body(&mut self, wire: &[u8], accepted_count: usize) -> Result<Vec<LmtpFate>, ClientError> {
         let client = &mut self.client;
+        client.state = State::Busy;
         if let Err(lost) = client.write_slices(Phase::DataBlock, &[wire, END_OF_DATA]).await {
             let refusal = client.last_words().await.ok_or(lost)?;
             return Ok(vec![LmtpFate::Reply(refusal); accepted_count]);

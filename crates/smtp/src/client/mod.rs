@@ -55,6 +55,10 @@ pub struct Client {
     tls: Option<TlsInfo>,
     state: State,
     dialect: Dialect,
+    /// Where the dialogue is.
+    phase: Phase,
+    /// Recipients of the last transaction that were refused for themselves, by their place in the envelope.
+    refused: Vec<(usize, Reply)>,
 }
 
 /// Which protocol the host speaks.
@@ -70,6 +74,9 @@ enum State {
     Ready,
     /// A transaction was left open: RSET comes first.
     NeedsReset,
+    /// A transaction is under way. Whoever stops waiting for it leaves the connection like this, and useless: replies are
+    /// unread, or half a body is written, and a QUIT would become part of it.
+    Busy,
     Closed,
 }
 
@@ -91,6 +98,8 @@ impl Client {
             tls: None,
             state: State::Ready,
             dialect,
+            phase: Phase::Connect,
+            refused: Vec::new(),
         };
         client.start_implicit_tls().await?;
         client.greeting = client.read_reply(Phase::Greeting).await?;
@@ -120,7 +129,21 @@ impl Client {
 
     /// Whether another transaction can be tried on this connection.
     pub fn is_usable(&self) -> bool {
-        self.state != State::Closed
+        matches!(self.state, State::Ready | State::NeedsReset)
+    }
+
+    /// The recipients of the last transaction that the host refused for themselves, by their place in the envelope: their
+    /// replies count also when the transaction ended in an error later.
+    pub fn refused(&self) -> &[(usize, Reply)] {
+        &self.refused
+    }
+
+    /// What it means that somebody stopped waiting for a transaction: nothing was accepted, unless the final dot was written.
+    pub fn interrupted(&self) -> ClientError {
+        match self.phase {
+            Phase::DataEnd => ClientError::UnclearEnd { cause: "nobody waited for the reply any longer".into() },
+            phase => ClientError::Timeout { phase },
+        }
     }
 
     /// One transaction. The body may have any line ends; one that is CRLF throughout and has no line that starts with
@@ -142,6 +165,7 @@ impl Client {
         options: &MailOptions<'_>,
         body: &[u8],
     ) -> Result<Outcome, ClientError> {
+        self.refused.clear();
         let eight_bit = !body.is_ascii();
         if eight_bit && !self.capabilities.eight_bit_mime {
             return Err(ClientError::EightBitRefused);
@@ -171,14 +195,18 @@ impl Client {
 
     /// Ends an open transaction, or asks whether the peer is still there.
     pub async fn reset(&mut self) -> Result<(), ClientError> {
-        let reply = self.command(Phase::Reset, "RSET\r\n").await.inspect_err(|_| self.state = State::Closed)?;
+        let asked = match self.expect_silence() {
+            Ok(()) => self.command(Phase::Reset, "RSET\r\n").await,
+            Err(error) => Err(error),
+        };
+        let reply = asked.inspect_err(|_| self.state = State::Closed)?;
         self.state = State::Ready;
         expect_completion(Phase::Reset, reply)
     }
 
     /// Takes leave. Whatever happens now changes nothing about what was sent.
     pub async fn quit(mut self) {
-        if self.state == State::Closed || self.command(Phase::Quit, "QUIT\r\n").await.is_err() {
+        if !self.is_usable() || self.command(Phase::Quit, "QUIT\r\n").await.is_err() {
             return;
         }
         if let Some(stream) = self.stream.as_mut() {
@@ -299,8 +327,15 @@ impl Client {
         let data = match said.data.take() {
             Some(go_on) if go_on.class() == ReplyClass::Intermediate => {
                 // RFC 2920 3.1: a host that says 354 without a recipient gets an empty body.
-                let wire = if is_anyone_accepted { wire } else { b"" };
-                Some(self.send_body(wire).await?)
+                match self.send_body(if is_anyone_accepted { wire } else { b"" }).await {
+                    Ok(reply) => Some(reply),
+                    Err(error) if is_anyone_accepted => return Err(error),
+                    // Every recipient has an answer: what becomes of a body without any does not matter.
+                    Err(_) => {
+                        self.state = State::Closed;
+                        None
+                    }
+                }
             }
             Some(reply) if reply.is_completion() => {
                 let text = format!("DATA was answered {reply}");
@@ -314,6 +349,8 @@ impl Client {
     /// The dialogue up to the reply to DATA.
     async fn converse(&mut self, commands: &[(Phase, String)]) -> Result<Said, ClientError> {
         self.expect_silence()?;
+        self.state = State::Busy;
+        self.refused.clear();
         let mut said = Said::default();
         let group_max = if self.capabilities.pipelining { PIPELINE_MAX } else { 1 };
         for group in commands.chunks(group_max) {
@@ -321,19 +358,23 @@ impl Client {
             if said.is_hopeless(group) {
                 break;
             }
-            self.state = State::NeedsReset;
             let text: Vec<u8> = group.iter().flat_map(|(_, command)| command.bytes()).collect();
             self.write(group[0].0, &[&text]).await?;
             for (phase, _) in group {
                 let reply = self.read_reply(*phase).await?;
+                if *phase == Phase::Rcpt && !said.is_mail_refused() && !reply.is_completion() {
+                    self.refused.push((said.recipients.len(), reply.clone()));
+                }
                 said.hear(*phase, reply)?;
             }
         }
+        self.state = State::NeedsReset;
         Ok(said)
     }
 
     /// Writes the body and waits for what became of it. From the final dot on the end is unclear until the reply.
     async fn send_body(&mut self, wire: &[u8]) -> Result<Reply, ClientError> {
+        self.state = State::Busy;
         if let Err(lost) = self.write_slices(Phase::DataBlock, &[wire, END_OF_DATA]).await {
             return self.last_words().await.ok_or(lost);
         }
@@ -355,7 +396,7 @@ impl Client {
     /// Nothing may be said unasked between transactions, but 421.
     fn expect_silence(&mut self) -> Result<(), ClientError> {
         let phase = Phase::Mail;
-        if self.state == State::Closed {
+        if !self.is_usable() {
             return Err(ClientError::Lost { phase, source: io::ErrorKind::NotConnected.into() });
         }
         if self.parser.is_empty() {
@@ -384,7 +425,7 @@ impl Client {
     }
 
     async fn read_any_reply(&mut self, phase: Phase) -> Result<Reply, ClientError> {
-        let wait = Duration::from_millis(self.wait_ms(phase));
+        let wait = self.enter(phase);
         let lost = |source| ClientError::Lost { phase, source };
         let reading = async {
             loop {
@@ -408,7 +449,7 @@ impl Client {
 
     /// Writes all; each block has the phase's time.
     async fn write_slices(&mut self, phase: Phase, slices: &[&[u8]]) -> Result<(), ClientError> {
-        let wait = Duration::from_millis(self.wait_ms(phase));
+        let wait = self.enter(phase);
         let lost = |source| ClientError::Lost { phase, source };
         let stream = self.stream.as_mut().ok_or_else(|| lost(io::ErrorKind::NotConnected.into()))?;
         let mut slices: Vec<IoSlice<'_>> = slices.iter().map(|slice| IoSlice::new(slice)).collect();
@@ -425,16 +466,18 @@ impl Client {
     }
 
     async fn flush(&mut self, phase: Phase) -> Result<(), ClientError> {
-        let wait = Duration::from_millis(self.wait_ms(phase));
+        let wait = self.enter(phase);
         let lost = |source| ClientError::Lost { phase, source };
         let stream = self.stream.as_mut().ok_or_else(|| lost(io::ErrorKind::NotConnected.into()))?;
         let flushed = timeout(wait, stream.flush()).await;
         flushed.map_err(|_| ClientError::Timeout { phase })?.map_err(lost)
     }
 
-    fn wait_ms(&self, phase: Phase) -> u64 {
+    /// The dialogue is in `phase` now; gives how long to wait there.
+    fn enter(&mut self, phase: Phase) -> Duration {
+        self.phase = phase;
         let timeouts = &self.config.timeouts;
-        match phase {
+        let wait_ms = match phase {
             Phase::Connect => timeouts.connect_ms,
             Phase::Greeting => timeouts.greeting_ms,
             Phase::Hello | Phase::StartTls | Phase::Auth | Phase::Reset => timeouts.command_ms,
@@ -444,7 +487,8 @@ impl Client {
             Phase::DataBlock => timeouts.data_block_ms,
             Phase::DataEnd => timeouts.data_end_ms,
             Phase::Quit => timeouts.quit_ms,
-        }
+        };
+        Duration::from_millis(wait_ms)
     }
 }
 

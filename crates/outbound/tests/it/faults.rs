@@ -57,14 +57,8 @@ async fn states(store: &Store) -> BTreeMap<String, i64> {
     states
 }
 
-/// Waits until `holds`, looking again and again, bounded.
-async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let looking = async {
-        while !holds().await {
-            tokio::time::sleep(Duration::from_millis(20)).await; // the state of a queue of another process has no event
-        }
-    };
-    assert!(tokio::time::timeout(WAIT, looking).await.is_ok(), "waited in vain: {what}");
+async fn until(what: &str, holds: impl AsyncFnMut() -> bool) {
+    testkit::until(what, WAIT, holds).await;
 }
 
 async fn agent(store: &Store, addr: SocketAddr, stop: CancellationToken) -> Result<Agent, store::StoreError> {

@@ -1,282 +1,21 @@
 //! The agent with hosts that behave as hosts do: TLS of every kind, policies, limits, seven bits, many agents.
 
-use std::collections::{HashMap, VecDeque};
-use std::future::Future;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-use bytes::Bytes;
-use dns::{Resolver, ZoneServer};
-use model::{CopyId, DeliveryId, MessageId, OrganisationId, ReversePath};
+use dns::Resolver;
 use outbound::{
-    Agent, AgentConfig, NewDelivery, ReportConfig, Routes, Shaping, StsConfig, TlsConfig, TlsLevel, delivery_ops,
-    queued_copy_ops,
+    AgentConfig, LimitLevel, LimitState, NewDelivery, ReportConfig, Routes, Shaping, StsConfig, TlsConfig, TlsLevel,
 };
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use store::{BodyRef, Op, Store, StoreConfig, Submission, Topic, values};
+use rustls::pki_types::CertificateDer;
+use store::{Store, StoreConfig, Topic, values};
 use testkit::on_both;
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
-use tokio_util::sync::CancellationToken;
 
-const ORGANISATION: OrganisationId = OrganisationId(1);
-const WAIT: Duration = Duration::from_secs(60);
-const HELLO: &[u8] = b"From: a@us.example\r\nSubject: hello\r\nMessage-ID: <1@us.example>\r\n\r\nhi\r\n";
-
-async fn enqueue(
-    store: &Store,
-    to: &[&str],
-    body: &'static [u8],
-    change: impl Fn(&mut NewDelivery),
-) -> Vec<(DeliveryId, CopyId)> {
-    let message_id: MessageId = store.next_id();
-    let path: ReversePath = "news@us.example".parse().unwrap();
-    let (mut rows, mut made) = (Vec::new(), Vec::new());
-    for recipient in to {
-        let copy_id = store.next_id();
-        let to = recipient.parse().unwrap();
-        let mut new = NewDelivery::now(store, ORGANISATION, copy_id, message_id, path.clone(), to);
-        new.may_tell = false;
-        change(&mut new);
-        made.push((new.id, copy_id));
-        rows.extend(queued_copy_ops(&new, None));
-        rows.extend(delivery_ops(new));
-    }
-    let now = store.now();
-    let ops = move |body: &BodyRef| {
-        let signed = |n: u64| i64::try_from(n).unwrap();
-        let message = values![
-            message_id,
-            ORGANISATION,
-            "outbound",
-            body.pack_id,
-            signed(body.offset),
-            signed(body.bytes),
-            &body.sha256,
-            "<1@us.example>",
-            "news@us.example",
-            "a@us.example",
-            "",
-            "hello",
-            "hello",
-            "",
-            "",
-            now,
-            None::<i64>,
-            None::<&str>,
-            None::<&str>,
-            None::<&str>,
-            None::<i64>
-        ];
-        std::iter::once(Op::Insert("message.insert", message.to_vec())).chain(rows.iter().cloned()).collect()
-    };
-    store.commit(Submission::with_body(Bytes::from_static(body), ops)).await.unwrap();
-    store.bus().announce(Topic::Delivery, 0_i64);
-    made
-}
-
-async fn one(store: &Store, to: &str) -> DeliveryId {
-    enqueue(store, &[to], HELLO, |_| {}).await[0].0
-}
-
-async fn until<F: Future<Output = bool>>(store: &Store, what: &str, mut holds: impl FnMut() -> F) {
-    let mut notices = store.bus().subscribe();
-    let looking = async {
-        while !holds().await {
-            let _ = tokio::time::timeout(Duration::from_millis(100), notices.recv()).await;
-        }
-    };
-    assert!(tokio::time::timeout(WAIT, looking).await.is_ok(), "waited in vain: {what}");
-}
-
-/// (state, attempt_count, last_reply)
-async fn delivery(store: &Store, id: DeliveryId) -> (String, i64, String) {
-    let row = store.query_one("delivery.by_id", &values![ORGANISATION, id]).await.unwrap().expect("the delivery");
-    (row.text("state").unwrap().into(), row.int("attempt_count").unwrap(), row.text("last_reply").unwrap().into())
-}
-
-async fn until_tried(store: &Store, id: DeliveryId) -> (String, i64, String) {
-    until(store, &format!("{id} is tried"), || async {
-        let (state, _, reply) = delivery(store, id).await;
-        !reply.is_empty() && state != "leased"
-    })
-    .await;
-    delivery(store, id).await
-}
-
-struct Running {
-    agent: Agent,
-    stop: CancellationToken,
-}
-
-impl Running {
-    async fn start(store: &Store, routes: Routes, change: impl FnOnce(&mut AgentConfig)) -> Running {
-        let stop = CancellationToken::new();
-        let mut config = AgentConfig::new("out.us.example");
-        change(&mut config);
-        let agent = Agent::start(store.clone(), config, routes, stop.clone()).await.unwrap();
-        Running { agent, stop }
-    }
-
-    async fn stop(self) {
-        self.stop.cancel();
-        tokio::time::timeout(WAIT, self.agent.stopped()).await.expect("the agent stops");
-    }
-}
-
-/// An authority and what it signs.
-struct Authority {
-    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
-    der: CertificateDer<'static>,
-}
-
-impl Authority {
-    fn new() -> Authority {
-        let mut params = rcgen::CertificateParams::new(Vec::<String>::new()).unwrap();
-        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        let key = rcgen::KeyPair::generate().unwrap();
-        let der = params.self_signed(&key).unwrap().der().clone();
-        Authority { issuer: rcgen::Issuer::new(params, key), der }
-    }
-
-    /// The TLS of a host of this name, and the host's certificate.
-    fn host(&self, name: &str) -> (Arc<rustls::ServerConfig>, CertificateDer<'static>) {
-        let params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
-        let key = rcgen::KeyPair::generate().unwrap();
-        let der = params.signed_by(&key, &self.issuer).unwrap().der().clone();
-        let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let server = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![der.clone(), self.der.clone()], private)
-            .unwrap();
-        (Arc::new(server), der)
-    }
-
-    fn tls(&self) -> TlsConfig {
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(self.der.clone()).unwrap();
-        TlsConfig::new(Arc::new(roots))
-    }
-}
-
-/// How a host treats STARTTLS.
-#[derive(Clone)]
-enum Starttls {
-    No,
-    Yes(Arc<rustls::ServerConfig>),
-    /// It says 220 and then no TLS.
-    Broken,
-}
-
-/// A host that is a script: it offers what it is told to, answers RCPT from a list, and keeps all it hears.
-#[derive(Clone)]
-struct Host {
-    addr: SocketAddr,
-    offers: Vec<&'static str>,
-    starttls: Starttls,
-    banners: Arc<Mutex<VecDeque<&'static str>>>,
-    at_rcpt: Arc<Mutex<HashMap<String, VecDeque<&'static str>>>>,
-    heard: Arc<Mutex<Vec<String>>>,
-}
-
-impl Host {
-    async fn start(offers: &[&'static str], starttls: Starttls) -> Host {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let host = Host {
-            addr: listener.local_addr().unwrap(),
-            offers: offers.to_vec(),
-            starttls,
-            banners: Arc::default(),
-            at_rcpt: Arc::default(),
-            heard: Arc::default(),
-        };
-        let serving = host.clone();
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let host = serving.clone();
-                tokio::spawn(async move {
-                    let Some(mut stream) = host.talk(stream, true).await? else { return Ok(()) };
-                    match host.starttls.clone() {
-                        Starttls::Yes(tls) => {
-                            let stream = TlsAcceptor::from(tls).accept(stream).await?;
-                            host.say("TLS");
-                            host.talk(stream, false).await.map(|_| ())
-                        }
-                        Starttls::Broken | Starttls::No => stream.write_all(b"this is no TLS\r\n").await,
-                    }
-                });
-            }
-        });
-        host
-    }
-
-    fn say(&self, what: &str) {
-        self.heard.lock().unwrap().push(what.to_owned());
-    }
-
-    fn heard(&self, what: &str) -> usize {
-        self.heard.lock().unwrap().iter().filter(|line| line.starts_with(what)).count()
-    }
-
-    fn lines(&self) -> Vec<String> {
-        self.heard.lock().unwrap().clone()
-    }
-
-    async fn talk<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S, greet: bool) -> std::io::Result<Option<S>> {
-        let mut stream = BufReader::new(stream);
-        if greet {
-            let banner = self.banners.lock().unwrap().pop_front().unwrap_or("220 host.example");
-            stream.write_all(format!("{banner}\r\n").as_bytes()).await?;
-        }
-        let (mut line, mut in_data) = (String::new(), false);
-        while stream.read_line(&mut line).await? > 0 {
-            let said = line.trim_end_matches(['\r', '\n']).to_owned();
-            line.clear();
-            self.say(&said);
-            if in_data && said != "." {
-                continue;
-            }
-            let answer = match said.split([' ', ':']).next().unwrap_or_default() {
-                "EHLO" => {
-                    let tls = if matches!(self.starttls, Starttls::No) || !greet { "" } else { "250-STARTTLS\r\n" };
-                    let offers: String = self.offers.iter().map(|offer| format!("250-{offer}\r\n")).collect();
-                    format!("250-host.example\r\n{tls}{offers}250 HELP\r\n")
-                }
-                "STARTTLS" => {
-                    stream.write_all(b"220 go\r\n").await?;
-                    return Ok(Some(stream.into_inner()));
-                }
-                "RCPT" => {
-                    let to = said.split(['<', '>']).nth(1).unwrap_or_default().to_owned();
-                    let reply = self.at_rcpt.lock().unwrap().get_mut(&to).and_then(VecDeque::pop_front);
-                    format!("{}\r\n", reply.unwrap_or("250 2.1.5 ok"))
-                }
-                "DATA" => {
-                    in_data = true;
-                    "354 go on\r\n".into()
-                }
-                "QUIT" => "221 bye\r\n".into(),
-                _ => {
-                    in_data = false;
-                    "250 2.0.0 ok\r\n".into()
-                }
-            };
-            stream.write_all(answer.as_bytes()).await?;
-        }
-        Ok(None)
-    }
-}
-
-async fn zone(text: &str) -> (ZoneServer, Resolver) {
-    let server = ZoneServer::start(text, SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
-    let resolver = Resolver::at(server.addr()).unwrap();
-    (server, resolver)
-}
+use crate::common::{
+    Authority, HELLO, Host, ORGANISATION, Running, Starttls, delivery, enqueue, one, until, until_tried, zone,
+};
 
 /// Results of all days and domains: `kind of failure, or ok: count`.
 async fn results(store: &Store, domain: &str) -> Vec<String> {
@@ -455,6 +194,44 @@ async fn a_kept_policy_outlives_its_record_and_its_server() {
             serving.abort();
         }
         assert_eq!(host.heard("MAIL"), 0);
+    })
+    .await;
+}
+
+/// RFC 8461 3.3: a policy is fetched again before its age is over, and kept when that fails.
+#[tokio::test]
+async fn a_policy_is_looked_at_again_before_it_ends() {
+    on_both(|t| async move {
+        let store = &t.store;
+        let authority = Authority::new();
+        let host = Host::start(&[], Starttls::No).await;
+        let answer = Arc::new(Mutex::new(policy("enforce", "mx.there.example")));
+        let (port, serving) = policy_server(authority.host("mta-sts.there.example").0, answer.clone()).await;
+        let (_zone, resolver) = zone(
+            "there.example MX 10 mx.there.example\nmx.there.example A 127.0.0.1\nmta-sts.there.example A 127.0.0.1\n\
+             _mta-sts.there.example TXT \"v=STSv1; id=1\"",
+        )
+        .await;
+        let routes = Routes::new(resolver).with_mx_port(host.addr.port());
+        let tried = async |what: &str| {
+            let running = Running::start(store, routes.clone(), |c| {
+                c.tls = authority.tls();
+                c.tls.sts = Some(StsConfig { port, deadline_ms: 2_000 });
+            })
+            .await;
+            let id = one(store, "a@there.example").await;
+            let state = until_tried(store, id).await.0;
+            running.stop().await;
+            outbound::delete(store, ORGANISATION, id, "test", what).await.ok();
+            state
+        };
+        assert_eq!(tried("the first fetch").await, "due");
+        t.clock.advance_ms(13 * 3_600_000); // of the 24 hours that it may be kept
+        *answer.lock().unwrap() = "HTTP/1.1 500 Out\r\nContent-Length: 0\r\n\r\n".into();
+        assert_eq!(tried("the second fetch fails").await, "due");
+        *answer.lock().unwrap() = policy("none", "mx.there.example");
+        assert_eq!(tried("its server says something else under the same id").await, "done");
+        serving.abort();
     })
     .await;
 }
@@ -638,9 +415,14 @@ async fn a_host_that_says_too_much_is_left_alone() {
         until_tried(store, first).await;
         let lines = running.agent.limits().lines();
         let group = lines.iter().find(|line| line.name == "mx.there.example").expect("the group");
-        assert_eq!((group.level, group.connections_max), ("group", Some(1)));
+        assert_eq!((group.level, group.state, group.connections_max), (LimitLevel::Group, LimitState::Paused, Some(1)));
         assert!(group.reason.contains("421") && group.last_reply.contains("421"), "{group:?}");
         let paused_until = group.paused_until.expect("a pause");
+        // Whoever looks at the queue sees it too, from any process on this database.
+        until(store, "it can be seen", || async { !outbound::limits_now(store).await.unwrap().is_empty() }).await;
+        let seen = outbound::limits_now(store).await.unwrap();
+        assert_eq!((seen.len(), &seen[0].line), (1, group), "on {}", t.name);
+        assert_eq!((seen[0].line.mx_group.as_str(), seen[0].line.eases_at), ("there.example", Some(paused_until)));
 
         // A new mail for the group is put off without being tried.
         let second = one(store, "b@there.example").await;
@@ -654,6 +436,7 @@ async fn a_host_that_says_too_much_is_left_alone() {
         store.bus().announce(Topic::Delivery, 0_i64);
         until(store, "it is sent", || async { delivery(store, second).await.0 == "done" }).await;
         running.stop().await;
+        assert_eq!(outbound::limits_now(store).await.unwrap(), [], "nothing is left of an agent that has stopped");
     })
     .await;
 }
