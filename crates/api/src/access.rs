@@ -83,6 +83,28 @@ pub fn sign_in_first() -> Problem {
     Problem::new(Kind::SignIn, "Sign in, or send `Authorization: Bearer` with an API token that is still valid.")
 }
 
+/// The roles that have a permission, in words: "an administrator, an analyst or an owner".
+pub fn who_may(permission: Permission) -> String {
+    let mut words: Vec<String> = holders(permission)
+        .into_iter()
+        .map(|role| {
+            let article = if role.as_str().starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
+            format!("{article} {role}")
+        })
+        .collect();
+    words.sort_unstable();
+    match words.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, others)) => format!("{} or {last}", others.join(", ")),
+        None => "nobody".to_owned(),
+    }
+}
+
+/// The roles that have a permission.
+pub fn holders(permission: Permission) -> Vec<Role> {
+    Role::ALL.iter().copied().filter(|role| role.may(permission)).collect()
+}
+
 /// Registers operations of one path under one access: the check goes on the routes, the word into the document.
 pub fn operation(routes: UtoipaMethodRouter<AppState>, access: impl Into<Access>) -> UtoipaMethodRouter<AppState> {
     let access = access.into();
@@ -141,7 +163,7 @@ async fn check(access: Access, request: Request, next: Next) -> Response {
         if !caller.may(permission) {
             return Problem::new(
                 Kind::Forbidden,
-                format!("This needs the permission {permission}, which the role {} does not have.", caller.role),
+                format!("Your role ({}) may not do this: ask {}.", caller.role, who_may(permission)),
             )
             .into_response();
         }

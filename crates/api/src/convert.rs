@@ -3,6 +3,7 @@
 use directory::DirectoryError;
 use store::Severity;
 
+use crate::access::who_may;
 use crate::problem::{FieldError, Kind, Problem};
 
 impl From<DirectoryError> for Problem {
@@ -47,7 +48,10 @@ impl From<quarantine::QuarantineError> for Problem {
     fn from(error: quarantine::QuarantineError) -> Self {
         use quarantine::QuarantineError as E;
         match error {
-            E::Forbidden(_) | E::NotGranted(_) => Problem::new(Kind::Forbidden, error.to_string()),
+            E::Forbidden(permission) => {
+                Problem::new(Kind::Forbidden, format!("Your role may not do this: ask {}.", who_may(permission)))
+            }
+            E::NotGranted(_) => Problem::new(Kind::Forbidden, error.to_string()),
             E::NotFound => Problem::not_found("message in quarantine"),
             E::NeedsSecondPerson { .. } => Problem::conflict(error.to_string()),
             E::TooManyItems(_) => Problem::invalid("item_ids", error.to_string()),

@@ -10,6 +10,7 @@ mod access;
 mod console;
 mod convert;
 mod extract;
+mod looks;
 mod mail_view;
 mod masked;
 mod metrics;

@@ -7,7 +7,7 @@ use campaign::Tracker;
 use changes::Changes;
 use directory::{Directory, NewAudit, ProtectionCache, Throttle};
 use gateway::GatewayStats;
-use mailbox::Embedded;
+use mailbox::{Connectors, Embedded};
 use quarantine::Quarantine;
 use store::Store;
 use tokio::sync::Semaphore;
@@ -40,6 +40,8 @@ pub struct AppState {
     pub protection: ProtectionCache,
     /// The embedded mailboxes.
     pub mailbox: Embedded,
+    /// The systems that keep mailboxes which are not embedded.
+    pub connectors: Connectors,
     /// The quarantine.
     pub quarantine: Quarantine,
     /// Changes of the protection side.
@@ -72,6 +74,7 @@ impl AppState {
     ) -> AppState {
         AppState {
             mailbox: Embedded::new(directory.store().clone()),
+            connectors: Connectors::default(),
             quarantine: Quarantine::new(directory.clone(), protection.clone()),
             changes: Changes::new(&directory),
             tracker,
@@ -95,6 +98,13 @@ impl AppState {
     #[must_use]
     pub fn with_quarantine(mut self, quarantine: Quarantine) -> AppState {
         self.quarantine = quarantine;
+        self
+    }
+
+    /// The same, telling of these connectors.
+    #[must_use]
+    pub fn with_connectors(mut self, connectors: Connectors) -> AppState {
+        self.connectors = connectors;
         self
     }
 

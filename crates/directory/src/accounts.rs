@@ -10,6 +10,8 @@ use crate::{Directory, DirectoryError};
 
 const SESSION_MS: i64 = 12 * 60 * 60 * 1000;
 const SIGN_IN_LINK_MS: i64 = 7 * 24 * 60 * 60 * 1000;
+/// Sessions of one account; with another one the oldest ends.
+pub const SESSIONS_MAX: i64 = 50;
 const PASSWORD_CHARS_MIN: usize = 10;
 const PASSWORD_BYTES_MAX: usize = 1_024;
 /// API tokens note their use at most this often.
@@ -229,7 +231,11 @@ impl Directory {
         let (token, csrf, now) = (new_token(), new_token(), self.store.now());
         let (id, expires_at): (SessionId, _) = (self.store.next_id(), now.plus_ms(SESSION_MS));
         let row = values![token_hash(&token), id, account.id, now, expires_at, &csrf];
-        self.store.execute("account.insert_session", &row).await?;
+        let mut tx = self.store.begin().await?;
+        tx.execute("account.forget_sessions", &values![now]).await?;
+        tx.execute("account.insert_session", &row).await?;
+        tx.execute("account.bound_sessions", &values![account.id, SESSIONS_MAX]).await?;
+        tx.commit().await?;
         Ok(SignedIn { token, csrf, account, expires_at })
     }
 
@@ -260,9 +266,10 @@ impl Directory {
     pub async fn sign_in_link(&self, account: AccountId) -> Result<SignInLink, DirectoryError> {
         let (token, now) = (new_token(), self.store.now());
         let expires_at = now.plus_ms(SIGN_IN_LINK_MS);
-        self.store
-            .execute("account.insert_sign_in_link", &values![token_hash(&token), account, now, expires_at])
-            .await?;
+        let mut tx = self.store.begin().await?;
+        tx.execute("account.forget_links", &values![account, now]).await?;
+        tx.execute("account.insert_sign_in_link", &values![token_hash(&token), account, now, expires_at]).await?;
+        tx.commit().await?;
         Ok(SignInLink { token, expires_at })
     }
 

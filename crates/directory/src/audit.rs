@@ -66,6 +66,19 @@ impl Directory {
         Ok(tx.commit().await?)
     }
 
+    /// Writes a record by itself, unless the same account did the same to the same for the same reason within this time.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn audit_once(&self, audit: NewAudit<'_>, within_ms: i64) -> Result<(), DirectoryError> {
+        let since = self.store.now().plus_ms(-within_ms);
+        let same = values![self.id(), audit.account_id, audit.action, since, audit.target.as_str(), audit.reason];
+        if self.store.query_one("audit.same", &same).await?.is_some() {
+            return Ok(());
+        }
+        self.audit(audit).await
+    }
+
     /// Records, newest first, before `before`.
     pub async fn audit_page(&self, before: Option<AuditId>, limit: i64) -> Result<Vec<AuditEntry>, DirectoryError> {
         let before = before.map_or(i64::MAX, |id| id.0);

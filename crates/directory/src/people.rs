@@ -11,9 +11,17 @@ use crate::{Directory, DirectoryError};
 
 /// People per page, at most.
 const PAGE_MAX: i64 = 200;
+/// Values of one facet.
+pub(crate) const FACET_VALUES_MAX: i64 = 200;
 /// The folders every mailbox starts with: name and role (RFC 6154 special uses; the inbox is INBOX by RFC 9051).
-pub(crate) const FOLDERS: [(&str, &str); 5] =
-    [("Inbox", "inbox"), ("Junk", "junk"), ("Sent", "sent"), ("Archive", "archive"), ("Trash", "trash")];
+pub(crate) const FOLDERS: [(&str, &str); 6] = [
+    ("Inbox", "inbox"),
+    ("Junk", "junk"),
+    ("Drafts", "drafts"),
+    ("Sent", "sent"),
+    ("Archive", "archive"),
+    ("Trash", "trash"),
+];
 
 /// A person with an address and a mailbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,10 +68,39 @@ pub struct NewPerson {
 pub struct PeopleFilter {
     /// Start of the name or the address, any case; empty for all.
     pub starts_with: String,
+    /// Of this department; empty for all.
+    pub department: String,
+    /// In this city; empty for all.
+    pub city: String,
+    /// Of this language; empty for all.
+    pub language: String,
     /// The last id of the page before.
     pub after: Option<PersonId>,
     /// How many, 1..=200.
     pub limit: i64,
+}
+
+/// How many people a filter lets through, and by what they can be told apart further.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PeopleFacets {
+    /// All.
+    pub people_count: i64,
+    /// By department, the largest first.
+    pub departments: Vec<(String, i64)>,
+    /// By city.
+    pub cities: Vec<(String, i64)>,
+    /// By language.
+    pub languages: Vec<(String, i64)>,
+}
+
+impl PeopleFilter {
+    /// The values $2 to $6 of the statements that filter people; $1 is the organisation.
+    pub(crate) fn values(&self) -> Vec<Value> {
+        let from = self.starts_with.to_lowercase();
+        // The end of the range of texts that start with `from`: no LIKE on what a person typed.
+        let to = format!("{from}\u{10FFFF}");
+        values![from, to, self.department.as_str(), self.city.as_str(), self.language.as_str()].to_vec()
+    }
 }
 
 /// Who receives mail for an address, and where it goes.
@@ -134,7 +171,7 @@ impl Directory {
         tx.insert_many("person.insert_folder", &folders).await?;
         for person in people {
             if let Some(connector) = person.attributes.get(CONNECTOR_ATTRIBUTE) {
-                self.check_connector(connector)?;
+                self.check_connector(CONNECTOR_ATTRIBUTE, connector)?;
                 tx.execute("person.set_connector", &values![self.id(), person.address.key(), connector.as_str()])
                     .await?;
             }
@@ -163,11 +200,31 @@ impl Directory {
     pub async fn people(&self, filter: &PeopleFilter) -> Result<Vec<Person>, DirectoryError> {
         let limit = filter.limit.clamp(1, PAGE_MAX);
         let after = filter.after.map_or(0, |id| id.0);
-        let from = filter.starts_with.to_lowercase();
-        // The end of the range of texts that start with `from`: no LIKE on what a person typed.
-        let to = format!("{from}\u{10FFFF}");
-        let rows = self.store.query("person.page", &values![self.id(), after, from, to, limit]).await?;
+        let page = [values![self.id()].to_vec(), filter.values(), values![after, limit].to_vec()].concat();
+        let rows = self.store.query("person.page", &page).await?;
         rows.iter().map(person).collect()
+    }
+
+    /// How many people a filter lets through, by department, city and language; the [`FACET_VALUES_MAX`] largest of each.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn people_facets(&self, filter: &PeopleFilter) -> Result<PeopleFacets, DirectoryError> {
+        let of = [values![self.id()].to_vec(), filter.values(), values![FACET_VALUES_MAX].to_vec()].concat();
+        let mut facets = PeopleFacets::default();
+        let counted = self.store.query_one("person.count_matching", &of[..6]).await?;
+        facets.people_count = counted.map_or(Ok(0), |row| row.int("n"))?;
+        let groups = [
+            ("person.by_department", &mut facets.departments),
+            ("person.by_city", &mut facets.cities),
+            ("person.by_language", &mut facets.languages),
+        ];
+        for (statement, values) in groups {
+            for row in self.store.query(statement, &of).await? {
+                values.push((row.text("value")?.to_owned(), row.int("n")?));
+            }
+        }
+        Ok(facets)
     }
 
     /// How many people there are.

@@ -31,8 +31,10 @@ async fn an_import_makes_people_mailboxes_and_a_list() {
         assert_eq!(directory.person_by_address("ADA@contoso.example").await.unwrap().unwrap().city, "York");
         let lists = directory.lists().await.unwrap();
         assert_eq!(lists.iter().map(|l| (l.name.as_str(), l.member_count)).collect::<Vec<_>>(), [("Everyone", 2)]);
-        let found =
-            directory.people(&PeopleFilter { starts_with: "bob".into(), after: None, limit: 10 }).await.unwrap();
+        let found = directory
+            .people(&PeopleFilter { starts_with: "bob".into(), limit: 10, ..PeopleFilter::default() })
+            .await
+            .unwrap();
         assert_eq!(found.iter().map(|p| p.name.as_str()).collect::<Vec<_>>(), ["Bob Ray"]);
         directory.put_alias(&address("postmaster@contoso.example"), ada.person_id).await.unwrap();
         let postmaster = directory.recipient(&address("postmaster@contoso.example")).await.unwrap();

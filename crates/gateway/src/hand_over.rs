@@ -197,6 +197,7 @@ impl Desk {
                 () = tokio::time::sleep(wait) => {}
                 () = free.notified(), if self.rest().is_zero() => {}
                 () = called(&mut notices), if self.rest().is_zero() => {}
+                () = self.connector.answers_again() => self.note_health(false),
             }
         }
         tasks.close();

@@ -226,7 +226,8 @@ impl Server {
         let detector = Detector::start(&directory, DetectorConfig::default(), stop.work.clone());
         let (organisation, intake) = (directory.clone(), stop.intake.clone());
         let state = api::AppState::new(organisation, protection.clone(), tracker, Some(stats), intake, about(&config))
-            .with_quarantine(quarantine);
+            .with_quarantine(quarantine)
+            .with_connectors(connectors);
         let api = tokio::spawn(api::serve(http, api::router(state), stop.intake.clone()));
         Ok(Server {
             config,

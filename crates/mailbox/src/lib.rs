@@ -27,8 +27,9 @@ pub use client::{
 };
 pub use connector::{Delivery, Found, Landed, Locator, Mailbox, PutBack, Snapshot, TakenOut};
 pub use connectors::{
-    Batch, Connectors, Embedded, Endpoint, Failed, HandOver, HandedOver, LmtpImap, LmtpImapConfig, MARK_HEADER, Marker,
-    Security, UserName,
+    Batch, ConnectorHealth, Connectors, Embedded, Endpoint, Failed, HandOver, HandedOver, LmtpImap, LmtpImapConfig,
+    MARK_HEADER, Marker, Security, ServiceHealth, UserName, Waiting, chosen_mailboxes, mailbox_to_ask, waiting,
+    waiting_for,
 };
 pub use error::{MailboxError, Severity};
 pub use folder::{FolderRole, NewFolder, PERSONAL_FOLDERS};

@@ -10,6 +10,7 @@ use serde_json::json;
 use store::{BodyRef, NewEvent, Row, Topic, Tx, values};
 
 use crate::bulk::{folders_of, id_list, role_of};
+use crate::client::FOLDERS_MAX;
 use crate::folder::{NewFolder, check_name};
 use crate::{Embedded, FolderRole, MailboxError};
 
@@ -159,9 +160,9 @@ impl Embedded {
         row.map(|row| mailbox_info(&row)).transpose()
     }
 
-    /// The folders with their counts, by name.
+    /// The folders with their counts, by name; at most [`FOLDERS_MAX`].
     pub async fn folders(&self, mailbox_id: MailboxId) -> Result<Vec<Folder>, MailboxError> {
-        let rows = self.store().query("mailbox.folders", &values![mailbox_id]).await?;
+        let rows = self.store().query("mailbox.folders", &values![mailbox_id, FOLDERS_MAX]).await?;
         rows.iter()
             .map(|row| {
                 Ok(Folder {
@@ -188,12 +189,17 @@ impl Embedded {
     /// Creates a folder.
     ///
     /// # Errors
-    /// [`MailboxError::FolderName`], [`MailboxError::FolderExists`]; [`MailboxError::NotFound`] without a mailbox.
+    /// [`MailboxError::FolderName`], [`MailboxError::FolderExists`]; [`MailboxError::TooMany`] past [`FOLDERS_MAX`];
+    /// [`MailboxError::NotFound`] without a mailbox.
     pub async fn create_folder(&self, mailbox_id: MailboxId, name: &str) -> Result<FolderId, MailboxError> {
         check_name(name)?;
         let mut tx = self.store().begin().await?;
         if tx.query_one("mailbox.by_id", &values![mailbox_id]).await?.is_none() {
             return Err(MailboxError::NotFound("mailbox"));
+        }
+        let count = tx.query_one("mailbox.folder_count", &values![mailbox_id]).await?;
+        if count.map_or(Ok(0), |row| row.int("n"))? >= FOLDERS_MAX {
+            return Err(MailboxError::TooMany);
         }
         let (id, created_at) = (self.store().next_id(), self.store().now());
         let folder = NewFolder { id, mailbox_id, name: name.to_owned(), role: FolderRole::Own, created_at };

@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 use whereabouts::{BUCKETS_MAX, CopyFilter, Reason, ReasonGroup};
 
 use crate::AppState;
-use crate::access::{Caller, operation};
+use crate::access::{Caller, holders, operation};
 use crate::extract::{Answer, Json, PathId, Query};
 use crate::masked::{Masked, MaskedAnswer};
 use crate::problem::Problem;
@@ -19,7 +19,7 @@ use crate::resources::copies::Copy;
 use crate::resources::incidents::IncidentSummary;
 use crate::resources::quarantine::{actor, outcome};
 use crate::wire::{
-    ActionOutcome, At, EventCount, Id, LastEvent, Page, Permission, Place, PlaceCount, after_id, id, limit_of,
+    ActionOutcome, At, EventCount, Id, LastEvent, Page, Permission, Place, PlaceCount, Role, after_id, id, limit_of,
 };
 
 /// The routes.
@@ -77,6 +77,8 @@ struct CampaignAction {
     permission: Permission,
     /// Whether the caller has it.
     allowed: bool,
+    /// The roles that have it.
+    who_may: Vec<Role>,
     /// What it acts on: a change for `undo_change`, otherwise the campaign.
     target_id: Id,
     /// What would happen, in one sentence.
@@ -239,7 +241,16 @@ async fn actions(app: &AppState, caller: &Caller, campaign: CampaignId) -> Resul
     let mut actions = Vec::new();
     let mut add = |kind, count, permission: P, target_id, sentence: String| {
         let allowed = caller.may(permission);
-        actions.push(CampaignAction { kind, count, permission: permission.into(), allowed, target_id, sentence });
+        let who_may = holders(permission).into_iter().map(Role::from).collect();
+        actions.push(CampaignAction {
+            kind,
+            count,
+            permission: permission.into(),
+            allowed,
+            who_may,
+            target_id,
+            sentence,
+        });
     };
     if effect.count() > effect.requested_count {
         let sentence = "Ask an administrator to release what is held.".to_owned();

@@ -13,6 +13,7 @@ use crate::access::{Caller, operation};
 use crate::extract::{Answer, Json, PathId};
 use crate::masked::{Masked, MaskedAnswer};
 use crate::problem::Problem;
+use crate::resources::trace::note_opening;
 use crate::wire::{At, EventKind, Id, LastEvent, Place, id};
 
 /// The routes.
@@ -129,13 +130,16 @@ pub fn evidence(mut e: whereabouts::Evidence) -> Evidence {
     }
 }
 
-/// One copy as a timeline of evidence. Who may not trace mail sees copies of campaigns only.
+/// One copy as a timeline of evidence. Who may not trace mail sees copies of campaigns only; opening any other is recorded.
 #[utoipa::path(get, path = "/copies/{id}", tag = "copies", responses((status = 200, body = CopyDetail)))]
 async fn get_copy(State(app): State<AppState>, caller: Caller, PathId(copy): PathId<CopyId>) -> MaskedAnswer {
     let of = caller.organisation_id;
     let story = whereabouts::copy_timeline(&app.store, of, copy).await?;
     if story.campaign_id.is_none() && !caller.may(P::TraceRead) {
         return Err(Problem::not_found("copy"));
+    }
+    if story.campaign_id.is_none() {
+        note_opening(&app, &caller, copy).await?;
     }
     let found = gateway::trace::detail(&app.store, of, copy).await?.ok_or_else(|| Problem::not_found("copy"))?;
     let campaign_name = match story.campaign_id {

@@ -21,7 +21,7 @@ use utoipa_axum::routes;
 use whereabouts::Found;
 
 use crate::AppState;
-use crate::access::{Access, Caller, operation};
+use crate::access::{Access, Caller, operation, who_may};
 use crate::extract::{Answer, Json, Query};
 use crate::problem::{Kind, Problem};
 use crate::resources::campaigns::{self, CampaignSummary};
@@ -49,7 +49,7 @@ pub fn routes() -> OpenApiRouter<AppState> {
 }
 
 /// What waits for whoever is signed in. Parts that the role may not see are `null`.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Default, Serialize, ToSchema)]
 struct Home {
     /// The last campaigns, as one bar each.
     campaigns: Option<Vec<CampaignSummary>>,
@@ -57,8 +57,10 @@ struct Home {
     incidents: Option<Vec<IncidentSummary>>,
     waiting: Option<Waiting>,
     queue: Option<QueueSummary>,
-    /// One's own mailbox.
+    /// One's own mailbox; `null` when another system keeps it.
     unseen_count: Option<i64>,
+    /// The connector to the system that keeps one's own mailbox; `null`: it is embedded, or there is none.
+    mail_kept_by: Option<String>,
     /// One's own held copies.
     own_held_count: Option<i64>,
 }
@@ -167,8 +169,7 @@ struct News {
 /// What waits for whoever is signed in.
 #[utoipa::path(get, path = "/home", tag = "home", responses((status = 200, body = Home)))]
 async fn home(State(app): State<AppState>, caller: Caller) -> Answer<Home> {
-    let mut home =
-        Home { campaigns: None, incidents: None, waiting: None, queue: None, unseen_count: None, own_held_count: None };
+    let mut home = Home::default();
     if caller.may(P::CampaignRead) {
         home.campaigns = Some(campaigns::summaries(&app, &caller, None, SHOWN).await?);
     }
@@ -186,7 +187,10 @@ async fn home(State(app): State<AppState>, caller: Caller) -> Answer<Home> {
         let undecided = |status| matches!(status, ReleaseStatus::NeedsReview | ReleaseStatus::Requested);
         let held = app.quarantine.own(person, None, COUNTED).await?;
         home.own_held_count = i64::try_from(held.iter().filter(|item| undecided(item.status)).count()).ok();
-        if let Some(mailbox) = app.mailbox.mailbox_of(person).await? {
+        let kept = app.directory.mailbox_of_person(person).await?;
+        home.mail_kept_by = kept.as_ref().and_then(|mailbox| mailbox.connector.clone());
+        // Of a mailbox that is kept elsewhere nobody here knows what is unread.
+        if let Some(mailbox) = kept.filter(|mailbox| mailbox.connector.is_none()) {
             let folders = app.mailbox.folders(mailbox.id).await?;
             let inboxes = folders.iter().filter(|folder| folder.role == mailbox::FolderRole::Inbox);
             home.unseen_count = Some(inboxes.map(|folder| folder.unseen_count).sum());
@@ -326,9 +330,7 @@ fn topics(caller: &Caller, asked: Option<&str>) -> Result<Vec<&'static str>, Pro
         .split(',')
         .map(|word| match TOPICS.iter().find(|(topic, _)| *topic == word.trim()) {
             Some((topic, needs)) if caller.may(*needs) => Ok(*topic),
-            Some((topic, needs)) => {
-                Err(Problem::new(Kind::Forbidden, format!("{topic} needs the permission {needs}.")))
-            }
+            Some((topic, needs)) => Err(Problem::new(Kind::Forbidden, format!("{topic} is for {}.", who_may(*needs)))),
             None => Err(Problem::new(Kind::BadRequest, format!("There is no topic {word:?}.")).at("topics")),
         })
         .collect()

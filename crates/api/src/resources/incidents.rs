@@ -9,10 +9,10 @@ use utoipa_axum::routes;
 use whereabouts::incident::{self, Status};
 
 use crate::AppState;
-use crate::access::{Caller, operation};
+use crate::access::{Caller, holders, operation};
 use crate::extract::{Answer, Json, PathId, Query};
 use crate::masked::{Masked, MaskedAnswer};
-use crate::wire::{At, Id, Page, Permission, after_id, id, limit_of};
+use crate::wire::{At, Id, Page, Permission, Role, after_id, id, limit_of};
 
 /// The routes.
 pub fn routes() -> OpenApiRouter<AppState> {
@@ -154,6 +154,8 @@ struct Remedy {
     permission: Permission,
     /// Whether the caller has that permission.
     allowed: bool,
+    /// The roles that have it.
+    who_may: Vec<Role>,
     /// What it acts on: the change, or the campaign.
     target_id: Option<Id>,
     /// For an allow entry: what its value is (`url`, `domain` …) and the value.
@@ -181,6 +183,7 @@ impl Remedy {
             count,
             permission: permission.into(),
             allowed: caller.may(permission),
+            who_may: holders(permission).into_iter().map(Role::from).collect(),
             target_id,
             list_kind: None,
             value: None,

@@ -28,6 +28,7 @@ const MAIL_POLICY_PICTURES: &str = "default-src 'none'; style-src 'unsafe-inline
 /// The routes.
 pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
+        .routes(operation(routes!(own_mailbox), P::MailboxOwn))
         .routes(operation(routes!(list_folders), P::MailboxOwn))
         .routes(operation(routes!(create_folder), P::MailboxOwn))
         .routes(operation(routes!(list_mail), P::MailboxOwn))
@@ -61,6 +62,22 @@ struct MailQuery {
 struct ShowQuery {
     /// Whether pictures from outside are loaded: their senders learn that the mail was opened.
     pictures: Option<bool>,
+}
+
+/// Where one's own mailbox is.
+#[derive(Debug, Serialize, ToSchema)]
+struct OwnMailbox {
+    address: String,
+    /// The connector to the system that keeps it, where mail programs read it; `null`: it is embedded, and read here.
+    kept_by: Option<String>,
+    /// Mails that lie here. With `kept_by`: those that came before it was kept there.
+    item_count: i64,
+    /// Copies that wait to be handed over to that system.
+    waiting_count: i64,
+    /// When the oldest of them came.
+    waiting_since: Option<At>,
+    /// Whether that system answered the last time; `null` when nobody has asked since the server was started.
+    answers: Option<bool>,
 }
 
 /// A folder.
@@ -196,10 +213,36 @@ async fn summary(app: &AppState, mailbox: &MailboxInfo, item: MailItemId) -> Ans
     Ok(Json(app.mailbox.item(mailbox.id, item).await?.summary.into()))
 }
 
-/// The caller's folders.
+/// Where the caller's mailbox is, and what waits for it.
+#[utoipa::path(get, path = "/mailbox", tag = "mailbox", responses((status = 200, body = OwnMailbox)))]
+async fn own_mailbox(State(app): State<AppState>, caller: Caller) -> Answer<OwnMailbox> {
+    let kept = app.directory.mailbox_of_person(person(&caller)?).await?.ok_or_else(|| Problem::not_found("mailbox"))?;
+    let (waiting_count, waiting_since) = match &kept.connector {
+        Some(name) => mailbox::waiting_for(&app.store, caller.organisation_id, name, &kept.address).await?,
+        None => (0, None),
+    };
+    let system = kept.connector.as_deref().and_then(|name| app.connectors.get(name));
+    Ok(Json(OwnMailbox {
+        address: kept.address,
+        answers: system.and_then(|system| system.health().lmtp.is_answering),
+        kept_by: kept.connector,
+        item_count: kept.item_count,
+        waiting_count,
+        waiting_since: waiting_since.map(At),
+    }))
+}
+
+/// The caller's folders; at most 2,000. A mailbox that another system keeps, and of which nothing lies here, has none here.
 #[utoipa::path(get, path = "/mailbox/folders", tag = "mailbox", responses((status = 200, body = Vec<Folder>)))]
 async fn list_folders(State(app): State<AppState>, caller: Caller) -> Answer<Vec<Folder>> {
     let mailbox = own(&app, &caller).await?;
+    if let Some(kept) = app.directory.mailbox_of_person(person(&caller)?).await?
+        && let (Some(name), 0) = (&kept.connector, kept.item_count)
+    {
+        let text =
+            format!("Your mailbox is kept by the mail system {name:?}, not here: read it with your mail program.");
+        return Err(Problem::conflict(text));
+    }
     Ok(Json(app.mailbox.folders(mailbox.id).await?.into_iter().map(Folder::from).collect()))
 }
 

@@ -5,6 +5,7 @@ mod bypass;
 mod campaign_whereabouts;
 mod campaigns;
 mod changes;
+mod connectors;
 mod copies;
 mod home;
 mod incidents;
@@ -44,6 +45,7 @@ pub fn routes() -> OpenApiRouter<AppState> {
         .merge(bypass::routes())
         .merge(incidents::routes())
         .merge(jobs::routes())
+        .merge(connectors::routes())
         .merge(queue::routes())
         .merge(reports::routes())
         .merge(settings::routes())

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use axum::extract::{DefaultBodyLimit, FromRequest, Multipart, Request, State};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{DefaultBodyLimit, FromRequest, Multipart, Path, Request, State};
 use axum::http::{StatusCode, header};
 use directory::PeopleFilter;
 use model::{ListId, Permission as P, PersonId};
@@ -15,7 +16,7 @@ use crate::AppState;
 use crate::access::{Caller, operation};
 use crate::extract::{Answer, Json, PathId, Query, body_bytes};
 use crate::problem::{Kind, Problem};
-use crate::wire::{At, Id, Page, after_id, id, limit_of};
+use crate::wire::{At, Id, Page, ValueCount, after_id, id, limit_of};
 
 /// The largest CSV file.
 const IMPORT_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -26,7 +27,9 @@ const MEMBERS_MAX: usize = 10_000;
 pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(operation(routes!(list_people), P::PeopleRead))
+        .routes(operation(routes!(people_facets), P::PeopleRead))
         .routes(operation(routes!(get_person), P::PeopleRead))
+        .routes(operation(routes!(choose_mailbox), P::PeopleWrite))
         .routes(
             operation(routes!(import_people), P::PeopleWrite)
                 .map(|methods| methods.layer(DefaultBodyLimit::max(IMPORT_BYTES_MAX))),
@@ -35,6 +38,7 @@ pub fn routes() -> OpenApiRouter<AppState> {
         .routes(operation(routes!(create_list), P::PeopleWrite))
         .routes(operation(routes!(get_list), P::PeopleRead))
         .routes(operation(routes!(list_members), P::PeopleRead))
+        .routes(operation(routes!(remove_member), P::PeopleWrite))
 }
 
 /// What to list.
@@ -48,6 +52,37 @@ struct PeopleQuery {
     limit: Option<u32>,
     /// The beginning of a name or an address.
     query: Option<String>,
+    /// Of this department.
+    department: Option<String>,
+    /// In this city.
+    city: Option<String>,
+    /// Of this language.
+    language: Option<String>,
+}
+
+/// Whom to count.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct FacetsQuery {
+    /// The beginning of a name or an address.
+    query: Option<String>,
+    /// Of this department.
+    department: Option<String>,
+    /// In this city.
+    city: Option<String>,
+    /// Of this language.
+    language: Option<String>,
+}
+
+/// How many people there are by department, city and language; the 200 largest of each.
+#[derive(Debug, Serialize, ToSchema)]
+struct PeopleFacets {
+    /// All whom the filter lets through.
+    total_count: i64,
+    department: Vec<ValueCount>,
+    city: Vec<ValueCount>,
+    language: Vec<ValueCount>,
 }
 
 /// A page of a list.
@@ -75,6 +110,35 @@ struct Person {
     /// Outsiders must not use this name.
     protected: bool,
     created_at: At,
+}
+
+/// A person, and where their mailbox is.
+#[derive(Debug, Serialize, ToSchema)]
+struct PersonDetail {
+    #[serde(flatten)]
+    person: Person,
+    mailbox: Option<PersonMailbox>,
+    /// The connectors that can keep it; none where all mailboxes are embedded.
+    connectors: Vec<String>,
+}
+
+/// Where a mailbox is.
+#[derive(Debug, Serialize, ToSchema)]
+struct PersonMailbox {
+    /// The connector to the system that keeps it; `null`: it is embedded.
+    kept_by: Option<String>,
+    /// What the mailbox itself says: empty (as configured for its domain), `embedded`, or a connector's name.
+    chosen: String,
+    /// Mails of it that lie here.
+    item_count: i64,
+}
+
+/// Which system keeps a mailbox from now on.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct ChosenMailbox {
+    /// A connector's name, `embedded`, or empty: as configured for the address's domain.
+    connector: String,
 }
 
 /// How an import is done.
@@ -139,6 +203,24 @@ struct NewList {
     /// Who is on it.
     #[serde(default)]
     person_ids: Vec<Id>,
+    /// Everybody who matches now, too. Left out: nobody else.
+    #[serde(default)]
+    matching: Option<PeopleMatch>,
+}
+
+/// People by what is known of them; what is left out lets everybody through.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct PeopleMatch {
+    /// The beginning of a name or an address.
+    #[serde(default)]
+    query: String,
+    #[serde(default)]
+    department: String,
+    #[serde(default)]
+    city: String,
+    #[serde(default)]
+    language: String,
 }
 
 impl From<directory::Person> for Person {
@@ -182,6 +264,9 @@ async fn list_people(
     let limit = limit_of(q.limit)?;
     let filter = PeopleFilter {
         starts_with: q.query.unwrap_or_default(),
+        department: q.department.unwrap_or_default(),
+        city: q.city.unwrap_or_default(),
+        language: q.language.unwrap_or_default(),
         after: after_id(q.after.as_deref())?.map(PersonId),
         limit: limit.into(),
     };
@@ -189,11 +274,65 @@ async fn list_people(
     Ok(Json(Page::by_id(people.into_iter().map(Person::from).collect(), limit, |p| p.id)))
 }
 
-/// One person.
-#[utoipa::path(get, path = "/people/{id}", tag = "people", responses((status = 200, body = Person)))]
-async fn get_person(State(app): State<AppState>, _caller: Caller, PathId(person): PathId<PersonId>) -> Answer<Person> {
-    let person = app.directory.person(person).await?.ok_or_else(|| Problem::not_found("person"))?;
-    Ok(Json(person.into()))
+/// How many people a filter lets through, and what further filters there are.
+#[utoipa::path(get, path = "/people/facets", tag = "people", params(FacetsQuery),
+    responses((status = 200, body = PeopleFacets)))]
+async fn people_facets(
+    State(app): State<AppState>,
+    _caller: Caller,
+    Query(q): Query<FacetsQuery>,
+) -> Answer<PeopleFacets> {
+    let filter = PeopleFilter {
+        starts_with: q.query.unwrap_or_default(),
+        department: q.department.unwrap_or_default(),
+        city: q.city.unwrap_or_default(),
+        language: q.language.unwrap_or_default(),
+        ..PeopleFilter::default()
+    };
+    let facets = app.directory.people_facets(&filter).await?;
+    let counted = |values: Vec<(String, i64)>| {
+        values.into_iter().map(|(value, count)| ValueCount { label: value.clone(), value, count }).collect()
+    };
+    Ok(Json(PeopleFacets {
+        total_count: facets.people_count,
+        department: counted(facets.departments),
+        city: counted(facets.cities),
+        language: counted(facets.languages),
+    }))
+}
+
+/// One person, and where their mailbox is.
+#[utoipa::path(get, path = "/people/{id}", tag = "people", responses((status = 200, body = PersonDetail)))]
+async fn get_person(
+    State(app): State<AppState>,
+    _caller: Caller,
+    PathId(person): PathId<PersonId>,
+) -> Answer<PersonDetail> {
+    person_detail(&app, person).await
+}
+
+async fn person_detail(app: &AppState, person_id: PersonId) -> Answer<PersonDetail> {
+    let person = app.directory.person(person_id).await?.ok_or_else(|| Problem::not_found("person"))?;
+    let mailbox = app.directory.mailbox_of_person(person_id).await?.map(|mailbox| PersonMailbox {
+        kept_by: mailbox.connector,
+        chosen: mailbox.chosen,
+        item_count: mailbox.item_count,
+    });
+    let connectors = app.directory.mailbox_connectors().names.iter().cloned().collect();
+    Ok(Json(PersonDetail { person: person.into(), mailbox, connectors }))
+}
+
+/// Says which system keeps a person's mailbox from now on. Mail that is there already stays where it is.
+#[utoipa::path(put, path = "/people/{id}/mailbox", tag = "people", request_body = ChosenMailbox,
+    responses((status = 200, body = PersonDetail)))]
+async fn choose_mailbox(
+    State(app): State<AppState>,
+    caller: Caller,
+    PathId(person): PathId<PersonId>,
+    Json(body): Json<ChosenMailbox>,
+) -> Answer<PersonDetail> {
+    app.directory.choose_connector(person, body.connector.trim(), Some(caller.account_id)).await?;
+    person_detail(&app, person).await
 }
 
 /// Imports people from CSV (first line: column names; `address` and `name` are required). A bad row is named with its line.
@@ -246,7 +385,7 @@ async fn csv_of(request: Request, app: &AppState) -> Result<bytes::Bytes, Proble
     Err(Problem::invalid("file", "the form has no file: choose the CSV file to import"))
 }
 
-/// Lists, by name.
+/// Lists, by name; there are at most 1,000.
 #[utoipa::path(get, path = "/lists", tag = "people", responses((status = 200, body = Vec<PeopleList>)))]
 async fn list_lists(State(app): State<AppState>, _caller: Caller) -> Answer<Vec<PeopleList>> {
     Ok(Json(app.directory.lists().await?.into_iter().map(PeopleList::from).collect()))
@@ -267,19 +406,39 @@ async fn create_list(
         ));
     }
     let people: Vec<PersonId> = body.person_ids.iter().map(|raw| PersonId(raw.0)).collect();
-    for (n, person) in people.iter().enumerate() {
-        if app.directory.person(*person).await?.is_none() {
-            return Err(Problem::invalid(format!("person_ids[{n}]"), "there is no such person"));
-        }
+    let matching = body.matching.map(|matching| PeopleFilter {
+        starts_with: matching.query,
+        department: matching.department,
+        city: matching.city,
+        language: matching.language,
+        ..PeopleFilter::default()
+    });
+    let filled = app.directory.fill_list(&body.name, &people, matching.as_ref()).await?;
+    let action = if filled.is_new { "list.create" } else { "list.add" };
+    let detail = serde_json::json!({ "added": filled.added_count });
+    app.audit(&caller, action, body.name.trim().to_owned(), "", detail).await?;
+    Ok((StatusCode::CREATED, Json(one_list(&app, filled.list_id).await?)))
+}
+
+/// Takes a person off a list. Doing it again changes nothing.
+#[utoipa::path(delete, path = "/lists/{id}/members/{person_id}", tag = "people", responses((status = 204)))]
+async fn remove_member(
+    State(app): State<AppState>,
+    caller: Caller,
+    path: Result<Path<(i64, i64)>, PathRejection>,
+) -> Result<StatusCode, Problem> {
+    let Path((list, person)) = path.map_err(|_| Problem::not_found("list"))?;
+    let (list, person) = (ListId(list), PersonId(person));
+    let name = one_list(&app, list).await?.name;
+    if app.directory.remove_from_list(list, person).await? {
+        let detail = serde_json::json!({ "person_id": person.to_string() });
+        app.audit(&caller, "list.remove", name, "", detail).await?;
     }
-    let list = app.directory.put_list(&body.name).await?;
-    app.directory.add_to_list(list, &people).await?;
-    app.audit(&caller, "list.create", body.name.clone(), "", serde_json::json!({ "added": people.len() })).await?;
-    Ok((StatusCode::CREATED, Json(one_list(&app, list).await?)))
+    Ok(StatusCode::NO_CONTENT)
 }
 
 async fn one_list(app: &AppState, list: ListId) -> Result<PeopleList, Problem> {
-    let found = app.directory.lists().await?.into_iter().find(|l| l.id == list);
+    let found = app.directory.list(list).await?;
     found.map(PeopleList::from).ok_or_else(|| Problem::not_found("list"))
 }
 

@@ -11,6 +11,7 @@ use utoipa_axum::routes;
 use crate::AppState;
 use crate::access::{Caller, operation};
 use crate::extract::{Answer, Json, PathId, Query};
+use crate::looks::{Look, checked_reason};
 use crate::masked::{Masked, MaskedAnswer};
 use crate::problem::Problem;
 use crate::resources::copies::{Evidence, evidence};
@@ -168,6 +169,16 @@ pub struct PreviewFile {
 #[derive(Debug, Serialize, ToSchema)]
 struct HeaderSection {
     raw: String,
+}
+
+/// Why somebody else's mail is looked at.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = QuarantineLook)]
+struct LookReason {
+    /// A few words; they stand in the audit log. One's own mail needs none.
+    #[serde(default)]
+    reason: String,
 }
 
 /// Which held copies: name items, or a campaign, or a cause; exactly one of them.
@@ -401,29 +412,44 @@ async fn get_quarantine_item(
     )
 }
 
-/// The message, safe to look at. Reading it is recorded.
-#[utoipa::path(get, path = "/quarantine/items/{id}/preview", tag = "quarantine",
+/// Records that somebody reads held mail; another person's asks for a reason.
+async fn note_reading(
+    app: &AppState,
+    caller: &Caller,
+    action: &str,
+    item: QuarantineItemId,
+    reason: &str,
+) -> Result<(), Problem> {
+    let copy_id = app.quarantine.detail(item).await?.item.copy_id;
+    let reason = if app.is_own(caller, copy_id).await? { reason.trim() } else { checked_reason(reason)? };
+    app.note_look(caller, Look { action, target: format!("quarantine item {item}"), reason, copy_id }).await
+}
+
+/// The message, safe to look at. Reading it is recorded, with the reason.
+#[utoipa::path(post, path = "/quarantine/items/{id}/preview", tag = "quarantine", request_body = LookReason,
     responses((status = 200, body = SafePreview)))]
 async fn preview_quarantine_item(
     State(app): State<AppState>,
     caller: Caller,
     PathId(item): PathId<QuarantineItemId>,
+    Json(body): Json<LookReason>,
 ) -> MaskedAnswer {
+    note_reading(&app, &caller, "quarantine.preview", item, &body.reason).await?;
     let preview = app.quarantine.preview(item).await?;
-    app.audit(&caller, "quarantine.preview", format!("quarantine item {item}"), "", serde_json::json!({})).await?;
     Masked::new(app.tracker.tokens(), &SafePreview::from(preview))
 }
 
-/// Its header section.
-#[utoipa::path(get, path = "/quarantine/items/{id}/headers", tag = "quarantine",
+/// Its header section. Reading it is recorded, with the reason.
+#[utoipa::path(post, path = "/quarantine/items/{id}/headers", tag = "quarantine", request_body = LookReason,
     responses((status = 200, body = HeaderSection)))]
 async fn quarantine_item_headers(
     State(app): State<AppState>,
     caller: Caller,
     PathId(item): PathId<QuarantineItemId>,
+    Json(body): Json<LookReason>,
 ) -> Answer<HeaderSection> {
+    note_reading(&app, &caller, "quarantine.headers", item, &body.reason).await?;
     let raw = app.quarantine.headers(item).await?;
-    app.audit(&caller, "quarantine.headers", format!("quarantine item {item}"), "", serde_json::json!({})).await?;
     Ok(Json(HeaderSection { raw }))
 }
 

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use gateway::trace::{self, TraceFilter, TraceMessage, TraceRow};
-use model::{CampaignId, CopyId, Facts, Permission as P, Timestamp};
+use model::{Address, CampaignId, CopyId, Facts, Permission as P, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -11,6 +11,7 @@ use utoipa_axum::routes;
 use crate::AppState;
 use crate::access::{Caller, operation};
 use crate::extract::{Answer, Json, PathId, Query};
+use crate::looks::Look;
 use crate::masked::{Masked, MaskedAnswer};
 use crate::problem::Problem;
 use crate::resources::copies::{Evidence, evidence};
@@ -100,6 +101,8 @@ struct TraceDetail {
     /// What was malformed.
     defects: Vec<String>,
     quarantine_item_id: Option<Id>,
+    /// The connector to the system that keeps the recipient's mailbox; `null`: it is embedded, or nobody's.
+    kept_by: Option<String>,
     timeline: Vec<Evidence>,
 }
 
@@ -244,11 +247,12 @@ async fn search_trace(
     Ok(Json(Page { items, next: page.next.map(|cursor| cursor.to_string()) }))
 }
 
-/// One copy in full.
+/// One copy in full. Opening somebody else's is recorded.
 #[utoipa::path(get, path = "/trace/{copy_id}", tag = "trace", responses((status = 200, body = TraceDetail)))]
 async fn get_trace(State(app): State<AppState>, caller: Caller, PathId(copy): PathId<CopyId>) -> MaskedAnswer {
     let found = trace::detail(&app.store, caller.organisation_id, copy).await?;
     let found = found.ok_or_else(|| Problem::not_found("copy"))?;
+    note_opening(&app, &caller, copy).await?;
     let story = whereabouts::copy_timeline(&app.store, caller.organisation_id, copy).await?;
     // What arrived says more than what was sent.
     let message = found.received.as_ref().unwrap_or(&found.message);
@@ -270,9 +274,25 @@ async fn get_trace(State(app): State<AppState>, caller: Caller, PathId(copy): Pa
             attachments: facts.map(attachments).unwrap_or_default(),
             defects: facts.map(|f| f.defects.iter().map(|d| d.as_str().to_owned()).collect()).unwrap_or_default(),
             quarantine_item_id: app.quarantine.of_copy(copy).await?.map(id),
+            kept_by: kept_by(&app, &found.recipient).await?,
             timeline: story.evidence.into_iter().map(evidence).collect(),
         },
     )
+}
+
+/// Records that somebody opens another person's copy. The trace is read on when nothing can be written.
+pub async fn note_opening(app: &AppState, caller: &Caller, copy_id: CopyId) -> Result<(), Problem> {
+    if !app.is_own(caller, copy_id).await? {
+        let look = Look { action: "trace.open", target: format!("copy {copy_id}"), reason: "", copy_id };
+        app.note_look_if_possible(caller, look).await;
+    }
+    Ok(())
+}
+
+/// The connector that keeps the mailbox of an address.
+async fn kept_by(app: &AppState, recipient: &str) -> Result<Option<String>, Problem> {
+    let Ok(address) = Address::parse(recipient) else { return Ok(None) };
+    Ok(app.directory.recipient(&address).await?.and_then(|recipient| recipient.connector))
 }
 
 fn stored<T: serde::de::DeserializeOwned>(value: Option<&serde_json::Value>) -> Result<Option<T>, Problem> {

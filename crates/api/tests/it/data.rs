@@ -243,10 +243,11 @@ async fn held_mail_is_looked_at_and_released_once() {
         assert_eq!((&facets["total_count"], &facets["status"][0]["value"]), (&json!(1), &json!("needs_review")));
         let detail = server.get(admin, &path).await.expect(StatusCode::OK).json();
         assert_eq!((&detail["returns_to"], &detail["timeline"][0]["kind"]), (&json!("Inbox"), &json!("held")));
-        let preview = server.get(admin, &format!("{path}/preview")).await.expect(StatusCode::OK).json();
+        let why = json!({ "reason": "Ada asked" });
+        let preview = server.post(admin, &format!("{path}/preview"), why.clone()).await.expect(StatusCode::OK).json();
         let html = preview["html"].as_str().expect("html");
         assert!(!html.contains("href") && !html.contains("<img"), "{html}");
-        let headers = server.get(admin, &format!("{path}/headers")).await.expect(StatusCode::OK).json();
+        let headers = server.post(admin, &format!("{path}/headers"), why).await.expect(StatusCode::OK).json();
         assert!(headers["raw"].as_str().expect("a header section").starts_with("From: News"), "{headers}");
 
         let own = server.get(Role::Recipient, "/my/quarantine").await.expect(StatusCode::OK).json();
@@ -272,7 +273,8 @@ async fn held_mail_is_looked_at_and_released_once() {
         assert_eq!((&home["unseen_count"], &home["own_held_count"]), (&json!(1), &json!(0)));
         let audit = server.get(admin, "/audit").await.expect(StatusCode::OK).json();
         let actions: Vec<_> = audit["items"].as_array().unwrap().iter().filter_map(|e| e["action"].as_str()).collect();
-        assert_eq!(actions[..3], ["quarantine.release", "quarantine.release", "quarantine.headers"], "{audit}");
+        let expected = ["trace.open", "quarantine.release", "quarantine.release", "quarantine.headers"];
+        assert_eq!(actions[..4], expected, "{audit}");
     })
     .await;
 }

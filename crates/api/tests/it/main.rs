@@ -1,7 +1,10 @@
 //! The API over its real router, on real stores.
 
 mod data;
+mod elsewhere;
 mod links;
+mod lists;
+mod looks;
 mod permissions;
 mod problems;
 mod server;

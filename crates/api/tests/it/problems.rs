@@ -42,12 +42,17 @@ async fn bad_requests_say_what_is_wrong() {
     check(
         &server.post(admin, "/lists", json!({ "name": "A", "person_ids": ["12"] })).await,
         422,
-        "person_ids[0]",
-        "no such person",
+        "person_ids",
+        "number 1 of these",
     );
     check(&server.post(admin, "/quarantine/release", json!({})).await, 422, "item_ids", "exactly one");
     check(&server.get(admin, "/events?topics=weather").await, 400, "topics", "weather");
-    check(&server.get(Role::Recipient, "/events?topics=jobs").await, 403, "", "protection.read");
+    check(
+        &server.get(Role::Recipient, "/events?topics=jobs").await,
+        403,
+        "",
+        "an administrator, an analyst or an owner",
+    );
     check(&server.get(Role::Recipient, "/mailbox/folders/1/items?after=x").await, 400, "after", "cursor");
     check(&server.get(Role::Recipient, "/mailbox/items/77").await, 404, "", "no such item");
     check(&server.get(admin, "/mailbox/folders").await, 404, "", "belongs to no person");

@@ -7,9 +7,9 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use campaign::Tracker;
-use directory::{Directory, NewAccount, NewOrganisation, NewPerson, ProtectionCache};
+use directory::{Directory, MailboxConnectors, NewAccount, NewOrganisation, NewPerson, ProtectionCache};
 use futures::StreamExt;
-use mailbox::{Delivery, Embedded, FolderRole, deliver_ops};
+use mailbox::{Connectors, Delivery, Embedded, FolderRole, deliver_ops};
 use model::{CopyId, Domain, EventKind, MessageId, OrganisationId, PersonId, Place, QuarantineItemId, Role};
 use serde_json::Value as Json;
 use store::{BodyRef, NewEvent, Op, Store, Submission, Value, values};
@@ -78,9 +78,15 @@ impl Answer {
 
 impl Server {
     pub async fn start(test: TestStore) -> Server {
+        Server::start_with(test, MailboxConnectors::default(), Connectors::default()).await
+    }
+
+    /// As [`Server::start`], where other systems keep mailboxes.
+    pub async fn start_with(test: TestStore, known: MailboxConnectors, connectors: Connectors) -> Server {
         let domains = vec![Domain::parse("contoso.example").expect("a domain")];
         let new = NewOrganisation { name: "Contoso".into(), domains: domains.clone() };
         let directory = Directory::create(&test.store, new).await.expect("an organisation");
+        let directory = directory.with_mailbox_connectors(known);
         let mut tx = test.store.begin().await.expect("a transaction");
         changes::first_version(&mut tx, directory.id(), &domains, "test").await.expect("a first version");
         tx.commit().await.expect("a commit");
@@ -98,7 +104,11 @@ impl Server {
         let tracker = Tracker::new(directory.clone()).await.expect("a tracker");
         let about = ApiConfig { https: true, version: "0.0.0".into() };
         let stop = CancellationToken::new();
-        let state = AppState::new(directory.clone(), protection, tracker.clone(), None, stop, about);
+        let quarantine =
+            quarantine::Quarantine::new(directory.clone(), protection.clone()).with_connectors(connectors.clone());
+        let state = AppState::new(directory.clone(), protection, tracker.clone(), None, stop, about)
+            .with_quarantine(quarantine)
+            .with_connectors(connectors);
         let store = test.store.clone();
         let mut server =
             Server { router: api::router(state), directory, tracker, store, person, tokens: BTreeMap::new(), test };
@@ -159,6 +169,21 @@ impl Server {
     /// A GET under /api/v1 by a role.
     pub async fn get(&self, role: Role, path: &str) -> Answer {
         self.call(role, Method::GET, path, None).await
+    }
+
+    /// A GET under /api/v1 by a new login of this role that is Ada's own.
+    pub async fn get_as_ada(&self, role: Role, path: &str) -> Answer {
+        let new = NewAccount {
+            login: format!("ada-as-{role}"),
+            name: "Ada".into(),
+            role,
+            person_id: Some(self.person),
+            password: None,
+        };
+        let account = self.directory.create_account(new).await.expect("an account");
+        let (_, token) = self.directory.create_api_token(account.id, "test").await.expect("a token");
+        let request = Request::get(format!("/api/v1{path}")).header(header::AUTHORIZATION, format!("Bearer {token}"));
+        self.send(request.body(Body::empty()).expect("a request")).await
     }
 
     /// A POST of JSON under /api/v1 by a role.

@@ -239,10 +239,24 @@ async fn mail_waits_for_a_mailbox_system_that_is_down_and_junk_goes_to_junk() {
     until_at(&owner, "ada@example.org", "Patience", "on_its_way", "deferred").await;
     let queue = owner.get("/queue").await.to_string();
     assert!(queue.contains("connector:dovecot"), "{queue}");
+    let look = owner.post("/connectors/dovecot/look", json!({})).await.done();
+    let state = |look: &Value, service: &str| look["connector"][service]["state"].as_str().expect("a state").to_owned();
+    assert_eq!((state(&look, "lmtp"), state(&look, "imap")), ("silent".into(), "silent".into()), "{look}");
+    assert_eq!((&look["connector"]["waiting_count"], &look["retried_count"]), (&json!(1), &json!(0)), "{look}");
+    // Its owner is told where her mail is, and that some waits, instead of being shown an empty mailbox.
+    let ada = owner.login_of(server.http, "ada@example.org").await;
+    let own = ada.get("/mailbox").await;
+    assert_eq!(
+        (&own["kept_by"], &own["waiting_count"], &own["answers"]),
+        (&json!("dovecot"), &json!(1), &json!(false))
+    );
+    ada.try_get("/mailbox/folders").await.refused(409, "", &["dovecot"]);
     server.kill().await;
     let server = site.serve().await;
     let owner = owner.on(server.http);
     dovecot.start_again().await;
+    let look = owner.post("/connectors/dovecot/look", json!({})).await.done();
+    assert_eq!((state(&look, "lmtp"), state(&look, "imap")), ("answers".into(), "answers".into()), "{look}");
     until_at(&owner, "ada@example.org", "Patience", "inbox", "accepted").await;
     let mails = mailbox(&dovecot, "ada@example.org", "").await;
     let arrived = mails.iter().filter(|mail| mail["head"].to_string().contains("Subject: Patience")).count();

@@ -2,13 +2,16 @@
 
 mod embedded;
 mod lmtp_imap;
+mod waiting;
 
 use std::collections::BTreeMap;
 
 pub use embedded::Embedded;
 pub use lmtp_imap::{
-    Batch, Endpoint, Failed, HandOver, HandedOver, LmtpImap, LmtpImapConfig, MARK_HEADER, Marker, Security, UserName,
+    Batch, ConnectorHealth, Endpoint, Failed, HandOver, HandedOver, LmtpImap, LmtpImapConfig, MARK_HEADER, Marker,
+    Security, ServiceHealth, UserName,
 };
+pub use waiting::{Waiting, chosen_mailboxes, mailbox_to_ask, waiting, waiting_for};
 
 /// The connectors of this process by name; none where all mailboxes are embedded. Cheap to clone.
 #[derive(Debug, Clone, Default)]

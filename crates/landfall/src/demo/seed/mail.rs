@@ -37,7 +37,7 @@ pub async fn to_everybody(server: &Server, people: usize) -> Result<(), CliError
     let mut after = None;
     let mut sent = 0;
     while sent < people {
-        let filter = PeopleFilter { starts_with: String::new(), after, limit: RECIPIENTS as i64 };
+        let filter = PeopleFilter { after, limit: RECIPIENTS as i64, ..PeopleFilter::default() };
         let page = server.directory.people(&filter).await?;
         let Some(last) = page.last() else { break };
         after = Some(last.id);

@@ -14,6 +14,7 @@
 
 mod config;
 mod desk;
+mod health;
 mod imap;
 mod putting;
 mod taking;
@@ -32,10 +33,12 @@ use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 pub use config::{Endpoint, LmtpImapConfig, Security, UserName};
+pub use health::{ConnectorHealth, ServiceHealth};
 pub use putting::{HandOver, HandedOver};
 
 use crate::{Delivery, Found, Landed, Locator, Mailbox, MailboxError, PutBack, Snapshot, TakenOut};
 use desk::{Desk, Folder, Hit};
+use health::{Contact, HealthBook, Service};
 use imap::{ImapError, Session};
 
 /// The header field that carries the mark of a copy.
@@ -69,6 +72,7 @@ struct Inner {
     locks: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
     /// Until when the system counts as silent.
     silent_until: Mutex<Option<Instant>>,
+    health: HealthBook,
 }
 
 struct IdleSession {
@@ -138,6 +142,7 @@ impl LmtpImap {
             idle_lmtp: Mutex::default(),
             locks: Mutex::default(),
             silent_until: Mutex::default(),
+            health: HealthBook::default(),
         };
         LmtpImap { inner: Arc::new(inner) }
     }
@@ -168,6 +173,43 @@ impl LmtpImap {
         Ok(())
     }
 
+    /// What the contacts of this process have said of the system so far.
+    pub fn health(&self) -> ConnectorHealth {
+        self.inner.health.now()
+    }
+
+    /// Waits until a service answers that had not. For one who waits; news that nobody waits for are kept.
+    pub async fn answers_again(&self) {
+        self.inner.health.answers_again().await;
+    }
+
+    /// Contacts both services now, whatever they said before, and gives what is known afterwards. Without an address no
+    /// mailbox is entered, and nothing new is known of IMAP.
+    pub async fn contact(&self, address: Option<&str>) -> ConnectorHealth {
+        *self.silent_until() = None;
+        let enter = async {
+            if let Some(address) = address
+                && let Ok(entered) = self.enter(address).await
+            {
+                self.leave(entered);
+            }
+        };
+        let hand_over = async {
+            if let Ok(slot) = self.lmtp_slot().await {
+                if let Ok(client) = self.lmtp().await {
+                    self.keep_lmtp(client);
+                }
+                drop(slot);
+            }
+        };
+        futures::future::join(enter, hand_over).await;
+        self.health()
+    }
+
+    fn note(&self, service: Service, contact: Contact) {
+        self.inner.health.note(service, contact, self.inner.store.now());
+    }
+
     fn unreachable(&self, what: &str, address: &str, error: &dyn std::fmt::Display) -> MailboxError {
         MailboxError::Unreachable(format!("{} ({what}, {address}): {error}", self.inner.name))
     }
@@ -190,9 +232,15 @@ impl LmtpImap {
                 if matches!(opened, Err(ImapError::Timeout(_))) {
                     *self.silent_until() = Some(Instant::now() + SILENT);
                 }
-                opened.map_err(|error| self.unreachable("IMAP", address, &error))?
+                opened.map_err(|error| {
+                    let words = format!("{address}: {error}");
+                    let is_refusal = matches!(error, ImapError::No { .. });
+                    self.note(Service::Imap, if is_refusal { Contact::Refused(words) } else { Contact::Failed(words) });
+                    self.unreachable("IMAP", address, &error)
+                })?
             }
         };
+        self.note(Service::Imap, Contact::Answered);
         Ok(Entered { connector: self, user, session, _alone: alone, _slot: slot })
     }
 

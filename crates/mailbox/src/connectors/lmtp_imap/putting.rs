@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::config::Security;
 use super::desk::{Flags, Folder, Hit};
+use super::health::{Contact, Service};
 use super::imap::{ImapError, Refusal};
 use super::{Batch, Failed, HasCopy, IDLE_MAX, Known, LmtpImap, MARK_HEADER, SINCE_SLACK_MS};
 use crate::{Delivery, FolderRole, Landed, MailboxError, PutBack, Snapshot};
@@ -136,6 +137,17 @@ impl LmtpImap {
 
     /// A new LMTP connection.
     pub(super) async fn lmtp(&self) -> Result<LmtpClient, MailboxError> {
+        let connected = self.connect_lmtp().await;
+        let contact = match &connected {
+            Ok(_) => Contact::Answered,
+            Err(MailboxError::Unreachable(words)) => Contact::Failed(words.clone()),
+            Err(error) => Contact::Failed(error.to_string()),
+        };
+        self.note(Service::Lmtp, contact);
+        connected
+    }
+
+    async fn connect_lmtp(&self) -> Result<LmtpClient, MailboxError> {
         let config = &self.inner.config;
         let endpoint = &config.lmtp;
         let trouble = |error: &dyn std::fmt::Display| {
@@ -172,6 +184,7 @@ impl LmtpImap {
 
     pub(super) fn keep_lmtp(&self, client: LmtpClient) {
         let mut idle = self.inner.idle_lmtp.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        self.note(Service::Lmtp, Contact::Answered);
         if client.is_usable() && idle.len() < self.inner.config.connections_max {
             idle.push((client, Instant::now()));
         }
