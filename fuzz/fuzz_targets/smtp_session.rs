@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
-use model::{AccountId, BodyType, PersonId, Reply, SubmissionLogin, TlsInfo};
+use model::{AccountId, PersonId, Reply, SubmissionLogin, TlsInfo};
 use smtp::reply::ReplyParser;
 use smtp::server::{EarlyTalker, LoginInput, LoginStep, Output, ServerConfig, Service, Session};
 
@@ -60,11 +60,11 @@ fn drive(session: &mut Session, seen: &mut Vec<Output>) {
             Output::Message { envelope, body } => {
                 assert!((1..=RECIPIENTS_MAX).contains(&envelope.forward_paths.len()));
                 assert!(body.len() <= SIZE_BYTES_MAX);
-                // RFC 3030 2: what comes in chunks may end without a line's end, and BINARYMIME has no lines.
+                // RFC 3030 2: what comes in chunks may end without a line's end.
                 let canonical = smtp::data::canonical_newlines(body);
                 let line_end = canonical.strip_prefix(&body[..]);
                 let is_clean = line_end.is_some_and(|end| end.is_empty() || end == b"\r\n");
-                assert!(is_clean || envelope.body_type == BodyType::BinaryMime, "only CRLF ends a line");
+                assert!(is_clean, "only CRLF ends a line");
                 let done = Reply::ok(250, (0, 0), "taken");
                 match session.config().service {
                     Service::Lmtp => session.finish_each(&vec![done; envelope.forward_paths.len()]),

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{AccountId, Address, PersonId, ReversePath};
 
-/// The `BODY=` parameter of MAIL (RFC 6152, RFC 3030).
+/// The `BODY=` parameter of MAIL (RFC 6152).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BodyType {
@@ -15,8 +15,6 @@ pub enum BodyType {
     SevenBit,
     /// `8BITMIME`
     EightBitMime,
-    /// `BINARYMIME`: any bytes, also bare CR and LF; only ever carried by BDAT (RFC 3030 3).
-    BinaryMime,
 }
 
 /// What TLS a session had.

@@ -8,6 +8,9 @@ use memchr::{memchr2, memmem};
 /// Used bytes are moved out of the way once there are this many of them.
 const COMPACT_BYTES_MIN: usize = 64 * 1024;
 
+/// Bytes kept of a line that is no command: a verb.
+const DEFECT_HEAD_BYTES: usize = 4;
+
 /// Why a line is no command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LineDefect {
@@ -23,6 +26,8 @@ pub(crate) struct Input {
     bytes: Vec<u8>,
     start: usize,
     skipping: bool,
+    /// How the line of the last defect began.
+    defect_head: [u8; DEFECT_HEAD_BYTES],
 }
 
 impl Input {
@@ -43,6 +48,11 @@ impl Input {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.start == self.bytes.len()
+    }
+
+    /// Whether the line of the last defect began so, in any case of letters.
+    pub(crate) fn defect_began_with(&self, word: &[u8; DEFECT_HEAD_BYTES]) -> bool {
+        self.defect_head.eq_ignore_ascii_case(word)
     }
 
     pub(crate) fn consume(&mut self, bytes: usize) {
@@ -78,6 +88,8 @@ impl Input {
     }
 
     fn defect(&mut self, used_bytes: usize, defect: LineDefect) -> Result<&'static [u8], LineDefect> {
+        let head = self.rest().get(..DEFECT_HEAD_BYTES).and_then(|head| head.try_into().ok());
+        self.defect_head = head.unwrap_or_default();
         self.start += used_bytes;
         self.skipping = true;
         Err(defect)
@@ -111,6 +123,18 @@ mod tests {
             }
             let got: Vec<_> = got.iter().map(|r| r.as_ref().map(String::as_str).map_err(|d| *d)).collect();
             assert_eq!(got, expect, "{:?} by {chunk_bytes}", String::from_utf8_lossy(raw));
+        }
+    }
+
+    #[test]
+    fn a_defect_remembers_its_verb() {
+        for (raw, is_bdat) in
+            [(&b"bdat 5\nx"[..], true), (b"BDAT 12345678901", true), (b"BDA\nT", false), (b"NOOP\nBDAT 5", false)]
+        {
+            let mut input = Input::default();
+            input.push(raw);
+            assert!(matches!(input.next_line(10), Some(Err(_))), "{raw:?}");
+            assert_eq!(input.defect_began_with(b"BDAT"), is_bdat, "{raw:?}");
         }
     }
 

@@ -3,7 +3,7 @@
 //! The bytes of a chunk are never looked at as commands, whatever is wrong with the chunk: a refused one is read to its
 //! end and thrown away. One that is too large for that ends the session.
 
-use model::{BodyType, Reply};
+use model::Reply;
 
 use super::session::{Session, Stage};
 use crate::data::{Newlines, canonical_newlines, has_bare_newline};
@@ -75,8 +75,8 @@ impl Session {
             return self.reply(Reply::ok(250, (0, 0), format!("{} octets received", chunk.size_bytes)));
         }
         let body = std::mem::take(&mut self.chunks);
-        // RFC 3030 3: only BINARYMIME may hold other newlines than CRLF.
-        if self.envelope().body_type == BodyType::BinaryMime || !has_bare_newline(&body) {
+        // RFC 3030 3: only BINARYMIME, which is not offered, may hold other newlines than CRLF.
+        if !has_bare_newline(&body) {
             return self.end_of_message(Ok(body));
         }
         match self.config.newlines {
@@ -84,7 +84,7 @@ impl Session {
                 let body = canonical_newlines(&body).into_owned();
                 self.end_of_message(Ok(body));
             }
-            Newlines::Refuse => self.end_of_message(Err(super::session::bare_newline())),
+            Newlines::Refuse => self.end_of_message(Err(super::transaction::bare_newline())),
         }
     }
 }

@@ -8,6 +8,7 @@ mod login;
 mod proxy;
 mod session;
 mod shape;
+mod transaction;
 
 pub use config::{EarlyTalker, ServerConfig, Service};
 pub use connection::{ConnectionEnd, Handler, serve_connection};

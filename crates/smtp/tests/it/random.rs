@@ -10,7 +10,7 @@ use smtp::reply::ReplyParser;
 use smtp::server::{EarlyTalker, Output, ServerConfig, Session};
 
 /// Pieces that dialogues and bodies are made of; the interesting ones are those that end something, or nearly.
-const PIECES: [&[u8]; 33] = [
+const PIECES: [&[u8]; 34] = [
     b"EHLO client.example\r\n",
     b"HELO client.example\r\n",
     b"MAIL FROM:<a@client.example>\r\n",
@@ -42,7 +42,8 @@ const PIECES: [&[u8]; 33] = [
     b"BDAT 7 LAST\r\n",
     b"BDAT 0 LAST\r\n",
     b"BDAT 70\r\n",
-    b"MAIL FROM:<d@client.example> BODY=BINARYMIME\r\nRCPT TO:<ada@example.org>\r\nBDAT 6\r\nBDAT 2\r\n",
+    b"BDAT 5\n",
+    b"MAIL FROM:<d@client.example> BODY=8BITMIME\r\nRCPT TO:<ada@example.org>\r\nBDAT 6\r\nBDAT 2\r\n",
     b"AUTH PLAIN AGEAYg==\r\n",
 ];
 
