@@ -140,26 +140,46 @@ impl Authenticator {
         let (spf, dkim, (), ()) = futures::join!(
             self.spf(envelope, facts),
             self.dkim(authenticator, &message, facts),
-            self.arc(authenticator, &message, facts),
+            self.arc(authenticator, &message, &from_domains, facts),
             self.client_name(envelope, facts),
         );
         self.dmarc(authenticator, &from_domains, &spf, &dkim, facts).await;
     }
 
+    /// RFC 7208 2.3, 2.4: the host's own name and the reverse-path, which for the null path are one check. DMARC rests on the
+    /// reverse-path alone.
     async fn spf(&self, envelope: &Envelope, facts: &Mutex<AuthFacts>) -> SpfOutput {
-        let helo = envelope.client.helo.trim_matches(['[', ']']);
-        let sender = match envelope.reverse_path.address() {
-            Some(address) => address.to_string(),
-            // RFC 7208 2.4: without a reverse-path it is the postmaster of the host.
-            None => format!("postmaster@{helo}"),
+        let of_helo = format!("postmaster@{}", helo_name(envelope));
+        let by_helo = async {
+            let result = self.spf_of(envelope, &of_helo).await;
+            edit(facts, |facts| facts.spf_helo = result);
+            result
         };
-        let question = spf::Question { ip: envelope.client.ip, helo, sender: &sender, receiver: &self.host };
-        let answer = spf::check_host(&self.resolver, question).await;
-        let domain = edit(facts, |facts| {
-            facts.spf = answer.result;
-            facts.spf_domain.clone()
-        });
-        SpfOutput::new(domain).with_result(spf_output(answer.result))
+        // Each is kept as soon as it is known: one that takes too long takes nothing from the other.
+        let result = match envelope.reverse_path.address() {
+            Some(address) => {
+                let sender = address.to_string();
+                let by_path = async {
+                    let result = self.spf_of(envelope, &sender).await;
+                    edit(facts, |facts| facts.spf = result);
+                    result
+                };
+                futures::join!(by_helo, by_path).1
+            }
+            None => {
+                let result = by_helo.await;
+                edit(facts, |facts| facts.spf = result);
+                result
+            }
+        };
+        let domain = edit(facts, |facts| facts.spf_domain.clone());
+        SpfOutput::new(domain).with_result(spf_output(result))
+    }
+
+    async fn spf_of(&self, envelope: &Envelope, sender: &str) -> AuthResult {
+        let (ip, helo) = (envelope.client.ip, helo_name(envelope));
+        let question = spf::Question { ip, helo, sender, receiver: &self.host };
+        spf::check_host(&self.resolver, question).await.result
     }
 
     /// Asks for the keys, then lets the library check. Gives the signatures that DMARC may rest on.
@@ -188,6 +208,7 @@ impl Authenticator {
         &self,
         authenticator: &MessageAuthenticator,
         message: &AuthenticatedMessage<'_>,
+        from_domains: &[String],
         facts: &Mutex<AuthFacts>,
     ) {
         let sets_max = usize::try_from(ARC_SETS_MAX).unwrap_or(usize::MAX);
@@ -196,7 +217,12 @@ impl Authenticator {
             return edit(facts, |facts| facts.arc = AuthResult::None);
         }
         // A chain that is too long fails without being looked at, and so does one with a set that is not whole.
-        if message.has_arc_errors || counts.iter().any(|count| *count > sets_max || *count != counts[0]) {
+        let is_whole = !message.has_arc_errors && counts.iter().all(|count| *count <= sets_max && *count == counts[0]);
+        // RFC 8617 4.1: SHA-256 alone; and RFC 6376 6.1.1 holds for the message signature that must still be true.
+        let is_old = message.as_headers.iter().any(|h| h.header.a == Algorithm::RsaSha1)
+            || message.ams_headers.iter().any(|h| h.header.a == Algorithm::RsaSha1);
+        let signs_from = message.ams_headers.last().is_some_and(|h| names_from(&h.header.h));
+        if !is_whole || is_old || !signs_from {
             return edit(facts, |facts| facts.arc = AuthResult::Fail);
         }
         let seals = message.as_headers.iter().map(|h| format!("{}._domainkey.{}", h.header.s, h.header.d));
@@ -212,7 +238,7 @@ impl Authenticator {
         let sets = message.as_headers.iter().zip(&message.aar_headers).rev().take(ARC_SET_FACTS_MAX);
         let sets = sets.map(|(seal, results)| ArcSetFact {
             domain: short_text(&seal.header.d, NAME_CHARS_MAX).to_lowercase(),
-            dmarc: sealed_result(results.value, "dmarc"),
+            dmarc: sealed_dmarc(results.value, from_domains),
         });
         let sets = if result == AuthResult::Pass { sets.collect() } else { Vec::new() };
         edit(facts, |facts| (facts.arc, facts.arc_sets) = (result, sets));
@@ -260,6 +286,11 @@ impl Authenticator {
     }
 }
 
+/// The name a host gave itself; an address literal without its brackets is no domain and gives `none`.
+fn helo_name(envelope: &Envelope) -> &str {
+    envelope.client.helo.trim_matches(['[', ']'])
+}
+
 fn edit<R>(facts: &Mutex<AuthFacts>, change: impl FnOnce(&mut AuthFacts) -> R) -> R {
     change(&mut facts.lock().unwrap_or_else(PoisonError::into_inner))
 }
@@ -268,8 +299,9 @@ fn edit<R>(facts: &Mutex<AuthFacts>, change: impl FnOnce(&mut AuthFacts) -> R) -
 fn unfinished(envelope: &Envelope) -> AuthFacts {
     let domain = envelope.reverse_path.address().map(|address| address.domain().as_str());
     AuthFacts {
-        spf_domain: domain.unwrap_or(envelope.client.helo.trim_matches(['[', ']'])).to_lowercase(),
+        spf_domain: domain.unwrap_or(helo_name(envelope)).to_lowercase(),
         spf: AuthResult::TempError,
+        spf_helo: AuthResult::TempError,
         dmarc: AuthResult::TempError,
         arc: AuthResult::TempError,
         ..AuthFacts::default()
@@ -335,6 +367,14 @@ fn dkim_fact(output: &DkimOutput<'_>, keys: &[(String, String)]) -> DkimFact {
         DkimResult::Pass if signature.is_some_and(|s| s.a == Algorithm::RsaSha1) => {
             (AuthResult::PermError, "signed by SHA-1")
         }
+        // RFC 6376 6.1.1: a signature that leaves From to anybody is ignored, and so is one of another version.
+        DkimResult::Pass if !signature.is_some_and(|s| names_from(&s.h)) => {
+            (AuthResult::PermError, "From is not signed")
+        }
+        DkimResult::Pass if signature.is_some_and(|s| s.v != 1) => (AuthResult::PermError, "signature is malformed"),
+        DkimResult::Pass if !key.is_some_and(|key| is_key_for_mail(key)) => {
+            (AuthResult::PermError, "key is not for mail, or not for this algorithm")
+        }
         DkimResult::Fail(_) if key.is_some_and(|key| is_short_rsa_key(key)) => (AuthResult::PermError, "key too short"),
         result => dkim_result(result),
     };
@@ -368,21 +408,45 @@ fn dkim_result(result: &DkimResult) -> (AuthResult, &'static str) {
     }
 }
 
+fn names_from(signed: &[String]) -> bool {
+    signed.iter().any(|name| name.trim().eq_ignore_ascii_case("from"))
+}
+
+/// RFC 6376 3.6.1: `s=` names the services that a key is for (RFC 8460 3 has keys for reports alone), `h=` the hashes that
+/// it may be used with. Whatever signs here by SHA-256.
+fn is_key_for_mail(record: &str) -> bool {
+    let lists = |name: &str, wanted: &[&str]| {
+        let is_wanted = |word: &str| wanted.iter().any(|wanted| word.trim().eq_ignore_ascii_case(wanted));
+        tag(record, name).is_none_or(|value| value.split(':').any(is_wanted))
+    };
+    lists("s", &["*", "email"]) && lists("h", &["sha256"])
+}
+
 fn is_short_rsa_key(record: &str) -> bool {
     let is_rsa = tag(record, "k").is_none_or(|kind| kind.eq_ignore_ascii_case("rsa"));
     let key: String = tag(record, "p").unwrap_or_default().split_whitespace().collect();
     is_rsa && BASE64.decode(key.as_bytes()).is_ok_and(|key| !key.is_empty() && key.len() < RSA_KEY_BYTES_MIN)
 }
 
-/// A method's result in an ARC-Authentication-Results value, past comments.
-fn sealed_result(value: &[u8], method: &str) -> AuthResult {
+/// What a set says of DMARC for the From domain that stands there now, past comments. A seal covers the From field that was
+/// there when it was made: one that was added in front of it is not vouched for, nor is another domain than was checked.
+fn sealed_dmarc(value: &[u8], from_domains: &[String]) -> AuthResult {
     let text = without_comments(&String::from_utf8_lossy(value));
     let found = text.split(';').find_map(|part| {
         let (name, rest) = part.trim_start().split_once('=')?;
         let word = rest.trim_start().split(|c: char| !c.is_ascii_alphanumeric()).next()?;
-        name.trim().eq_ignore_ascii_case(method).then(|| AuthResult::parse(&word.to_ascii_lowercase()))?
+        let result = AuthResult::parse(&word.to_ascii_lowercase())?;
+        name.trim().eq_ignore_ascii_case("dmarc").then_some((result, part))
     });
-    found.unwrap_or(AuthResult::None)
+    let Some((result, part)) = found else { return AuthResult::None };
+    let checked = part.split_ascii_whitespace().find_map(|word| {
+        let (name, value) = word.split_once('=')?;
+        name.eq_ignore_ascii_case("header.from").then(|| value.trim_matches('"').trim_end_matches('.').to_lowercase())
+    });
+    match from_domains {
+        [only] if checked.as_ref().is_none_or(|checked| checked == only) => result,
+        _ => AuthResult::None,
+    }
 }
 
 fn without_comments(text: &str) -> String {

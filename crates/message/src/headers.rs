@@ -19,6 +19,9 @@ pub const BULK_REPORT: &str = "X-Microsoft-Antispam";
 /// The field of [`unjudged_mark`].
 pub const UNJUDGED: &str = "X-Landfall-Unjudged";
 
+/// The name that is given to a first line which continues nothing.
+const UNATTACHED: &str = "X-Landfall-Unattached";
+
 /// The rule that speaks of people's names; the other rules of its class speak of domains.
 const IMPERSONATION_OF_PEOPLE: &str = "display_name_impersonation";
 /// The rule that speaks for the organisation's block entries.
@@ -98,6 +101,10 @@ pub fn results(auth: &AuthFacts, envelope: &Envelope) -> String {
         None => format!("smtp.helo={}", pvalue(&envelope.client.helo)),
     };
     results.push(format!("spf={} (sender IP is {}) {identity}", auth.spf, envelope.client.ip));
+    // RFC 7208 2.3: the host's own name. For the null path it is the same check, said above.
+    if auth.spf_helo != AuthResult::None && envelope.reverse_path.address().is_some() {
+        results.push(format!("spf={} smtp.helo={}", auth.spf_helo, pvalue(&envelope.client.helo)));
+    }
     for dkim in &auth.dkim {
         let reason = if dkim.reason.is_empty() { String::new() } else { format!(" ({})", comment(&dkim.reason)) };
         results.push(format!(
@@ -192,6 +199,15 @@ pub fn remove_fields<'a>(raw: &'a [u8], names: &[&str]) -> Cow<'a, [u8]> {
     remove_where(raw, |field| names.iter().any(|name| field.is(name)))
 }
 
+/// What a message goes on with behind fields that we put in front of it. A first line that begins with a blank would
+/// continue our last field, and a stranger would have written in it: it becomes a field of its own.
+pub fn below_our_fields(raw: &[u8]) -> Cow<'_, [u8]> {
+    match raw.first() {
+        Some(b' ' | b'\t') => Cow::Owned([UNATTACHED.as_bytes(), b":", raw].concat()),
+        _ => Cow::Borrowed(raw),
+    }
+}
+
 /// The first field of this name: unfolded, its encoded words decoded, at most 1,000 characters.
 pub fn field(raw: &[u8], name: &str) -> Option<String> {
     let limits = Limits::default();
@@ -223,20 +239,21 @@ fn remove_where(raw: &[u8], is_removed: impl Fn(&Field<'_>) -> bool) -> Cow<'_, 
     Cow::Owned(out)
 }
 
-/// Whether an Authentication-Results value names `authserv_id`, past comments and quotes (RFC 8601 2.2).
+/// Whether an Authentication-Results value names `authserv_id`, past comments and quotes (RFC 8601 2.2), however long they
+/// are.
 fn claims(value: &[u8], authserv_id: &str) -> bool {
     let mut depth = 0_usize;
     let mut name = String::new();
-    let mut escaped = false;
-    for c in String::from_utf8_lossy(value).chars().take(4 * PEER_VALUE_CHARS_MAX) {
+    let (mut is_escaped, mut is_quoted) = (false, false);
+    for c in String::from_utf8_lossy(value).chars() {
         match c {
-            _ if std::mem::take(&mut escaped) => name.extend((depth == 0).then_some(c)),
-            '\\' => escaped = true,
-            '(' => depth += 1,
-            ')' => depth = depth.saturating_sub(1),
+            _ if std::mem::take(&mut is_escaped) => name.extend((depth == 0).then_some(c)),
+            '\\' => is_escaped = true,
+            '"' if depth == 0 => is_quoted = !is_quoted,
+            '(' if !is_quoted => depth += 1,
+            ')' if !is_quoted => depth = depth.saturating_sub(1),
             _ if depth > 0 => {}
-            ';' => break,
-            '"' => {}
+            ';' | '/' => break,
             c if c.is_whitespace() && name.is_empty() => {}
             c if c.is_whitespace() => break,
             c => name.push(c),
@@ -361,6 +378,26 @@ mod tests {
     }
 
     #[test]
+    fn nobody_writes_on_in_our_fields() {
+        let check = |raw: &[u8], expected: &[u8]| assert_eq!(below_our_fields(raw).as_ref(), expected);
+        check(b" dmarc=pass\r\nFrom: x@y\r\n", b"X-Landfall-Unattached: dmarc=pass\r\nFrom: x@y\r\n");
+        check(b"\tx", b"X-Landfall-Unattached:\tx");
+        check(b"From: x@y\r\n folded", b"From: x@y\r\n folded");
+        check(b"", b"");
+    }
+
+    #[test]
+    fn the_host_s_own_name_is_a_result_of_its_own() {
+        let auth = AuthFacts { spf: AuthResult::Pass, spf_helo: AuthResult::Fail, ..AuthFacts::default() };
+        let said = results(&auth, &envelope("h.example", "a@fabrikam.example"));
+        let expected =
+            "spf=pass (sender IP is 192.0.2.1) smtp.mailfrom=a@fabrikam.example;\r\n\tspf=fail smtp.helo=h.example;";
+        assert!(said.starts_with(expected), "{said}");
+        let said = results(&auth, &envelope("h.example", ""));
+        assert_eq!(said.matches("spf=").count(), 1, "for the null path it is one check: {said}");
+    }
+
+    #[test]
     fn no_form_of_our_name_stays() {
         let goes = |field: &str| {
             let raw = format!("Subject: x\r\n{field}\r\nTo: b@contoso.example\r\n\r\nbody\r\n");
@@ -377,6 +414,10 @@ mod tests {
             "Authentication-Results: \"mx.con\\toso.example\"; dmarc=pass",
             "Authentication-Results: mx.(c)contoso.example; dmarc=pass",
             "Authentication-Results: mx.contoso.example",
+            &format!("Authentication-Results: ({}) mx.contoso.example; dmarc=pass", "c".repeat(5_000)),
+            &format!("Authentication-Results:{} mx.contoso.example; dmarc=pass", "\r\n ".repeat(2_000)),
+            "Authentication-Results: (\"c) mx.contoso.example; dmarc=pass",
+            "Authentication-Results: mx.contoso.example/1; dmarc=pass",
         ] {
             let expected = !field.ends_with(':');
             assert_eq!(goes(field), expected, "{field:?}");
@@ -384,6 +425,7 @@ mod tests {
         for field in [
             "Authentication-Results: mx.contoso.example.evil.example; dmarc=pass",
             "Authentication-Results: (mx.contoso.example) other.example; dmarc=pass",
+            "Authentication-Results: \"(\" mx.contoso.example; dmarc=pass",
             "ARC-Authentication-Results: i=1; mx.contoso.example; dmarc=pass",
             "X-Authentication-Results: mx.contoso.example; dmarc=pass",
         ] {

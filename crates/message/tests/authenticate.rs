@@ -28,6 +28,9 @@ async fn world() -> World {
          _dmarc.contoso.example TXT \"v=DMARC1; p=reject; adkim=r\"\n\
          _dmarc.fabrikam.example TXT \"v=DMARC1; p=quarantine\"\n\
          s1._domainkey.contoso.example TXT \"{}\"\n\
+         reports._domainkey.contoso.example TXT \"{}; s=tlsrpt\"\n\
+         both._domainkey.contoso.example TXT \"{}; s=tlsrpt : email; h=sha1:sha256\"\n\
+         old._domainkey.contoso.example TXT \"{}; h=sha1\"\n\
          mail.contoso.example TXT \"v=spf1 ip4:127.0.0.1 -all\"\n\
          broken.example TXT \"v=spf1 include: -all\"\n\
          _dmarc.tree.example TXT \"v=DMARC1; p=reject; sp=quarantine; np=none\"\n\
@@ -38,6 +41,9 @@ async fn world() -> World {
          80.2.0.192.in-addr.arpa PTR mx1.fabrikam.example\n\
          81.2.0.192.in-addr.arpa PTR mx1.fabrikam.example\n\
          mx1.fabrikam.example A 192.0.2.80\n",
+        KEY.txt_record(),
+        KEY.txt_record(),
+        KEY.txt_record(),
         KEY.txt_record()
     );
     let server = ZoneServer::start(&zone, SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
@@ -161,6 +167,92 @@ async fn spf_by_identity() {
     check("", "127.0.0.1", "mail.contoso.example", AuthResult::Pass, "mail.contoso.example").await;
     check("", "198.51.100.9", "mail.contoso.example", AuthResult::Fail, "mail.contoso.example").await;
     check("", "127.0.0.1", "[127.0.0.1]", AuthResult::None, "127.0.0.1").await;
+}
+
+/// RFC 7208 2.3: the name that a host gives itself is checked too, and says nothing about the reverse-path.
+#[tokio::test]
+async fn spf_of_the_host_s_own_name() {
+    let world = world().await;
+    let raw = b"From: a@fabrikam.example\r\n\r\nx\r\n";
+    let check = async |reverse_path: &str, ip: &str, helo: &str, of_helo: AuthResult, spf: AuthResult| {
+        let facts = world.authenticator.authenticate(raw, &envelope(reverse_path, ip, helo), DEADLINE).await;
+        assert_eq!((facts.spf_helo, facts.spf), (of_helo, spf), "{reverse_path} {ip} {helo}");
+        facts
+    };
+    use AuthResult::{Fail, None, Pass, SoftFail};
+    check("a@fabrikam.example", "192.0.2.9", "mail.contoso.example", Fail, Pass).await;
+    let facts = check("a@fabrikam.example", "127.0.0.1", "mail.contoso.example", Pass, SoftFail).await;
+    assert_eq!(facts.dmarc, Fail, "DMARC rests on the reverse-path");
+    check("a@fabrikam.example", "192.0.2.9", "localhost", None, Pass).await;
+    check("a@fabrikam.example", "192.0.2.9", "[192.0.2.9]", None, Pass).await;
+    check("", "127.0.0.1", "mail.contoso.example", Pass, Pass).await;
+    check("", "198.51.100.9", "mail.contoso.example", Fail, Fail).await;
+}
+
+/// RFC 6376 3.6.1 and 6.1.1: keys that are not for mail, and signatures that leave From to anybody.
+#[tokio::test]
+async fn keys_and_signatures_for_something_else_do_not_count() {
+    let world = world().await;
+    let raw = signed("news@contoso.example", "contoso.example");
+    let unsigned = {
+        let text = String::from_utf8(raw.clone()).unwrap();
+        text[text.find("\r\nFrom: ").unwrap() + 2..].as_bytes().to_vec()
+    };
+    let outside = envelope("a@norecord.example", "203.0.113.9", "h");
+    let check = async |field: Vec<u8>, result: AuthResult, reason: &str| {
+        let raw = [field, unsigned.clone()].concat();
+        let facts = world.authenticator.authenticate(&raw, &outside, DEADLINE).await;
+        let found: Vec<_> = facts.dkim.iter().map(|dkim| (dkim.result, dkim.reason.as_str())).collect();
+        assert_eq!(found, [(result, reason)], "{}", String::from_utf8_lossy(&raw));
+        assert_eq!(facts.dmarc == AuthResult::Pass, result == AuthResult::Pass);
+    };
+    let by = |selector: &str| Signer::new(&KEY, "contoso.example", selector).unwrap().sign(&unsigned).unwrap();
+    let not_for_mail = "key is not for mail, or not for this algorithm";
+    check(by("s1"), AuthResult::Pass, "").await;
+    check(by("both"), AuthResult::Pass, "").await;
+    check(by("reports"), AuthResult::PermError, not_for_mail).await;
+    check(by("old"), AuthResult::PermError, not_for_mail).await;
+    let key = mail_auth::common::crypto::RsaKey::<mail_auth::common::crypto::Sha256>::from_key_der(
+        rustls_pki_types::PrivateKeyDer::Pkcs1(der(&KEY.to_pem()).into()),
+    );
+    let careless = mail_auth::dkim::DkimSigner::from_key(key.unwrap())
+        .domain("contoso.example")
+        .selector("s1")
+        .headers(["Subject", "To"])
+        .sign(&unsigned)
+        .unwrap();
+    let careless = mail_auth::common::headers::HeaderWriter::to_header(&careless).into_bytes();
+    check(careless, AuthResult::PermError, "From is not signed").await;
+}
+
+fn der(pem: &str) -> Vec<u8> {
+    let body: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
+    data_encoding::BASE64.decode(body.as_bytes()).unwrap()
+}
+
+/// A seal covers the From that stood there: one that is put in front of it later is not vouched for.
+#[tokio::test]
+async fn a_seal_vouches_for_the_from_it_saw() {
+    let world = world().await;
+    let raw = b"From: eve@fabrikam.example\r\nTo: bob@contoso.example\r\nSubject: x\r\n\r\nHello\r\n";
+    let seal = |results: &str| {
+        let sealer = message::arc::ArcSealer::new(&KEY, "contoso.example", "s1").unwrap();
+        let at = Timestamp::from_micros(1_710_410_043_000_000);
+        let sealing = message::arc::Sealing { authserv_id: "mx.contoso.example", results, chain: AuthResult::None, at };
+        [sealer.seal(raw, &sealing).unwrap().unwrap().into_bytes(), raw.to_vec()].concat()
+    };
+    let check = async |raw: &[u8], dmarc: AuthResult, why: &str| {
+        let envelope = envelope("list@norecord.example", "203.0.113.9", "h");
+        let facts = world.authenticator.authenticate(raw, &envelope, DEADLINE).await;
+        let said: Vec<AuthResult> = facts.arc_sets.iter().map(|set| set.dmarc).collect();
+        assert_eq!((facts.arc, said), (AuthResult::Pass, vec![dmarc]), "{why}");
+    };
+    let sealed = seal("spf=pass smtp.mailfrom=eve@fabrikam.example;\r\n\tdmarc=pass header.from=fabrikam.example");
+    check(&sealed, AuthResult::Pass, "as it was sealed").await;
+    let added = [b"From: boss@contoso.example\r\n".as_slice(), &sealed].concat();
+    check(&added, AuthResult::None, "a second From in front").await;
+    let other = seal("dmarc=pass header.from=evil.example");
+    check(&other, AuthResult::None, "another domain was checked").await;
 }
 
 #[tokio::test]

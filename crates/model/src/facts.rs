@@ -119,6 +119,9 @@ pub struct AuthFacts {
     pub spf: AuthResult,
     /// The domain SPF was checked for.
     pub spf_domain: String,
+    /// SPF of the name that the host gave itself (RFC 7208 2.3).
+    #[serde(default = "unchecked", skip_serializing_if = "is_unchecked")]
+    pub spf_helo: AuthResult,
     /// Every DKIM signature checked, capped.
     pub dkim: Vec<DkimFact>,
     /// DMARC of the From domain.
@@ -140,12 +143,22 @@ pub struct AuthFacts {
     pub composite: Composite,
 }
 
+/// What facts say that were stored before this was checked.
+fn unchecked() -> AuthResult {
+    AuthResult::None
+}
+
+fn is_unchecked(result: &AuthResult) -> bool {
+    *result == AuthResult::None
+}
+
 impl Default for AuthFacts {
     /// Nothing was checked: every result reads `none`.
     fn default() -> Self {
         AuthFacts {
             spf: AuthResult::None,
             spf_domain: String::new(),
+            spf_helo: AuthResult::None,
             dkim: Vec::new(),
             dmarc: AuthResult::None,
             dmarc_policy: DmarcPolicy::None,
