@@ -16,6 +16,7 @@ if [ "${1:-test}" = test ]; then
   have mutt || need+=(mutt)
   [ -e /usr/lib/dovecot/imap ] || need+=(dovecot-core dovecot-imapd)
   [ -e /usr/lib/dovecot/lmtp ] || need+=(dovecot-lmtpd)
+  [ -e /usr/sbin/postfix ] || { need+=(postfix); echo "postfix postfix/main_mailer_type select No configuration" | debconf-set-selections 2>/dev/null || true; }
 fi
 
 if [ "${#need[@]}" -gt 0 ]; then
