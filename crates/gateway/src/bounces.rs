@@ -17,6 +17,8 @@ use serde_json::json;
 use store::{BodyRef, NewEvent, Op, Store, StoreError, Submission, Topic, values};
 
 use crate::enrich::Mail;
+use crate::submission::Outgoing;
+use crate::writing::Writing;
 
 const SOURCE: &str = "report";
 /// Somebody else may count the same news between our look and our commit; looked at again at most so often.
@@ -91,11 +93,17 @@ impl Reports {
         is_ours.then(|| self.returns.copy_id(address.local(), self.store.now()))
     }
 
-    /// Takes a mail that is addressed to nothing but return paths: kept, read, counted.
+    /// Takes a mail that is addressed to nothing here but return paths: kept, read, counted, together with what goes to
+    /// others.
     ///
     /// # Errors
     /// The store's; nothing was kept then.
-    pub(crate) async fn take(&self, hostname: &str, mail: &Mail) -> Result<MessageId, StoreError> {
+    pub(crate) async fn take(
+        &self,
+        hostname: &str,
+        mail: &Mail,
+        outgoing: Option<&Outgoing>,
+    ) -> Result<MessageId, StoreError> {
         let message_id: MessageId = self.store.next_id();
         let paths: Vec<(Address, CopyId)> = self.paths(mail);
         let report = parse_report(&mail.body);
@@ -106,7 +114,8 @@ impl Reports {
                 news.push(self.news(mail, report.as_ref(), found).await?);
             }
             let letter = Letter { reports: self, hostname, mail, message_id, paths: &paths, news: &news };
-            match self.store.commit(letter.submission()).await {
+            let writing = Outgoing::with(outgoing, letter.writing());
+            match self.store.commit(writing.submission()).await {
                 Ok(()) => {
                     self.announce(&news);
                     return Ok(message_id);
@@ -380,14 +389,14 @@ struct Letter<'a> {
 }
 
 impl Letter<'_> {
-    fn submission(&self) -> Submission {
+    fn writing(&self) -> Writing {
         let message = self.message();
         let mut rows = Vec::new();
         for ((path, _), news) in self.paths.iter().zip(self.news) {
             rows.extend(self.copy(path, news));
             rows.extend(self.reports.ops(news, self.mail, self.message_id));
         }
-        Submission::with_body(self.body(), move |body| {
+        Writing::with_body(self.body(), move |body| {
             std::iter::once(message(body)).chain(rows.iter().cloned()).collect()
         })
     }
@@ -404,6 +413,7 @@ impl Letter<'_> {
             recipient: None,
         });
         let rest = headers::remove_fields(body, &["Return-Path"]);
+        let rest = headers::below_our_fields(&rest);
         let mut whole = BytesMut::with_capacity(head.len() + rest.len());
         whole.extend_from_slice(head.as_bytes());
         whole.extend_from_slice(&rest);

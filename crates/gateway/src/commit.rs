@@ -9,13 +9,14 @@ use model::{
 };
 use outbound::NewDelivery;
 use serde_json::{Value as Json, json};
-use store::{BodyRef, NewEvent, Op, Store, Submission, values};
+use store::{BodyRef, NewEvent, Op, Store, values};
 use verdict::Decision;
 
 use crate::decide::{Action, Addressee, Plan, cause};
 use crate::enrich::Mail;
 use crate::hand_over::NewHandOver;
 use crate::told::may_tell;
+use crate::writing::Writing;
 
 const SOURCE: &str = "gateway";
 /// Words of a subject that are indexed.
@@ -41,8 +42,8 @@ pub(crate) struct Landing<'a> {
 }
 
 impl Landing<'_> {
-    /// The whole of it, or nothing.
-    pub(crate) fn submission(&self) -> Submission {
+    /// The whole of it.
+    pub(crate) fn writing(&self) -> Writing {
         let mut rows = self.terms();
         if self.verdict.is_none() {
             let (reason, at) = (self.unjudged().as_str(), self.mail.received_at);
@@ -59,9 +60,9 @@ impl Landing<'_> {
             // What nobody gets is remembered without its body.
             let nowhere = BodyRef { pack_id: 0, offset: 0, bytes: 0, sha256: String::new() };
             rows.insert(0, message(&nowhere));
-            return Submission::rows(rows);
+            return Writing::rows(rows);
         }
-        Submission::with_body(self.stored_body(), move |body| {
+        Writing::with_body(self.stored_body(), move |body| {
             std::iter::once(message(body)).chain(rows.iter().cloned()).collect()
         })
     }
@@ -93,6 +94,7 @@ impl Landing<'_> {
             ["Return-Path", headers::ANTISPAM_REPORT, headers::BULK_REPORT, headers::UNJUDGED, mailbox::MARK_HEADER];
         let rest = headers::remove_authentication_results(body, self.hostname);
         let rest = headers::remove_fields(&rest, &ours);
+        let rest = headers::below_our_fields(&rest);
         let mut whole = BytesMut::with_capacity(head.len() + rest.len());
         whole.extend_from_slice(head.as_bytes());
         whole.extend_from_slice(&rest);

@@ -25,6 +25,7 @@ use crate::decide::{self, Action, Addressee, Plan};
 use crate::enrich::{Enricher, Mail};
 use crate::limits::Limits;
 use crate::stats::GatewayStats;
+use crate::submission::Outgoing;
 use crate::told::tell_of_success;
 use crate::unjudged::{self, BypassWatch};
 
@@ -65,6 +66,15 @@ impl Listening {
             tracing::error!("the gateway's listener ended badly: {error}");
         }
     }
+}
+
+/// A mail with all that is known of it when it is stored.
+struct Judged<'a> {
+    mail: &'a Mail,
+    facts: &'a Facts,
+    verdict: Option<&'a Verdict>,
+    /// What goes to others of the same mail.
+    outgoing: Option<&'a Outgoing>,
 }
 
 /// Where an address leads.
@@ -137,16 +147,19 @@ impl Gateway {
 }
 
 impl Gateway {
+    /// Early, so that nobody sends a body in vain and a store in trouble is left alone.
+    pub(crate) fn can_store(&self) -> Result<(), Reply> {
+        match self.inner.store.health().trouble() {
+            None => Ok(()),
+            Some(Trouble::Full) => Err(no_space()),
+            Some(Trouble::Unavailable) => Err(later()),
+        }
+    }
+
     /// Whether mail for `recipient` ends here.
     pub(crate) async fn may_reach(&self, recipient: &Address) -> Result<(), Reply> {
         let stats = &self.inner.stats;
-        // Early, so that nobody sends a body in vain and a store in trouble is left alone.
-        if let Some(trouble) = self.inner.store.health().trouble() {
-            return Err(match trouble {
-                Trouble::Full => no_space(),
-                Trouble::Unavailable => later(),
-            });
-        }
+        self.can_store()?;
         match self.inner.resolve(recipient).await? {
             Resolved::Here(_) | Resolved::ReturnPath => Ok(()),
             Resolved::Unknown => {
@@ -183,7 +196,7 @@ impl Handler for Gateway {
     async fn data(&self, envelope: Envelope, body: Vec<u8>) -> Reply {
         let received_at = self.inner.store.now();
         let mail = Mail { envelope: Arc::new(envelope), body: Bytes::from(body), received_at };
-        let reply = self.inner.receive(&mail).await.unwrap_or_else(|refusal| refusal);
+        let reply = self.inner.receive(&mail, None).await.unwrap_or_else(|refusal| refusal);
         let stats = &self.inner.stats;
         match reply.class() {
             model::ReplyClass::Completion | model::ReplyClass::Intermediate => GatewayStats::add(&stats.accepted_count),
@@ -195,12 +208,13 @@ impl Handler for Gateway {
 }
 
 impl Inner {
-    /// The story of one mail. An `Err` is the reply of a mail that is not accepted.
-    pub(crate) async fn receive(&self, mail: &Mail) -> Result<Reply, Reply> {
+    /// The story of one mail. An `Err` is the reply of a mail that is not accepted. `outgoing` is what goes to others of the
+    /// same mail: it is stored with it, or neither is.
+    pub(crate) async fn receive(&self, mail: &Mail, outgoing: Option<&Outgoing>) -> Result<Reply, Reply> {
         let addressees = self.addressees(&mail.envelope).await?;
         if addressees.is_empty() {
             // Return paths and nothing else: no mailbox, no policy, only what the report says.
-            let taken = self.reports.take(&self.config.hostname, mail).await;
+            let taken = self.reports.take(&self.config.hostname, mail, outgoing).await;
             return taken.map(accepted).map_err(|error| refusal(&error));
         }
         let mut facts = self.enricher.facts(&self.config, mail).await;
@@ -214,7 +228,8 @@ impl Inner {
         if !plans.iter().any(|plan| matches!(plan.action, Action::Reject)) {
             self.reports.note(mail, message_id).await.map_err(|error| refusal(&error))?;
         }
-        self.commit(mail, &facts, verdict.as_ref(), plans, message_id).await
+        let judged = Judged { mail, facts: &facts, verdict: verdict.as_ref(), outgoing };
+        self.commit(&judged, plans, message_id).await
     }
 
     pub(crate) async fn resolve(&self, address: &Address) -> Result<Resolved, Reply> {
@@ -362,13 +377,14 @@ impl Inner {
     /// Stores it all and answers; 2yz only after that.
     async fn commit(
         &self,
-        mail: &Mail,
-        facts: &Facts,
-        verdict: Option<&Verdict>,
+        judged: &Judged<'_>,
         mut plans: Vec<Plan>,
         mut message_id: MessageId,
     ) -> Result<Reply, Reply> {
+        let &Judged { mail, facts, verdict, outgoing } = judged;
         let seal = self.seal(mail, facts, &plans).await;
+        // What is refused here is sent to nobody.
+        let outgoing = outgoing.filter(|_| !plans.iter().any(|plan| matches!(plan.action, Action::Reject)));
         for _ in 0..COMMIT_TRIES_MAX {
             let landing = Landing {
                 store: &self.store,
@@ -381,7 +397,7 @@ impl Inner {
                 plans: &plans,
                 seal: &seal,
             };
-            match self.store.commit(landing.submission()).await {
+            match self.store.commit(Outgoing::with(outgoing, landing.writing()).submission()).await {
                 Ok(()) => {
                     let (store, hostname) = (&self.store, &self.config.hostname);
                     tell_of_success(store, hostname, self.directory.id(), mail, facts, &plans).await;
@@ -390,7 +406,7 @@ impl Inner {
                 Err(error) if error.is_conflict() && plans.iter().any(|plan| plan.own.is_some()) => {
                     let first = self.sort_out(&mut plans, &error).await.map_err(|error| refusal(&error))?;
                     if let (Some(first), true) = (first, plans.is_empty()) {
-                        return Ok(accepted(first));
+                        return self.only_outgoing(outgoing, first).await;
                     }
                     message_id = self.store.next_id();
                 }
@@ -398,6 +414,14 @@ impl Inner {
             }
         }
         Err(later())
+    }
+
+    /// Everybody here had it before, as `first`: what is left of the mail goes to others.
+    async fn only_outgoing(&self, outgoing: Option<&Outgoing>, first: MessageId) -> Result<Reply, Reply> {
+        if let Some(outgoing) = outgoing {
+            self.store.commit(outgoing.writing().submission()).await.map_err(|error| refusal(&error))?;
+        }
+        Ok(accepted(first))
     }
 
     /// After a conflict: copies that arrived before leave the plan with a note, and what claims to be a copy that is not

@@ -41,6 +41,7 @@ mod submission;
 mod told;
 pub mod trace;
 mod unjudged;
+mod writing;
 
 pub use config::{GatewayConfig, Judge};
 pub use gateway::{Gateway, Listening};

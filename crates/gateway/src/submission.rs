@@ -3,9 +3,10 @@
 //! Nothing is taken before a login. A sender is one of the login's own addresses, in the envelope and in From, unless its
 //! role may send as others. A missing Date or Message-ID is added (RFC 6409 8), the mail is signed with the
 //! organisation's keys, and then it goes two ways: to recipients of ours through the same judging as any mail, to others
-//! into the outbound queue. With recipients of both kinds ours come first: what is refused there was sent to nobody.
+//! into the outbound queue. Both in one commit: what fails, and what is refused here, was sent to nobody.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -20,11 +21,12 @@ use model::{
 use outbound::{NewDelivery, delivery_ops, queued_copy_ops};
 use smtp::Handler;
 use smtp::server::{LoginExchange, LoginStep};
-use store::{BodyRef, Op, Submission as Stored, Topic, values};
+use store::{BodyRef, Op, Topic, Value, values};
 
 use crate::Gateway;
 use crate::enrich::Mail;
 use crate::gateway::{Resolved, accepted, later, refusal};
+use crate::writing::Writing;
 
 /// What is offered, best first.
 pub(crate) const MECHANISMS: &[&str] = &["SCRAM-SHA-256", "PLAIN", "LOGIN"];
@@ -88,7 +90,11 @@ impl Handler for Submission {
         let login = login_of(envelope)?;
         self.gateway.inner.limits.login_rcpt(login, self.gateway.inner.store.now())?;
         match self.gateway.inner.resolve(recipient).await? {
-            Resolved::Foreign => Ok(()),
+            // Nobody's program speaks to what listens on this machine, or in its neighbourhood, through us.
+            Resolved::Foreign if is_nearby(recipient.domain()) => {
+                Err(Reply::permanent(550, (1, 2), "no mail goes to this address"))
+            }
+            Resolved::Foreign => self.gateway.can_store(),
             Resolved::Here(_) | Resolved::ReturnPath | Resolved::Unknown | Resolved::NoPostmaster => {
                 self.gateway.rcpt(envelope, recipient).await
             }
@@ -113,16 +119,23 @@ impl Submission {
         let id: MessageId = inner.store.next_id();
         let body = complete(body, &facts, id, &from, received_at);
         let (ours, others) = self.split(&envelope).await?;
-        let mut reply = accepted(id);
-        if let Some(envelope) = ours {
-            let mail = Mail { envelope: Arc::new(envelope), body: body.clone(), received_at };
-            reply = inner.receive(&mail).await?;
-            if !reply.is_completion() {
-                return Ok(reply);
+        let outgoing = match others {
+            Some(envelope) => Some(self.outgoing(&envelope, body.clone(), &facts, &from, id).await?),
+            None => None,
+        };
+        let reply = match (ours, &outgoing) {
+            (Some(envelope), outgoing) => {
+                let mail = Mail { envelope: Arc::new(envelope), body, received_at };
+                inner.receive(&mail, outgoing.as_ref()).await?
             }
-        }
-        if let Some(envelope) = others {
-            self.queue(envelope, body, &facts, &from, id).await?;
+            (None, Some(outgoing)) => {
+                inner.store.commit(outgoing.writing().submission()).await.map_err(|error| refusal(&error))?;
+                accepted(id)
+            }
+            (None, None) => return Err(later()),
+        };
+        if outgoing.is_some() && reply.is_completion() {
+            inner.store.bus().announce(Topic::Delivery, id.0);
         }
         Ok(reply)
     }
@@ -163,18 +176,17 @@ impl Submission {
         Ok((named(ours), named(others)))
     }
 
-    /// Into the outbound queue: one message, a copy and a hand-over for each recipient, one commit.
-    async fn queue(
+    /// For the outbound queue: one message, a copy and a hand-over for each recipient.
+    async fn outgoing(
         &self,
-        envelope: Envelope,
+        envelope: &Envelope,
         body: Bytes,
         facts: &Facts,
         from: &Address,
         id: MessageId,
-    ) -> Result<(), Reply> {
+    ) -> Result<Outgoing, Reply> {
         let inner = &self.gateway.inner;
-        let signed = self.signed(&envelope, body, from, id).await?;
-        let now = inner.store.now();
+        let body = self.signed(envelope, body, from, id).await?;
         let organisation_id = inner.directory.id();
         let mut rows = Vec::new();
         for (index, path) in envelope.forward_paths.iter().enumerate() {
@@ -187,7 +199,7 @@ impl Submission {
         }
         let subject = SqlText::new(&facts.header.subject);
         let name = facts.header.from.first().map_or("", |from| from.name.as_str());
-        let message_id_header = headers::field(&signed, "Message-ID").unwrap_or_default();
+        let message_id_header = headers::field(&body, "Message-ID").unwrap_or_default();
         let before = values![id, organisation_id, "outbound"];
         let after = values![
             SqlText::indexed(&message_id_header),
@@ -198,24 +210,14 @@ impl Submission {
             subject.to_lower(),
             envelope.client.ip.to_string(),
             SqlText::new(&envelope.client.helo),
-            now,
+            inner.store.now(),
             None::<i64>,
             None::<&str>,
             None::<&str>,
             None::<&str>,
             None::<i64>,
         ];
-        let stored = Stored::with_body(signed, move |place: &BodyRef| {
-            let whole = |unsigned: u64| i64::try_from(unsigned).unwrap_or(i64::MAX);
-            let place = values![place.pack_id, whole(place.offset), whole(place.bytes), &place.sha256];
-            let message = before.iter().chain(&place).chain(&after).cloned().collect();
-            let mut ops = vec![Op::Insert("message.insert", message)];
-            ops.extend(rows.iter().cloned());
-            ops
-        });
-        inner.store.commit(stored).await.map_err(|error| refusal(&error))?;
-        inner.store.bus().announce(Topic::Delivery, id.0);
-        Ok(())
+        Ok(Outgoing { body, before: before.to_vec(), after: after.to_vec(), rows })
     }
 
     /// With its trace field, and signed with every key of the From domain. A domain without a key goes unsigned.
@@ -241,6 +243,39 @@ impl Submission {
             Bytes::from([signature.unwrap_or_default().as_slice(), trace.as_bytes(), &body].concat())
         });
         written.await.map_err(|_| later())
+    }
+}
+
+/// What goes to others of a mail: its body, signed, and its rows.
+#[derive(Clone)]
+pub(crate) struct Outgoing {
+    body: Bytes,
+    /// The values of `message.insert` on both sides of the body's place.
+    before: Vec<Value>,
+    after: Vec<Value>,
+    /// Copies and hand-overs.
+    rows: Vec<Op>,
+}
+
+impl Outgoing {
+    pub(crate) fn writing(&self) -> Writing {
+        let Outgoing { body, before, after, rows } = self.clone();
+        Writing::with_body(body, move |place: &BodyRef| {
+            let whole = |unsigned: u64| i64::try_from(unsigned).unwrap_or(i64::MAX);
+            let place = values![place.pack_id, whole(place.offset), whole(place.bytes), &place.sha256];
+            let message = before.iter().chain(&place).chain(&after).cloned().collect();
+            let mut ops = vec![Op::Insert("message.insert", message)];
+            ops.extend(rows.iter().cloned());
+            ops
+        })
+    }
+
+    /// `writing`, and what goes to others if anything does.
+    pub(crate) fn with(outgoing: Option<&Outgoing>, writing: Writing) -> Writing {
+        match outgoing {
+            Some(outgoing) => writing.and(outgoing.writing()),
+            None => writing,
+        }
     }
 }
 
@@ -274,6 +309,7 @@ fn complete(body: Vec<u8>, facts: &Facts, id: MessageId, from: &Address, now: mo
         missing += &format!("Message-ID: <{id}@{}>\r\n", from.domain());
     }
     let clean = headers::remove_fields(&body, &["Return-Path", "Bcc"]);
+    let clean = headers::below_our_fields(&clean);
     match missing.is_empty() && clean.len() == body.len() {
         true => Bytes::from(body),
         false => Bytes::from([missing.as_bytes(), &clean].concat()),
@@ -288,6 +324,21 @@ pub(crate) fn authenticated(facts: &Facts, mut auth: AuthFacts) -> AuthFacts {
     auth
 }
 
+/// An address literal (RFC 5321 4.1.3) of this machine, of its link, or of everybody.
+fn is_nearby(domain: &Domain) -> bool {
+    let Some(literal) = domain.as_str().strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) else { return false };
+    let literal = literal.strip_prefix("ipv6:").unwrap_or(literal);
+    match literal.parse::<IpAddr>().map(|ip| ip.to_canonical()) {
+        Ok(IpAddr::V4(ip)) => {
+            ip.is_loopback() || ip.is_unspecified() || ip.is_link_local() || ip.is_multicast() || ip.is_broadcast()
+        }
+        Ok(IpAddr::V6(ip)) => {
+            ip.is_loopback() || ip.is_unspecified() || ip.is_unicast_link_local() || ip.is_multicast()
+        }
+        Err(_) => true, // no address at all
+    }
+}
+
 fn login_of(envelope: &Envelope) -> Result<&SubmissionLogin, Reply> {
     envelope.client.login.as_ref().ok_or_else(|| Reply::permanent(530, (7, 0), "log in first"))
 }
@@ -295,4 +346,26 @@ fn login_of(envelope: &Envelope) -> Result<&SubmissionLogin, Reply> {
 /// RFC 6409 6.1.
 fn not_yours() -> Reply {
     Reply::permanent(550, (7, 1), "this sender address is not yours")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn literals_of_the_neighbourhood() {
+        let check =
+            |domain: &str, expected: bool| assert_eq!(is_nearby(&Domain::parse(domain).unwrap()), expected, "{domain}");
+        for near in ["[127.0.0.1]", "[127.9.9.9]", "[0.0.0.0]", "[169.254.1.1]", "[224.0.0.1]", "[255.255.255.255]"] {
+            check(near, true);
+        }
+        for near in
+            ["[IPv6:::1]", "[ipv6:::]", "[IPv6:fe80::1]", "[IPv6:ff02::1]", "[IPv6:::ffff:127.0.0.1]", "[::1]", "[x]"]
+        {
+            check(near, true);
+        }
+        for far in ["[203.0.113.9]", "[IPv6:2001:db8::9]", "localhost.example", "fabrikam.example"] {
+            check(far, false);
+        }
+    }
 }

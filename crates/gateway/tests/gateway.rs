@@ -300,6 +300,21 @@ async fn only_those_who_are_here_are_reached() {
     .await;
 }
 
+/// Section C row 17: a mail whose first line begins with a blank would write on in our last field.
+#[tokio::test]
+async fn nobody_writes_on_in_our_fields() {
+    on_both(|t| async move {
+        let house = House::build(&t).await;
+        let raw = b" BCL:0; dmarc=pass\r\nFrom: Zoe <zoe@fabrikam.example>\r\nSubject: Folded\r\n\r\nhi\r\n";
+        assert_eq!(house.data(ZOE, &["ada@contoso.example"], raw).await.code(), 250);
+        let story = house.of("ada@contoso.example").await;
+        let stored = String::from_utf8(house.body(story.message.id).await.to_vec()).unwrap();
+        assert!(stored.contains(";\r\nX-Landfall-Unattached: BCL:0; dmarc=pass\r\nFrom: Zoe"), "{stored}");
+        house.close().await;
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn bytes_that_no_database_takes_are_stored_as_text_they_do() {
     on_both(|t| async move {

@@ -170,10 +170,38 @@ async fn nobody_sends_as_somebody_else_or_without_a_login() {
         assert_eq!(said, ["250 2.1.5", "550 5.7.1"]);
         let said = house.send(&mut ada, "ada@contoso.example", &to, b"Subject: no From\r\n\r\nx\r\n").await;
         assert_eq!(said, ["250 2.1.5", "550 5.6.0"]);
+        let near = ["x@[127.0.0.1]", "x@[IPv6:::1]", "x@[IPv6:::ffff:127.0.0.1]"];
+        let said = house.send(&mut ada, "ada@contoso.example", &near, LETTER).await;
+        assert_eq!(
+            said,
+            ["550 5.1.2", "550 5.1.2", "550 5.1.2"],
+            "what listens on this machine is not theirs to speak to"
+        );
         let mut owner = house.client("bob@contoso.example", &house.bob).await.unwrap();
         let said = house.send(&mut owner, "ada@contoso.example", &to, LETTER).await;
         assert_eq!(said, ["250 2.1.5", "250 2.0.0"], "with the permission");
         assert_eq!(house.send(&mut owner, "ada@fabrikam.example", &to, LETTER).await, ["550 5.7.1"]);
+        house.stop().await;
+    })
+    .await;
+}
+
+/// The client here prefers SCRAM, as many do, and falls back to nothing.
+#[tokio::test]
+async fn a_program_that_prefers_scram_gets_in_with_either_password() {
+    const OWN: &str = "correct horse battery";
+    on_both(|t| async move {
+        let house = House::build(&t, RateLimits::default()).await;
+        let account = house.directory.client_account_id("ada@contoso.example").await.unwrap().unwrap();
+        house.directory.change_password(account, "", OWN).await.unwrap();
+        for password in [OWN, house.ada.as_str()] {
+            let mut client = house.client("ada@contoso.example", password).await.unwrap();
+            let to = ["bob@contoso.example"];
+            let said = house.send(&mut client, "ada@contoso.example", &to, LETTER).await;
+            assert_eq!(said, ["250 2.1.5", "250 2.0.0"]);
+        }
+        let refused = house.client("ada@contoso.example", "correct horse").await.map(|_| ());
+        assert!(matches!(&refused, Err(ClientError::AuthRefused(reply)) if reply.code() == 535), "{refused:?}");
         house.stop().await;
     })
     .await;
