@@ -20,6 +20,7 @@ mod ledger;
 mod migrate;
 mod seam;
 mod sql;
+mod sweep;
 mod value;
 
 use std::path::PathBuf;
@@ -42,6 +43,7 @@ pub use seam::Step;
 #[cfg(not(feature = "faults"))]
 use seam::Step;
 pub use sql::names as statements;
+pub use sweep::Swept;
 pub use value::{Row, Value};
 
 /// Which database.
