@@ -112,8 +112,8 @@ impl Directory {
                 "a login without spaces, at most 254 characters; an address is best",
             ));
         }
-        let hash = match new.password {
-            Some(password) => Some(hash_password(password).await?),
+        let hash = match &new.password {
+            Some(password) => Some(hash_password(password.clone()).await?),
             None => None,
         };
         let account = Account {
@@ -132,14 +132,18 @@ impl Directory {
             &account.login,
             &account.name,
             account.role.as_str(),
-            hash,
+            hash.clone(),
             account.created_at
         ];
         match self.store.execute("account.insert", &row).await {
-            Err(e) if e.is_conflict() => Err(DirectoryError::Exists(format!("the login {}", account.login))),
-            Err(e) => Err(e.into()),
-            Ok(_) => Ok(account),
+            Err(e) if e.is_conflict() => return Err(DirectoryError::Exists(format!("the login {}", account.login))),
+            Err(e) => return Err(e.into()),
+            Ok(_) => {}
         }
+        if let (Some(password), Some(hash)) = (&new.password, &hash) {
+            self.keep_own_scram(&account, password, hash).await;
+        }
+        Ok(account)
     }
 
     /// Makes recipient accounts (role `recipient`, sign-in by link) for everybody who has none. Gives how many.
@@ -203,9 +207,13 @@ impl Directory {
             Some(row) => row.opt_text("password_hash")?.map(str::to_owned),
             None => None,
         };
-        let right = verify_password(password.to_owned(), hash).await?;
+        let right = verify_password(password.to_owned(), hash.clone()).await?;
         match row {
-            Some(row) if right => self.start_session(account(&row)?).await,
+            Some(row) if right => {
+                let account = account(&row)?;
+                self.keep_own_scram(&account, password, hash.as_deref().unwrap_or_default()).await;
+                self.start_session(account).await
+            }
             _ => Err(DirectoryError::Unauthenticated),
         }
     }
@@ -252,7 +260,10 @@ impl Directory {
             return Err(DirectoryError::Unauthenticated);
         }
         let hash = hash_password(new.to_owned()).await?;
-        self.store.execute("account.set_password", &values![account, hash]).await?;
+        self.store.execute("account.set_password", &values![account, &hash]).await?;
+        if let Some(account) = self.account(account).await? {
+            self.keep_own_scram(&account, new, &hash).await;
+        }
         Ok(())
     }
 

@@ -5,10 +5,10 @@
 
 use model::{AccountId, AppPasswordId, Timestamp};
 use serde_json::json;
-use store::{Row, StoreError, values};
+use store::{Row, values};
 
 use crate::scram::{ITERATIONS, ScramKeys};
-use crate::{Directory, DirectoryError, NewAudit};
+use crate::{Directory, DirectoryError, NewAudit, scram};
 
 /// One account has at most this many.
 pub const APP_PASSWORDS_MAX: usize = 20;
@@ -69,6 +69,8 @@ pub(crate) struct Kept {
     pub(crate) salt: Vec<u8>,
     pub(crate) iterations: u32,
     pub(crate) keys: ScramKeys,
+    /// What [`Directory::typed_mac`] gives for it; empty for one that was made before there were any.
+    pub(crate) typed_mac: String,
 }
 
 impl Directory {
@@ -124,7 +126,8 @@ impl Directory {
             i64::from(ITERATIONS),
             b64(&keys.stored_key),
             b64(&keys.server_key),
-            password.created_at
+            password.created_at,
+            self.typed_mac(account, &secret).await?
         ];
         let mut tx = self.store.begin().await?;
         tx.execute("app_password.insert", &row).await?;
@@ -190,7 +193,13 @@ impl Directory {
         Ok(self.mac().await?.sign("scram salt", login.to_lowercase().as_bytes()).to_vec())
     }
 
-    /// Off the async threads, since it takes milliseconds.
+    /// What an app password is found by when it is typed: it is random, so that nothing has to make guessing slow.
+    pub(crate) async fn typed_mac(&self, account: AccountId, secret: &str) -> Result<String, DirectoryError> {
+        let text = format!("{account} {secret}");
+        Ok(data_encoding::HEXLOWER.encode(&self.mac().await?.sign("app password", text.as_bytes())))
+    }
+
+    /// Off the async threads, since it takes some ten milliseconds.
     pub(crate) async fn derive(
         &self,
         password: String,
@@ -202,14 +211,6 @@ impl Directory {
 }
 
 fn kept(row: &Row) -> Result<Kept, DirectoryError> {
-    let bytes = |column: &'static str| -> Result<Vec<u8>, DirectoryError> {
-        let wrong = |_| StoreError::Column { column: column.into(), problem: "not base64".into() };
-        Ok(data_encoding::BASE64.decode(row.text(column)?.as_bytes()).map_err(wrong)?)
-    };
-    let key = |column: &'static str| -> Result<[u8; 32], DirectoryError> {
-        let wrong = |_| StoreError::Column { column: column.into(), problem: "not 32 bytes".into() };
-        Ok(bytes(column)?.try_into().map_err(wrong)?)
-    };
     Ok(Kept {
         password: AppPassword {
             id: row.id("id")?,
@@ -218,9 +219,13 @@ fn kept(row: &Row) -> Result<Kept, DirectoryError> {
             created_at: row.at("created_at")?,
             last_used_at: row.opt_at("last_used_at")?,
         },
-        salt: bytes("salt")?,
+        salt: scram::bytes_of(row, "salt")?,
         iterations: u32::try_from(row.int("iterations")?).unwrap_or(ITERATIONS),
-        keys: ScramKeys { stored_key: key("stored_key")?, server_key: key("server_key")? },
+        keys: ScramKeys {
+            stored_key: scram::key_of(row, "stored_key")?,
+            server_key: scram::key_of(row, "server_key")?,
+        },
+        typed_mac: row.text("typed_mac")?.to_owned(),
     })
 }
 

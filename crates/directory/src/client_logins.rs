@@ -8,9 +8,10 @@ use std::net::IpAddr;
 use model::{AccountId, Address, AppPasswordId, MailboxId, PersonId, Role};
 use serde_json::json;
 use store::values;
+use subtle::ConstantTimeEq;
 
 use crate::accounts::verify_password;
-use crate::app_passwords::{ClientScope, as_shown};
+use crate::app_passwords::{ClientScope, Kept, as_shown};
 use crate::scram::{ITERATIONS, ScramKeys};
 use crate::throttle::FREE_FAILURES_COUNT;
 use crate::{Account, AppPassword, Directory, DirectoryError, NewAudit};
@@ -43,7 +44,8 @@ pub struct ScramVerifier {
     pub salt: Vec<u8>,
     /// Sent to the client.
     pub iterations: u32,
-    pub(crate) passwords: Vec<(AppPassword, ScramKeys)>,
+    /// What a proof is tried against; `None` is the account's own password.
+    pub(crate) passwords: Vec<(Option<AppPassword>, ScramKeys)>,
     pub(crate) login: Option<ClientLogin>,
 }
 
@@ -70,38 +72,67 @@ impl Directory {
         let _permit = self.password_checks.acquire().await.expect("it is never closed");
         // Again: many tries may have waited in line together.
         self.client_may_try(login, client)?;
-        let verifier = self.scram_verifier(login, scope).await?;
-        let mut found = None;
+        let found = self.client_account(login).await?;
         // Whether this is done depends on what was typed, never on who exists.
-        if let Some(secret) = as_shown(password) {
-            let keys = self.derive(secret, verifier.salt.clone(), verifier.iterations).await?;
-            found = verifier.passwords.iter().find(|(_, kept)| kept.is(&keys)).map(|(password, _)| password.clone());
-        }
-        let login_of = match found {
-            Some(password) => {
+        let typed = match as_shown(password) {
+            Some(secret) => self.typed_app_password(login, found.as_ref(), &secret, scope).await?,
+            None => None,
+        };
+        let login_of = match (typed, found) {
+            (Some(password), Some(found)) => {
                 self.touch_app_password(&password).await?;
-                verifier.login.map(|known| ClientLogin { app_password_id: Some(password.id), ..known })
+                Some(ClientLogin { app_password_id: Some(password.id), ..found.login })
             }
-            None => self.own_password(verifier.login, password).await?,
+            (_, found) => self.own_password(found, password).await?,
         };
         self.note_client_try(login, client, login_of.is_some()).await?;
         Ok(login_of)
     }
 
-    /// The login, if `password` is its account's own.
-    async fn own_password(
+    /// The app password that was typed. By its MAC, at once; what was made before there were MACs, or under another key, by
+    /// the same work as SCRAM's, which is also done where there is nobody.
+    async fn typed_app_password(
         &self,
-        login: Option<ClientLogin>,
-        password: &str,
-    ) -> Result<Option<ClientLogin>, DirectoryError> {
-        let id = login.as_ref().map_or(AccountId(0), |login| login.account_id);
-        let row = self.store.query_one("account.password", &values![id]).await?;
-        let hash = row.map(|row| row.opt_text("password_hash").map(|h| h.map(str::to_owned))).transpose()?.flatten();
-        let is_right = verify_password(password.to_owned(), hash).await?;
-        Ok(login.filter(|_| is_right))
+        login: &str,
+        found: Option<&Found>,
+        secret: &str,
+        scope: ClientScope,
+    ) -> Result<Option<AppPassword>, DirectoryError> {
+        let id = found.map_or(AccountId(0), |found| found.account.id);
+        let mut kept = self.kept_app_passwords(id).await?;
+        kept.retain(|one| one.password.scopes.contains(&scope));
+        let mac = self.typed_mac(id, secret).await?;
+        if let Some(one) = kept.iter().find(|one| one.typed_mac.as_bytes().ct_eq(mac.as_bytes()).into()) {
+            return Ok(Some(one.password.clone()));
+        }
+        let mut ways: Vec<(Vec<u8>, u32)> = kept.iter().map(|one| (one.salt.clone(), one.iterations)).collect();
+        ways.dedup();
+        if ways.is_empty() {
+            ways.push((self.scram_salt(login).await?, ITERATIONS));
+        }
+        for (salt, iterations) in ways {
+            let keys = self.derive(secret.to_owned(), salt.clone(), iterations).await?;
+            let same = |one: &&Kept| one.salt == salt && one.iterations == iterations && one.keys.is(&keys);
+            if let Some(one) = kept.iter().find(same) {
+                return Ok(Some(one.password.clone()));
+            }
+        }
+        Ok(None)
     }
 
-    /// What SCRAM needs for a login, in the same form for logins that do not exist. Checking a proof against it does not
+    /// The login, if `password` is its account's own.
+    async fn own_password(&self, found: Option<Found>, password: &str) -> Result<Option<ClientLogin>, DirectoryError> {
+        let id = found.as_ref().map_or(AccountId(0), |found| found.account.id);
+        let row = self.store.query_one("account.password", &values![id]).await?;
+        let hash = row.map(|row| row.opt_text("password_hash").map(|h| h.map(str::to_owned))).transpose()?.flatten();
+        let is_right = verify_password(password.to_owned(), hash.clone()).await?;
+        let Some(found) = found.filter(|_| is_right) else { return Ok(None) };
+        self.keep_own_scram(&found.account, password, hash.as_deref().unwrap_or_default()).await;
+        Ok(Some(found.login))
+    }
+
+    /// What SCRAM needs for a login, in the same form for logins that do not exist. App passwords that were made with fewer
+    /// iterations go before the account's own password, which PLAIN and LOGIN still take. Checking a proof against it does not
     /// count tries: [`crate::Sasl`] does.
     ///
     /// # Errors
@@ -114,11 +145,13 @@ impl Directory {
         let id = found.as_ref().map_or(AccountId(0), |found| found.account.id);
         let kept = self.kept_app_passwords(id).await?;
         let (salt, iterations) = kept.first().map_or((salt, ITERATIONS), |one| (one.salt.clone(), one.iterations));
+        let own = self.own_scram(id).await?.filter(|own| own.salt == salt && own.iterations == iterations);
         let of_same_salt = kept.into_iter().filter(|one| one.salt == salt && one.iterations == iterations);
         let passwords = of_same_salt.filter(|one| one.password.scopes.contains(&scope));
+        let passwords = passwords.map(|one| (Some(one.password), one.keys));
         Ok(ScramVerifier {
             iterations,
-            passwords: passwords.map(|one| (one.password, one.keys)).collect(),
+            passwords: passwords.chain(own.map(|own| (None, own.keys))).collect(),
             salt,
             login: found.map(|found| found.login),
         })

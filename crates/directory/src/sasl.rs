@@ -21,7 +21,7 @@ pub enum SaslMechanism {
     Plain,
     /// The same, asked for in two steps; old programs know nothing else.
     Login,
-    /// A proof of an app password. The account's own password cannot be proved this way.
+    /// A proof of an app password or of the account's own.
     ScramSha256,
 }
 
@@ -177,8 +177,11 @@ impl Sasl {
         let found = first.verifier.passwords.iter().find(|(_, keys)| keys.proves(auth_message.as_bytes(), &proof));
         self.directory.note_client_try(&first.name, self.client, found.is_some()).await?;
         let (Some((password, keys)), Some(login)) = (found, first.verifier.login) else { return Ok(SaslStep::Wrong) };
-        self.directory.touch_app_password(password).await?;
-        self.state = State::ScramEnd(ClientLogin { app_password_id: Some(password.id), ..login });
+        if let Some(password) = password {
+            self.directory.touch_app_password(password).await?;
+        }
+        let app_password_id = password.as_ref().map(|password| password.id);
+        self.state = State::ScramEnd(ClientLogin { app_password_id, ..login });
         let signature = BASE64.encode(&keys.server_signature(auth_message.as_bytes()));
         Ok(SaslStep::Challenge(format!("v={signature}").into_bytes()))
     }

@@ -2,12 +2,14 @@
 
 use hmac::{Hmac, Mac as _};
 use sha2::{Digest, Sha256};
+use store::{Row, StoreError};
 use subtle::ConstantTimeEq;
 
-/// RFC 7677 4 asks for at least this many. More would cost time and gain nothing: the passwords are random.
-pub(crate) const ITERATIONS: u32 = 4_096;
+/// RFC 7677 4 asks for at least 4,096. Passwords that people choose want as many as can be had: a library that many clients
+/// use (Cyrus SASL) takes no more than this. All passwords of an account share the number, since SCRAM names it first.
+pub(crate) const ITERATIONS: u32 = 65_536;
 
-type Key = [u8; 32];
+pub(crate) type Key = [u8; 32];
 
 /// What is kept of one password (RFC 5802 3).
 #[derive(Clone, PartialEq, Eq)]
@@ -49,6 +51,18 @@ impl std::fmt::Debug for ScramKeys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("ScramKeys")
     }
+}
+
+/// A base64 column.
+pub(crate) fn bytes_of(row: &Row, column: &'static str) -> Result<Vec<u8>, StoreError> {
+    let wrong = |_| StoreError::Column { column: column.into(), problem: "not base64".into() };
+    data_encoding::BASE64.decode(row.text(column)?.as_bytes()).map_err(wrong)
+}
+
+/// A key in a base64 column.
+pub(crate) fn key_of(row: &Row, column: &'static str) -> Result<Key, StoreError> {
+    let wrong = |_| StoreError::Column { column: column.into(), problem: "not 32 bytes".into() };
+    bytes_of(row, column)?.try_into().map_err(wrong)
 }
 
 /// `Hi` of RFC 5802 2.2.

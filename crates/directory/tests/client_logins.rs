@@ -8,8 +8,9 @@ use directory::{
     SaslStep,
 };
 use hmac::{Hmac, Mac};
-use model::{AccountId, Address, Domain, Role};
+use model::{AccountId, Address, AppPasswordId, Domain, Role};
 use sha2::{Digest, Sha256};
+use store::values;
 use testkit::{TestStore, on_both};
 
 const HERE: Option<IpAddr> = Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
@@ -152,12 +153,7 @@ async fn scram(directory: &Directory, name: &str, password: &str) -> Result<Clie
     let parts: Vec<&str> = first.split(',').map(|part| &part[2..]).collect();
     assert!(parts[0].starts_with("clientnonce") && parts[0].len() > 30, "{first}");
     let (salt, iterations) = (BASE64.decode(parts[1].as_bytes()).unwrap(), parts[2].parse::<u32>().unwrap());
-    let mut round = hmac(password.as_bytes(), &[&salt[..], &[0, 0, 0, 1]].concat());
-    let mut salted = round;
-    for _ in 1..iterations {
-        round = hmac(password.as_bytes(), &round);
-        salted.iter_mut().zip(round).for_each(|(a, b)| *a ^= b);
-    }
+    let salted = salted(password, &salt, iterations);
     let client_key = hmac(&salted, b"Client Key");
     let without_proof = format!("c=biws,r={}", parts[0]);
     let auth_message = format!("{bare},{first},{without_proof}");
@@ -189,9 +185,7 @@ async fn scram_proves_app_passwords_to_both_sides() {
             assert_eq!(scram(&directory, "ada", secret).await.unwrap().account_id, ada);
             assert_eq!(scram(&directory, "ada@contoso.example", secret).await.unwrap().account_id, ada);
         }
-        for (name, wrong) in
-            [("ada", OWN_PASSWORD), ("ada", "x"), ("nobody", one.as_str()), ("bob@contoso.example", &one)]
-        {
+        for (name, wrong) in [("ada", "x"), ("nobody", one.as_str()), ("bob@contoso.example", &one)] {
             assert_eq!(scram(&directory, name, wrong).await, Err(SaslStep::Wrong), "{name}");
         }
         // What is shown before the proof does not tell who exists.
@@ -201,6 +195,84 @@ async fn scram_proves_app_passwords_to_both_sides() {
         assert_eq!((unknown.salt, unknown.iterations), (again.salt, again.iterations));
     })
     .await;
+}
+
+/// A program that prefers SCRAM gets in with the account's own password: from the day it is set, and as long as it is that.
+#[tokio::test]
+async fn scram_proves_the_own_password_while_it_is_that() {
+    on_both(|t| async move {
+        let (directory, ada) = contoso(&t).await;
+        let login = scram(&directory, "ada", OWN_PASSWORD).await.unwrap();
+        assert_eq!((login.account_id, login.app_password_id), (ada, None));
+        let (made, secret) = directory.create_app_password(ada, "Desk", ClientScope::ALL, None).await.unwrap();
+        assert_eq!(scram(&directory, "ada", &secret).await.unwrap().app_password_id, Some(made.id));
+        assert_eq!(scram(&directory, "a.byron@contoso.example", OWN_PASSWORD).await.unwrap().account_id, ada);
+        assert_eq!(scram(&directory, "ada", "correct horse").await, Err(SaslStep::Wrong));
+
+        const NEXT: &str = "a better battery, \u{2168}"; // SASLprep makes IX of the last sign
+        directory.change_password(ada, OWN_PASSWORD, NEXT).await.unwrap();
+        assert_eq!(scram(&directory, "ada", OWN_PASSWORD).await, Err(SaslStep::Wrong), "it is another now");
+        assert_eq!(scram(&directory, "ada", "a better battery, IX").await.unwrap().account_id, ada);
+        assert_eq!(scram(&directory, "ada", &secret).await.unwrap().account_id, ada);
+    })
+    .await;
+}
+
+/// An account from before: its keys are made the first time its password is seen, wherever that is.
+#[tokio::test]
+async fn the_keys_of_an_own_password_are_made_when_it_is_seen() {
+    on_both(|t| async move {
+        let (directory, ada) = contoso(&t).await;
+        // Keys of another password are none.
+        let row = values![ada, "another hash", "", 1_i64, "", ""];
+        t.store.execute("app_password.keep_own", &row).await.unwrap();
+        assert_eq!(scram(&directory, "ada", OWN_PASSWORD).await, Err(SaslStep::Wrong));
+        assert_eq!(login(&directory, "ada", "correct horse batterx").await, None);
+        assert_eq!(scram(&directory, "ada", OWN_PASSWORD).await, Err(SaslStep::Wrong), "a wrong one makes none");
+        assert!(login(&directory, "ada", OWN_PASSWORD).await.is_some());
+        assert_eq!(scram(&directory, "ada", OWN_PASSWORD).await.unwrap().account_id, ada);
+        t.store.execute("app_password.keep_own", &row).await.unwrap();
+        directory.sign_in("ada", OWN_PASSWORD).await.unwrap();
+        assert_eq!(scram(&directory, "ada", OWN_PASSWORD).await.unwrap().account_id, ada);
+    })
+    .await;
+}
+
+/// App passwords from before there were MACs of them, and with fewer iterations, open what they opened.
+#[tokio::test]
+async fn app_passwords_from_before_still_work() {
+    const ITERATIONS: u32 = 4_096;
+    on_both(|t| async move {
+        let (directory, ada) = contoso(&t).await;
+        let salt = directory.scram_verifier("ada", ClientScope::Imap).await.unwrap().salt;
+        let secret = "aaaa-bbbb-cccc-dddd-eeee";
+        let salted = salted(secret, &salt, ITERATIONS);
+        let stored = BASE64.encode(&Sha256::digest(hmac(&salted, b"Client Key")));
+        let server = BASE64.encode(&hmac(&salted, b"Server Key"));
+        let id: AppPasswordId = t.store.next_id();
+        let (salt, iterations) = (BASE64.encode(&salt), i64::from(ITERATIONS));
+        let now = t.store.now();
+        let row = values![id, directory.id(), ada, "Old", "imap,submission", salt, iterations, stored, server, now, ""];
+        t.store.execute("app_password.insert", &row).await.unwrap();
+        assert_eq!(login(&directory, "ada", secret).await.unwrap().app_password_id, Some(id), "typed");
+        assert_eq!(scram(&directory, "ada", secret).await.unwrap().app_password_id, Some(id), "proved");
+        assert!(login(&directory, "ada", OWN_PASSWORD).await.is_some(), "the own password is typed");
+        directory.revoke_app_password(ada, id, None).await.unwrap();
+        assert_eq!(login(&directory, "ada", secret).await, None);
+        assert_eq!(scram(&directory, "ada", OWN_PASSWORD).await.unwrap().account_id, ada, "and proved once it may be");
+    })
+    .await;
+}
+
+/// `Hi` of RFC 5802 2.2.
+fn salted(password: &str, salt: &[u8], iterations: u32) -> [u8; 32] {
+    let mut round = hmac(password.as_bytes(), &[salt, &[0, 0, 0, 1]].concat());
+    let mut sum = round;
+    for _ in 1..iterations {
+        round = hmac(password.as_bytes(), &round);
+        sum.iter_mut().zip(round).for_each(|(a, b)| *a ^= b);
+    }
+    sum
 }
 
 #[tokio::test]
