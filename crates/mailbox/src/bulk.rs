@@ -11,7 +11,8 @@ use model::{CopyId, FolderId, MailboxId};
 use serde_json::json;
 use store::{Op, Row, StoreError, Tx, Value, values};
 
-use crate::folder::{NAME_BYTES_MAX, NewFolder};
+use crate::client::next_uid_validity;
+use crate::folder::NAME_BYTES_MAX;
 use crate::{Delivery, FolderRole, Landed, MailboxError, PutBack, Snapshot, TakenOut};
 
 /// Most duplicates of one copy that are put back with it.
@@ -137,14 +138,16 @@ pub async fn put_back(tx: &mut Tx, items: &[PutBack]) -> Result<Vec<Landed>, Mai
             wanted.entry(folders.of(placed.snapshot)?).or_default().push(placed);
         }
     }
-    let mut uids = take_uids(tx, &wanted).await?;
+    let mut next = take_uids(tx, &wanted).await?;
     let mut rows = Vec::with_capacity(seen.len());
     let mut landed: HashMap<CopyId, Landed> = HashMap::with_capacity(items.len());
     for (folder_id, copies) in &wanted {
         let (name, role) = folders.named(*folder_id);
         for placed in copies {
-            let uid = uids.get_mut(folder_id).ok_or(MailboxError::NotFound("folder"))?;
-            rows.push(item_row(tx, placed, *folder_id, *uid));
+            let Next { uid, modseq } = next.get_mut(folder_id).ok_or(MailboxError::NotFound("folder"))?;
+            let mut row = item_row(tx, placed, *folder_id, *uid);
+            row.push(Value::from(*modseq));
+            rows.push(row);
             let mailbox_id = placed.snapshot.mailbox_id;
             let (folder, uid_now) = (name.to_owned(), *uid);
             let (copy_id, folder_id) = (placed.item.copy_id, *folder_id);
@@ -194,11 +197,17 @@ fn item_row(tx: &Tx, placed: &Placed<'_>, folder_id: FolderId, uid: i64) -> Vec<
     .to_vec()
 }
 
-/// Gives out as many uids in each folder as it gets items: folder -> first uid.
+/// What the next item of a folder gets.
+struct Next {
+    uid: i64,
+    modseq: i64,
+}
+
+/// Gives out as many uids in each folder as it gets items.
 async fn take_uids<T>(
     tx: &mut Tx,
     wanted: &BTreeMap<FolderId, Vec<T>>,
-) -> Result<HashMap<FolderId, i64>, MailboxError> {
+) -> Result<HashMap<FolderId, Next>, MailboxError> {
     if wanted.is_empty() {
         return Ok(HashMap::new());
     }
@@ -208,7 +217,7 @@ async fn take_uids<T>(
         let folder_id: FolderId = row.id("id")?;
         let uid = row.int("uid_next")?;
         let count = wanted.get(&folder_id).map_or(0, Vec::len);
-        first.insert(folder_id, uid);
+        first.insert(folder_id, Next { uid, modseq: row.int("modseq")? + 1 });
         next.push(json!([folder_id.0, uid + i64::try_from(count).unwrap_or(i64::MAX - uid)]));
     }
     tx.execute("mailbox.set_uid_next", &values![&serde_json::Value::from(next)]).await?;
@@ -286,11 +295,9 @@ async fn ensure_folders(tx: &mut Tx, items: &[PutBack]) -> Result<Folders, Mailb
         if name.is_empty() || name.len() > NAME_BYTES_MAX {
             return Err(MailboxError::FolderName("a snapshot names a folder that cannot exist"));
         }
-        if tx.query_one("mailbox.by_id", &values![mailbox_id]).await?.is_none() {
-            return Err(MailboxError::NotFound("mailbox"));
-        }
-        let created_at = tx.store().now();
-        rows.push(NewFolder { id: tx.store().next_id(), mailbox_id, name: name.to_owned(), role, created_at }.row());
+        let uid_validity = next_uid_validity(tx, mailbox_id).await?;
+        let id: FolderId = tx.store().next_id();
+        rows.push(values![id, mailbox_id, name, role.as_str(), 1_i64, uid_validity].to_vec());
     }
     tx.insert_many("mailbox.insert_folder", &rows).await?;
     Ok(Folders::read(tx, &mailbox_ids).await?)

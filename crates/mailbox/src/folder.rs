@@ -1,8 +1,7 @@
 //! Folder roles (RFC 6154's special uses) and where a copy in such a folder is said to be.
 
-use model::{FolderId, MailboxId, Place, Timestamp};
+use model::Place;
 use serde::{Deserialize, Serialize};
-use store::{Value, values};
 
 use crate::MailboxError;
 
@@ -88,34 +87,6 @@ impl FolderRole {
                 (Place::OtherFolder, name.to_owned())
             }
         }
-    }
-}
-
-/// The folders that a new mailbox gets.
-pub const PERSONAL_FOLDERS: &[FolderRole] =
-    &[FolderRole::Inbox, FolderRole::Junk, FolderRole::Sent, FolderRole::Archive, FolderRole::Trash];
-
-/// A folder to be inserted by `mailbox.insert_folder`.
-#[derive(Debug, Clone)]
-pub struct NewFolder {
-    /// Its id.
-    pub id: FolderId,
-    /// Whose.
-    pub mailbox_id: MailboxId,
-    /// Its name, unique in the mailbox.
-    pub name: String,
-    /// Its role.
-    pub role: FolderRole,
-    /// When: becomes the UIDVALIDITY (RFC 3501 section 2.3.1.1), in seconds, so that a folder deleted and created again
-    /// under the same name has another one.
-    pub created_at: Timestamp,
-}
-
-impl NewFolder {
-    /// The values of `mailbox.insert_folder`.
-    pub fn row(&self) -> Vec<Value> {
-        let validity = self.created_at.as_micros() / 1_000_000;
-        values![self.id, self.mailbox_id, &self.name, self.role.as_str(), 1_i64, validity].to_vec()
     }
 }
 

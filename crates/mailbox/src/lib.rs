@@ -22,8 +22,8 @@ mod owner;
 
 pub use bulk::{deliver_many, deliver_ops, look, put_back, take_out};
 pub use client::{
-    COPY_MAX, Content, FOLDERS_MAX, FlagMode, Flags, FolderCounts, FolderState, OwnHeader, OwnMail, Transfer, ViewItem,
-    is_folder_name,
+    COPY_MAX, Content, FOLDERS_MAX, FlagMode, FlagStore, Flags, FlagsChanged, FolderCounts, FolderState, OwnHeader,
+    OwnMail, Transfer, ViewItem, is_folder_name,
 };
 pub use connector::{Delivery, Found, Landed, Locator, Mailbox, PutBack, Snapshot, TakenOut};
 pub use connectors::{
@@ -32,7 +32,7 @@ pub use connectors::{
     waiting_for,
 };
 pub use error::{MailboxError, Severity};
-pub use folder::{FolderRole, NewFolder, PERSONAL_FOLDERS};
+pub use folder::FolderRole;
 pub use owner::{
     Deleted, FlagChange, Folder, ITEMS_PAGE_MAX, Item, ItemPosition, ItemSummary, KEYWORDS_MAX, MailboxInfo, Moved,
 };

@@ -11,7 +11,6 @@ use store::{BodyRef, NewEvent, Row, Topic, Tx, values};
 
 use crate::bulk::{folders_of, id_list, role_of};
 use crate::client::FOLDERS_MAX;
-use crate::folder::{NewFolder, check_name};
 use crate::{Embedded, FolderRole, MailboxError};
 
 /// Most items that one page holds.
@@ -192,23 +191,7 @@ impl Embedded {
     /// [`MailboxError::FolderName`], [`MailboxError::FolderExists`]; [`MailboxError::TooMany`] past [`FOLDERS_MAX`];
     /// [`MailboxError::NotFound`] without a mailbox.
     pub async fn create_folder(&self, mailbox_id: MailboxId, name: &str) -> Result<FolderId, MailboxError> {
-        check_name(name)?;
-        let mut tx = self.store().begin().await?;
-        if tx.query_one("mailbox.by_id", &values![mailbox_id]).await?.is_none() {
-            return Err(MailboxError::NotFound("mailbox"));
-        }
-        let count = tx.query_one("mailbox.folder_count", &values![mailbox_id]).await?;
-        if count.map_or(Ok(0), |row| row.int("n"))? >= FOLDERS_MAX {
-            return Err(MailboxError::TooMany);
-        }
-        let (id, created_at) = (self.store().next_id(), self.store().now());
-        let folder = NewFolder { id, mailbox_id, name: name.to_owned(), role: FolderRole::Own, created_at };
-        if tx.execute("mailbox.insert_folder", &folder.row()).await? == 0 {
-            return Err(MailboxError::FolderExists);
-        }
-        tx.commit().await?;
-        self.store().bus().announce(Topic::Mailbox, mailbox_id);
-        Ok(id)
+        self.create_folder_as(mailbox_id, name, FolderRole::Own).await
     }
 
     /// Deletes an empty folder of the owner's own.

@@ -7,9 +7,10 @@ use mailbox::{
     Endpoint, FolderRole, HandOver, HandedOver, LmtpImap, LmtpImapConfig, Locator, Mailbox, MailboxError, PutBack,
     Security, Snapshot,
 };
-use model::{CopyId, EventKind, MailboxId, MessageId, OrganisationId, PersonId, Place, ReversePath, Timestamp};
-use store::{NewEvent, Op, Store, Submission, values};
+use model::{CopyId, EventKind, MailboxId, MessageId, OrganisationId, PersonId, ReversePath, Timestamp};
+use store::{NewEvent, Store, Submission};
 use testkit::dovecot::{Dovecot, DovecotUser};
+use testkit::rows::{self, NewCopy, NewMessage};
 use testkit::{TestStore, on_both, sqlite};
 
 const ORGANISATION: OrganisationId = OrganisationId(1);
@@ -34,78 +35,21 @@ fn connector(store: &Store, config: LmtpImapConfig) -> LmtpImap {
 }
 
 async fn new_mailbox(store: &Store, person: i64, address: &str) -> MailboxId {
-    let id: MailboxId = store.next_id();
-    let row = values![id, ORGANISATION, PersonId(person), address, store.now()];
-    store.execute("mailbox.insert", &row).await.unwrap();
-    id
-}
-
-fn message_op(store: &Store, id: MessageId, body: &store::BodyRef) -> Op {
-    let (none_text, none) = (None::<&str>, None::<i64>);
-    let row = values![
-        id,
-        ORGANISATION,
-        "inbound",
-        body.pack_id,
-        i64::try_from(body.offset).unwrap(),
-        i64::try_from(body.bytes).unwrap(),
-        &body.sha256,
-        format!("<{id}@x.example>"),
-        "s@x.example",
-        "s@x.example",
-        "Sender",
-        "Hello",
-        "hello",
-        "127.0.0.1",
-        "mx.example",
-        store.now(),
-        none,
-        none_text,
-        none_text,
-        none_text,
-        none
-    ];
-    Op::Insert("message.insert", row.to_vec())
-}
-
-fn copy_ops(store: &Store, id: CopyId, message: MessageId, person: i64) -> Vec<Op> {
-    let (none_text, none, now) = (None::<&str>, None::<i64>, store.now());
-    let row = values![
-        id,
-        ORGANISATION,
-        message,
-        message,
-        none,
-        PersonId(person),
-        ADDRESS,
-        "inbox",
-        "",
-        "accepted",
-        now,
-        now,
-        now,
-        none_text,
-        none_text,
-        none_text,
-        now
-    ];
-    let mut event = NewEvent::now(ORGANISATION, id, EventKind::Accepted, "gateway", now);
-    event.place = Some(Place::Inbox);
-    vec![Op::Insert("copy.insert", row.to_vec()), Op::Event(event)]
+    rows::new_mailbox(store, ORGANISATION, PersonId(person), address).await
 }
 
 /// A message with a body and `count` copies for a person, in no mailbox yet.
 async fn new_copies(store: &Store, person: i64, count: usize) -> (MessageId, Vec<CopyId>) {
-    let message: MessageId = store.next_id();
+    let message = NewMessage::new(store, ORGANISATION);
+    let message_id = message.id;
     let copies: Vec<CopyId> = (0..count).map(|_| store.next_id()).collect();
-    let (held, ids) = (store.clone(), copies.clone());
-    let submission = Submission::with_body(body(message).into(), move |body| {
-        let mut ops = vec![message_op(&held, message, body)];
-        ops.extend(ids.iter().flat_map(|id| copy_ops(&held, *id, message, person)));
-        ops
+    let ids = copies.clone();
+    let submission = Submission::with_body(body(message_id).into(), move |body| {
+        let copy = |id: &CopyId| NewCopy::accepted(*id, &message, Some(PersonId(person)), ADDRESS).ops();
+        std::iter::once(message.op(body)).chain(ids.iter().flat_map(copy)).collect()
     });
     store.commit(submission).await.unwrap();
-    (message, copies)
+    (message_id, copies)
 }
 
 fn body(message: MessageId) -> String {
@@ -341,4 +285,74 @@ async fn duplicates_and_strange_folders_go_and_come_back() {
     assert_eq!(places, [("Ablage 日本".to_owned(), false), ("Büro/Q&A \"offen\"".to_owned(), true)]);
     connector.settle(&copies).await.unwrap();
     assert!(connector.look(&copies).await.unwrap().done.is_empty());
+}
+
+#[tokio::test]
+async fn putting_back_goes_on_where_it_was_left() {
+    let t = sqlite().await;
+    let dovecot = Dovecot::start([ADDRESS]).await;
+    let mailbox_id = new_mailbox(&t.store, 1, ADDRESS).await;
+    let (message_id, copies) = new_copies(&t.store, 1, 1).await;
+    let connector = connector(&t.store, config(&dovecot));
+    let of = |folder: &str, duplicates: Vec<Snapshot>| Snapshot {
+        folder: folder.into(),
+        folder_role: FolderRole::Own,
+        duplicates,
+        ..Snapshot::arriving(mailbox_id, t.store.now())
+    };
+    let put_back = async |snapshot: Snapshot| {
+        let back = PutBack { copy_id: copies[0], message_id, snapshot };
+        connector.put_back(std::slice::from_ref(&back)).await.unwrap().remove(0)
+    };
+    let folders = async || {
+        let found = connector.look(&copies).await.unwrap().done.remove(0).snapshot;
+        let mut all: Vec<String> = found.duplicates.iter().chain([&found]).map(|s| s.folder.clone()).collect();
+        all.sort();
+        all
+    };
+    // Only its duplicate is there: whoever was at it died, or the copy itself had been taken out.
+    put_back(of("Later", Vec::new())).await;
+    let whole = of("Work", vec![of("Later", Vec::new())]);
+    let landed = put_back(whole.clone()).await;
+    assert_eq!((landed.folder.as_str(), landed.was_there), ("Work", false));
+    assert_eq!(folders().await, ["Later", "Work"]);
+    assert!(put_back(whole).await.was_there, "all of it is there now");
+    // What lies elsewhere was moved by its owner, and is not missing.
+    assert!(put_back(of("Gone", vec![of("Later", Vec::new())])).await.was_there);
+    assert_eq!(folders().await, ["Later", "Work"]);
+}
+
+#[tokio::test]
+async fn a_system_without_extensions_keeps_what_its_owner_marked() {
+    let t = sqlite().await;
+    let dovecot = Dovecot::start_bare([ADDRESS]).await;
+    let mailbox_id = new_mailbox(&t.store, 1, ADDRESS).await;
+    let (message_id, copies) = new_copies(&t.store, 1, 2).await;
+    let connector = connector(&t.store, config(&dovecot));
+    let marked = |deleted: bool| Snapshot { deleted, ..Snapshot::arriving(mailbox_id, t.store.now()) };
+    for (copy_id, deleted) in [(copies[0], true), (copies[1], false)] {
+        let back = PutBack { copy_id, message_id, snapshot: marked(deleted) };
+        connector.put_back(std::slice::from_ref(&back)).await.unwrap();
+    }
+    // One copy is pulled back; the other, which its owner has marked and not expunged, stays as it is.
+    let taken = connector.take_out(&copies[1..]).await.unwrap();
+    assert_eq!((taken.len(), &taken[0].snapshot), (1, &marked(false)));
+    connector.settle(&copies[1..]).await.unwrap();
+    let left = connector.look(&copies).await.unwrap().done;
+    assert_eq!((left.len(), left[0].copy_id, &left[0].snapshot), (1, copies[0], &marked(true)));
+}
+
+#[tokio::test]
+async fn a_message_id_is_found_whole() {
+    let t = sqlite().await;
+    let dovecot = Dovecot::start([ADDRESS]).await;
+    let mailbox_id = new_mailbox(&t.store, 1, ADDRESS).await;
+    let (message_id, copies) = new_copies(&t.store, 1, 1).await;
+    let connector = connector(&t.store, config(&dovecot));
+    let back = PutBack { copy_id: copies[0], message_id, snapshot: Snapshot::arriving(mailbox_id, t.store.now()) };
+    connector.put_back(std::slice::from_ref(&back)).await.unwrap();
+    for (header, count) in [(format!("<{message_id}@x.example>"), 1), ("@x.example".into(), 0), (String::new(), 0)] {
+        let found = connector.find(mailbox_id, &Locator::MessageId(header.clone())).await.unwrap();
+        assert_eq!(found.len(), count, "{header:?}");
+    }
 }

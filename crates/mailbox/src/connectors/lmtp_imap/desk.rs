@@ -34,6 +34,8 @@ pub(super) struct Folder {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Hit {
     pub(super) mark: String,
+    /// Its Message-ID, or empty.
+    pub(super) message_id: String,
     pub(super) folder: Folder,
     pub(super) uid: u32,
     pub(super) flags: Flags,
@@ -199,16 +201,20 @@ impl Desk<'_> {
         for folder in folders {
             if self.enter(folder, "EXAMINE").await? {
                 let uids = self.uids(Command::new("UID SEARCH").plain(" HEADER Message-ID ").string(id)).await?;
-                hits.extend(self.read(folder, &uids).await?);
+                // SEARCH finds what contains it (RFC 3501 6.4.4); wanted is what is it.
+                let found = self.read(folder, &uids).await?;
+                hits.extend(found.into_iter().filter(|hit| hit.message_id == id));
             }
         }
         Ok(hits)
     }
 
-    /// False: the folder is gone, or may not be entered.
+    /// False: the folder is gone, or nobody may enter it. What cannot be entered only now is an error: a copy that may lie
+    /// there is not nowhere.
     async fn enter(&mut self, folder: &Folder, how: &'static str) -> Result<bool, ImapError> {
         match self.session.run(Command::new(how).plain(" ").string(&folder.wire)).await {
             Ok(_) => Ok(true),
+            Err(error @ ImapError::No { refusal: Refusal::Passing, .. }) => Err(error),
             Err(ImapError::No { .. }) => Ok(false),
             Err(error) => Err(error),
         }
@@ -230,11 +236,13 @@ impl Desk<'_> {
         if uids.is_empty() {
             return Ok(hits);
         }
-        let what = format!(" {} (UID FLAGS INTERNALDATE BODY.PEEK[HEADER.FIELDS ({MARK_HEADER})])", set(uids));
+        let fields = format!("BODY.PEEK[HEADER.FIELDS ({MARK_HEADER} Message-ID)]");
+        let what = format!(" {} (UID FLAGS INTERNALDATE {fields})", set(uids));
         let answer = self.session.run(Command::new("UID FETCH").plain(&what)).await?;
         for data in answer.data.iter().take(HITS_MAX) {
             let Data::Fetch { items, .. } = data else { continue };
             let (mut uid, mut mark, mut flags, mut at) = (None, None, Flags::default(), None);
+            let mut message_id = String::new();
             for item in items.as_ref() {
                 match item {
                     MessageDataItem::Uid(number) => uid = Some(number.get()),
@@ -242,12 +250,15 @@ impl Desk<'_> {
                     MessageDataItem::InternalDate(date) => {
                         at = Some(Timestamp::from_micros(date.as_ref().timestamp_micros()));
                     }
-                    MessageDataItem::BodyExt { data: NString(Some(header)), .. } => mark = mark_of(header.as_ref()),
+                    MessageDataItem::BodyExt { data: NString(Some(header)), .. } => {
+                        mark = field_of(header.as_ref(), MARK_HEADER).filter(|mark| !mark.is_empty());
+                        message_id = field_of(header.as_ref(), "Message-ID").unwrap_or_default();
+                    }
                     _ => {}
                 }
             }
             if let (Some(uid), Some(mark), Some(internal_at)) = (uid, mark, at) {
-                hits.push(Hit { mark, folder: folder.clone(), uid, flags, internal_at });
+                hits.push(Hit { mark, message_id, folder: folder.clone(), uid, flags, internal_at });
             }
         }
         Ok(hits)
@@ -308,17 +319,29 @@ impl Desk<'_> {
         Ok(())
     }
 
-    /// In the folder that is selected. Without UIDPLUS (RFC 4315) everything that is marked goes, as RFC 3501 has it.
+    /// In the folder that is selected. Without UIDPLUS (RFC 4315) everything that is marked goes, as RFC 3501 has it: what
+    /// its owner had marked loses the mark for that moment.
     async fn expunge(&mut self, uids: &BTreeSet<u32>) -> Result<(), ImapError> {
-        let set = set(uids);
-        let store = Command::new("UID STORE").plain(&format!(" {set} +FLAGS.SILENT (\\Deleted)"));
-        self.session.run(store).await?;
         if self.session.can("UIDPLUS") {
-            self.session.run(Command::new("UID EXPUNGE").plain(&format!(" {set}"))).await?;
-        } else {
-            self.session.run(Command::new("EXPUNGE")).await?;
+            self.mark_deleted(uids, true).await?;
+            self.session.run(Command::new("UID EXPUNGE").plain(&format!(" {}", set(uids)))).await?;
+            return Ok(());
         }
-        Ok(())
+        let marked = self.uids(Command::new("UID SEARCH").plain(" DELETED")).await?;
+        let others: BTreeSet<u32> = marked.difference(uids).copied().collect();
+        self.mark_deleted(&others, false).await?;
+        self.mark_deleted(uids, true).await?;
+        self.session.run(Command::new("EXPUNGE")).await?;
+        self.mark_deleted(&others, true).await
+    }
+
+    async fn mark_deleted(&mut self, uids: &BTreeSet<u32>, deleted: bool) -> Result<(), ImapError> {
+        if uids.is_empty() {
+            return Ok(());
+        }
+        let sign = if deleted { '+' } else { '-' };
+        let store = Command::new("UID STORE").plain(&format!(" {} {sign}FLAGS.SILENT (\\Deleted)", set(uids)));
+        self.session.run(store).await.map(|_| ())
     }
 
     /// Makes a folder; one that is there already is fine.
@@ -393,20 +416,24 @@ fn wire_name(folder: &WireFolder<'_>) -> String {
     }
 }
 
-/// The value of the mark in a header section of that one field; folded lines are put together.
-fn mark_of(header: &[u8]) -> Option<String> {
+/// The value of the first field of this name in a header section; folded lines are put together. The first mark is the
+/// one that we wrote.
+fn field_of(header: &[u8], name: &str) -> Option<String> {
     let text = String::from_utf8_lossy(header);
-    let (name, value) = text.split_once(':')?;
-    if !name.trim().eq_ignore_ascii_case(MARK_HEADER) {
-        return None;
-    }
-    // The first field counts: it is the one that we wrote.
-    let mut lines = value.split("\r\n");
-    let mut mark = lines.next().unwrap_or_default().trim().to_owned();
+    let mut lines = text.split("\r\n");
+    let mut value = loop {
+        let (found, value) = match lines.next()?.split_once(':') {
+            Some((found, value)) => (found, value),
+            None => continue,
+        };
+        if found.trim_end().eq_ignore_ascii_case(name) {
+            break value.trim().to_owned();
+        }
+    };
     for line in lines.take_while(|line| line.starts_with([' ', '\t'])) {
-        mark.push_str(line.trim());
+        value.push_str(line.trim());
     }
-    (!mark.is_empty()).then_some(mark)
+    Some(value)
 }
 
 /// `1,2,5:9`
@@ -449,8 +476,11 @@ mod tests {
         let flags =
             Flags { seen: true, keywords: BTreeSet::from(["a b".into(), "$Label1".into()]), ..Flags::default() };
         assert_eq!(flags.wire(), "\\Seen $Label1", "what is no keyword is left out");
-        assert_eq!(mark_of(b"X-Landfall-Id: 7.abc\r\n\r\n").as_deref(), Some("7.abc"));
-        assert_eq!(mark_of(b"X-Landfall-Id: 7.\r\n abc\r\nX-Landfall-Id: 8.d\r\n\r\n").as_deref(), Some("7.abc"));
-        assert_eq!(mark_of(b"\r\n"), None);
+        let mark = |header: &[u8]| field_of(header, MARK_HEADER);
+        assert_eq!(mark(b"X-Landfall-Id: 7.abc\r\n\r\n").as_deref(), Some("7.abc"));
+        assert_eq!(mark(b"X-Landfall-Id: 7.\r\n abc\r\nX-Landfall-Id: 8.d\r\n\r\n").as_deref(), Some("7.abc"));
+        assert_eq!(mark(b"message-id:\r\n <1@x>\r\nx-landfall-id: 7.abc\r\n\r\n").as_deref(), Some("7.abc"));
+        assert_eq!(field_of(b"message-id:\r\n <1@x>\r\nx-y: z\r\n\r\n", "Message-ID").as_deref(), Some("<1@x>"));
+        assert_eq!(mark(b"\r\n"), None);
     }
 }

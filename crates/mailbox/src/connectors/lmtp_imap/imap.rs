@@ -49,6 +49,8 @@ pub(super) enum Refusal {
     AlreadyExists,
     /// RFC 9208: over quota.
     OverQuota,
+    /// RFC 5530: it would be possible another time.
+    Passing,
     /// Anything else.
     Other,
 }
@@ -340,6 +342,7 @@ fn refusal(code: Option<&Code<'_>>) -> Refusal {
             "TRYCREATE" | "NONEXISTENT" => Refusal::TryCreate,
             "ALREADYEXISTS" => Refusal::AlreadyExists,
             "OVERQUOTA" => Refusal::OverQuota,
+            "UNAVAILABLE" | "INUSE" | "SERVERBUG" => Refusal::Passing,
             _ => Refusal::Other,
         },
         Some(_) | None => Refusal::Other,

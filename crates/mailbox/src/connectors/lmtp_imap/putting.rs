@@ -10,7 +10,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::config::Security;
-use super::desk::{Flags, Folder, Hit};
+use super::desk::{Desk, Flags, Folder, Hit};
 use super::health::{Contact, Service};
 use super::imap::{ImapError, Refusal};
 use super::{Batch, Failed, HasCopy, IDLE_MAX, Known, LmtpImap, MARK_HEADER, SINCE_SLACK_MS};
@@ -290,31 +290,31 @@ impl LmtpImap {
         let there = desk.search(&folders, &marks, since).await.map_err(trouble)?;
         let mut landed = Vec::with_capacity(group.len());
         for one in group {
-            if let Some(hit) = there.iter().find(|hit| hit.mark == one.known.mark) {
-                landed.push(landed_at(&one.known, &hit.folder, hit.uid, true));
-                continue;
-            }
-            let stored = self.inner.store.body(&one.known.body).await?;
-            let body = marked(&one.known.mark, &stored);
-            let folder = desk.folder_for(&folders, &one.snapshot);
-            let appended = desk.append(&folder, &Flags::of(&one.snapshot), one.snapshot.internal_at, &body).await;
-            let uid = match appended.map_err(trouble)? {
-                Some(uid) => uid,
-                None => {
-                    let only = std::slice::from_ref(&folder);
-                    let hits = desk.search(only, &[&one.known.mark], since).await.map_err(trouble)?;
-                    hits.iter().map(|hit: &Hit| hit.uid).max().unwrap_or(0)
+            let own: Vec<&Hit> = there.iter().filter(|hit| hit.mark == one.known.mark).collect();
+            let absent = absent(&desk, &folders, &one.snapshot, &own);
+            let mut at = own.first().map(|hit| landed_at(&one.known, &hit.folder, hit.uid, true));
+            if !absent.is_empty() {
+                let stored = self.inner.store.body(&one.known.body).await?;
+                let body = marked(&one.known.mark, &stored);
+                for (snapshot, folder) in absent {
+                    let appended = desk.append(&folder, &Flags::of(snapshot), snapshot.internal_at, &body).await;
+                    let uid = match appended.map_err(trouble)? {
+                        Some(uid) => uid,
+                        None => {
+                            let only = std::slice::from_ref(&folder);
+                            let hits = desk.search(only, &[&one.known.mark], since).await.map_err(trouble)?;
+                            hits.iter().map(|hit: &Hit| hit.uid).max().unwrap_or(0)
+                        }
+                    };
+                    if std::ptr::eq(snapshot, &one.snapshot) {
+                        at = Some(landed_at(&one.known, &folder, uid, false));
+                    }
+                    if !folders.contains(&folder) {
+                        folders.push(folder);
+                    }
                 }
-            };
-            for duplicate in one.snapshot.duplicates.iter().take(crate::bulk::DUPLICATES_MAX) {
-                let folder = desk.folder_for(&folders, duplicate);
-                let appended = desk.append(&folder, &Flags::of(duplicate), duplicate.internal_at, &body).await;
-                appended.map_err(trouble)?;
             }
-            landed.push(landed_at(&one.known, &folder, uid, false));
-            if !folders.contains(&folder) {
-                folders.push(folder);
-            }
+            landed.push(at.ok_or(MailboxError::NotFound("copy"))?);
         }
         self.leave(entered);
         Ok(landed)
@@ -328,6 +328,28 @@ impl LmtpImap {
         let row = self.inner.store.query_one("connector.mailbox", &values![mailbox_id]).await?;
         Ok(row.map(|row| row.text("address").map(str::to_owned)).transpose()?)
     }
+}
+
+/// What is not there of a copy and its owner's duplicates, and where it belongs. Whoever put them back before may have
+/// died in the middle; one that lies in another folder than it should was moved there and is not missing.
+fn absent<'a>(
+    desk: &Desk<'_>,
+    folders: &[Folder],
+    snapshot: &'a Snapshot,
+    own: &[&Hit],
+) -> Vec<(&'a Snapshot, Folder)> {
+    let mut unmatched: Vec<&Hit> = own.to_vec();
+    let mut absent = Vec::new();
+    let duplicates = snapshot.duplicates.iter().take(crate::bulk::DUPLICATES_MAX);
+    for wanted in std::iter::once(snapshot).chain(duplicates) {
+        let folder = desk.folder_for(folders, wanted);
+        match unmatched.iter().position(|hit| hit.folder == folder) {
+            Some(at) => drop(unmatched.remove(at)),
+            None => absent.push((wanted, folder)),
+        }
+    }
+    absent.drain(..unmatched.len().min(absent.len()));
+    absent
 }
 
 fn landed_at(known: &Known, folder: &Folder, uid: u32, was_there: bool) -> Landed {

@@ -234,6 +234,9 @@ impl LmtpImap {
     ) -> Result<Vec<Found>, MailboxError> {
         let row = self.inner.store.query_one("connector.mailbox", &values![mailbox_id]).await?;
         let row = row.ok_or(MailboxError::NotFound("mailbox"))?;
+        if header.is_empty() {
+            return Ok(Vec::new()); // every message contains it, and none is it
+        }
         let address = row.text("address")?;
         let mut entered = self.enter(address).await?;
         let trouble = |error| self.unreachable("IMAP", address, &error);
