@@ -1,8 +1,45 @@
 //! APPEND (RFC 3501 6.3.11, 4315 3): what an owner puts in.
 
 use bytes::Bytes;
-use mailbox::{Flags, OwnHeader};
+use imap_codec::imap_types::flag::Flag;
+use imap_codec::imap_types::mailbox::Mailbox;
+use mailbox::{Flags, OwnHeader, OwnMail};
 use message::structure::{AddressItem, addresses, decoded_field, field_value};
+use model::Timestamp;
+
+use crate::session::{Answer, Broken, Session};
+
+impl Session {
+    pub(crate) async fn append(
+        &mut self,
+        mailbox: &Mailbox<'_>,
+        flags: &[Flag<'_>],
+        at: Option<Timestamp>,
+        message: Option<Bytes>,
+    ) -> Result<Answer, Broken> {
+        let Some(raw) = message else { return Ok(Answer::bad("the message is missing")) };
+        let folder = match self.folder(mailbox, "TRYCREATE").await? {
+            Ok(folder) => folder,
+            Err(answer) => return Ok(answer),
+        };
+        if raw.is_empty() {
+            return Ok(Answer::no("an empty message is not kept"));
+        }
+        let mail = OwnMail {
+            mailbox_id: self.mailbox_id()?,
+            folder_id: folder.id,
+            header: own_header(&raw),
+            raw,
+            flags: flags_of(flags),
+            internal_at: at.unwrap_or_else(|| self.mailbox().store().now()),
+        };
+        match self.mailbox().append(mail).await {
+            Ok(Some((validity, uid))) => Ok(Answer::ok(&format!("[APPENDUID {validity} {uid}] APPEND completed"))),
+            Ok(None) => Ok(Answer::ok("APPEND completed")),
+            Err(error) => Answer::of_mailbox(error),
+        }
+    }
+}
 
 /// What lists show of a message, from its bytes.
 pub(crate) fn own_header(raw: &Bytes) -> OwnHeader {
@@ -23,8 +60,7 @@ pub(crate) fn own_header(raw: &Bytes) -> OwnHeader {
 }
 
 /// Flags of a command.
-pub(crate) fn flags_of(flags: &[imap_codec::imap_types::flag::Flag<'_>]) -> Flags {
-    use imap_codec::imap_types::flag::Flag;
+pub(crate) fn flags_of(flags: &[Flag<'_>]) -> Flags {
     let mut all = Flags::default();
     for flag in flags {
         match flag {
@@ -33,6 +69,8 @@ pub(crate) fn flags_of(flags: &[imap_codec::imap_types::flag::Flag<'_>]) -> Flag
             Flag::Draft => all.draft = true,
             Flag::Flagged => all.flagged = true,
             Flag::Seen => all.seen = true,
+            // The same in any case of letters (RFC 3501 2.3.2).
+            Flag::Keyword(word) if all.keywords.iter().any(|known| known.eq_ignore_ascii_case(word.as_ref())) => {}
             Flag::Keyword(word) => {
                 all.keywords.insert(word.as_ref().to_owned());
             }

@@ -23,8 +23,11 @@ pub struct ImapConfig {
     pub idle_deadline: Duration,
     /// How long a command that has begun to arrive may take, and a write that does not go on.
     pub transfer_deadline: Duration,
-    /// How often a session in IDLE looks at the rows though nothing woke it.
+    /// How often a session in IDLE looks at the rows though nothing woke it, and how often a quiet one asks whether its
+    /// login still stands.
     pub idle_look: Duration,
+    /// A login that was good so recently is not asked for with a command.
+    pub login_trust: Duration,
 }
 
 impl ImapConfig {
@@ -41,6 +44,7 @@ impl ImapConfig {
             idle_deadline: Duration::from_secs(30 * 60),
             transfer_deadline: Duration::from_secs(120),
             idle_look: Duration::from_secs(20),
+            login_trust: Duration::from_secs(5),
         }
     }
 }

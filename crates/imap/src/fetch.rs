@@ -11,7 +11,7 @@ use imap_codec::imap_types::core::AString;
 use imap_codec::imap_types::fetch::{
     MacroOrMessageDataItemNames, MessageDataItemName as Name, Part as PartPath, Section,
 };
-use mailbox::{Content, Embedded, FlagMode, Flags};
+use mailbox::{Content, Embedded, FlagMode, FlagStore, Flags};
 use message::Limits;
 use message::structure::{Part, decoded_body, pick_fields, structure};
 use model::{MailboxId, MessageId};
@@ -19,8 +19,8 @@ use store::{BodyRef, Store, StoreError};
 
 use crate::config::{BODY_CHUNK_BYTES, HEADER_BYTES_MAX, PAGE, STRUCTURES_MAX};
 use crate::shape::{body_structure, envelope};
-use crate::syntax::{date_time, flag_list, literal, nstring, without_nul};
-use crate::view::View;
+use crate::syntax::{date_time, flag_list, literal, literal8, nstring, without_nul};
+use crate::view::{Tell, View, wire_modseq};
 use crate::wire::Wire;
 
 /// Why a FETCH did not go on.
@@ -70,7 +70,8 @@ pub(crate) struct Fetch<'a> {
     pub(crate) mailbox: &'a Embedded,
     pub(crate) mailbox_id: MailboxId,
     pub(crate) names: Vec<Name<'static>>,
-    pub(crate) by_uid: bool,
+    /// What is told unasked is told with its mod-sequence.
+    pub(crate) condstore: bool,
 }
 
 /// The data items of a command; UID commands always give the UID (RFC 3501 6.4.8).
@@ -101,7 +102,7 @@ impl Fetch<'_> {
         wire: &mut Wire,
     ) -> Result<Fetched, FetchError> {
         let mut end = Fetched::All;
-        let from_view = self.names.iter().all(|name| matches!(name, Name::Uid | Name::Flags));
+        let from_view = self.names.iter().all(|name| matches!(name, Name::Uid | Name::Flags | Name::ModSeq));
         let marks_seen = !view.read_only && self.names.iter().any(marks_seen);
         for page in indexes.chunks(PAGE) {
             let newly_seen = if marks_seen { self.mark_seen(view, page).await? } else { Vec::new() };
@@ -116,6 +117,9 @@ impl Fetch<'_> {
                 }
                 let shown = Shown { index: *index, content, is_newly_seen: newly_seen.binary_search(&uid).is_ok() };
                 match self.one(view, shown, structures, wire).await? {
+                    Fetched::All if self.names.contains(&Name::Flags) || shown.is_newly_seen => {
+                        view.told(*index, self.names.contains(&Name::ModSeq) || !self.condstore || shown.is_newly_seen);
+                    }
                     Fetched::All => {}
                     other => end = other,
                 }
@@ -133,9 +137,13 @@ impl Fetch<'_> {
             return Ok(uids);
         }
         let seen = Flags { seen: true, ..Flags::default() };
-        let now = self.mailbox.change_flags(self.mailbox_id, view.folder.id, &uids, FlagMode::Add, &seen).await?;
-        for item in now {
-            view.set_flags(item, false);
+        let change = FlagStore { mode: FlagMode::Add, flags: &seen, unchanged_since: None };
+        let now = self.mailbox.change_flags(self.mailbox_id, view.folder.id, &uids, &change).await?;
+        for item in now.items {
+            let uid = item.uid;
+            view.set_own(item, FlagMode::Add, &seen);
+            // Should it not be shown after all, the client still hears of it.
+            view.tell(uid, Tell::Flags);
         }
         Ok(uids)
     }
@@ -170,11 +178,21 @@ impl Fetch<'_> {
                     wire.out.extend_from_slice(format!("FLAGS {}", flag_list(&item.flags, item.recent)).as_bytes());
                 }
                 Name::Uid => wire.out.extend_from_slice(format!("UID {}", item.uid).as_bytes()),
-                other => message.write(other, wire).await?,
+                Name::ModSeq => {
+                    wire.out.extend_from_slice(format!("MODSEQ ({})", wire_modseq(item.modseq)).as_bytes());
+                }
+                // The answer has begun: what fails now can only end the connection.
+                other => message.write(other, wire).await.map_err(|error| match error {
+                    FetchError::Wire(error) => FetchError::Wire(error),
+                    other => FetchError::Wire(io::Error::other(other)),
+                })?,
             }
         }
         if is_newly_seen && !self.names.contains(&Name::Flags) {
             wire.out.extend_from_slice(format!(" FLAGS {}", flag_list(&item.flags, item.recent)).as_bytes());
+        }
+        if is_newly_seen && self.condstore && !self.names.contains(&Name::ModSeq) {
+            wire.out.extend_from_slice(format!(" MODSEQ ({})", wire_modseq(item.modseq)).as_bytes());
         }
         wire.out.extend_from_slice(b")\r\n");
         Ok(Fetched::All)
@@ -182,6 +200,7 @@ impl Fetch<'_> {
 }
 
 /// A message that is to be shown.
+#[derive(Clone, Copy)]
 struct Shown<'a> {
     index: usize,
     content: Option<&'a Content>,
@@ -315,14 +334,14 @@ impl Message<'_> {
                 let label = path_label(section.iter().map(|n| n.get()));
                 write_label(&mut wire.out, b"BINARY[", label.as_bytes(), partial.map(|(origin, _)| origin));
                 let found = self.binary(section).await?.flatten();
-                self.write_found(found.map(Found::Bytes), *partial, wire).await?;
+                self.write_found(found.map(Found::Binary), *partial, wire).await?;
             }
             Name::BinarySize { section } => {
                 let label = path_label(section.iter().map(|n| n.get()));
                 let size = self.binary(section).await?.flatten().map_or(0, |data| data.len());
                 wire.out.extend_from_slice(format!("BINARY.SIZE[{label}] {size}").as_bytes());
             }
-            Name::Flags | Name::Uid => {}
+            Name::Flags | Name::Uid | Name::ModSeq => {}
         }
         Ok(())
     }
@@ -340,11 +359,8 @@ impl Message<'_> {
         };
         match found {
             None => nstring(&mut wire.out, None),
-            Some(Found::Bytes(bytes)) => {
-                let range = cut(bytes.len() as u64);
-                let at = |n: u64| usize::try_from(n).unwrap_or(usize::MAX).min(bytes.len());
-                literal(&mut wire.out, &bytes[at(range.start)..at(range.end)]);
-            }
+            Some(Found::Bytes(bytes)) => literal(&mut wire.out, &bytes[range_in(&bytes, cut(bytes.len() as u64))]),
+            Some(Found::Binary(bytes)) => literal8(&mut wire.out, &bytes[range_in(&bytes, cut(bytes.len() as u64))]),
             Some(Found::Range(range)) => {
                 let inner = cut(range.end.saturating_sub(range.start));
                 self.stream(range.start + inner.start..range.start + inner.end, wire).await?;
@@ -429,6 +445,13 @@ enum Found {
     /// Bytes of the stored message.
     Range(Range<u64>),
     Bytes(Vec<u8>),
+    /// A part without its encoding, which may hold any byte (RFC 3516).
+    Binary(Vec<u8>),
+}
+
+fn range_in(bytes: &[u8], range: Range<u64>) -> Range<usize> {
+    let at = |n: u64| usize::try_from(n).unwrap_or(usize::MAX).min(bytes.len());
+    at(range.start)..at(range.end)
 }
 
 fn numbers(path: &PartPath) -> Vec<u32> {

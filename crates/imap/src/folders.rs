@@ -4,21 +4,34 @@ use imap_codec::imap_types::core::AString;
 use imap_codec::imap_types::mailbox::{ListMailbox, Mailbox};
 use imap_codec::imap_types::status::StatusDataItemName;
 use mailbox::{FolderRole, FolderState, MailboxError, is_folder_name};
+use model::FolderId;
 
 use crate::command::ListRequest;
 use crate::list::{DELIMITER, Listed, find, name_of, parents, select, subscribed_names};
 use crate::session::{Answer, Broken, Session};
 use crate::syntax::{mailbox_name, string};
+use crate::view::wire_modseq;
+
+/// Bytes of all patterns of a listing: each is held against every name.
+const PATTERN_BYTES_MAX: usize = 4_096;
 
 /// The name that a command means; `None` for one that no folder can have.
 pub(crate) fn wire_name(mailbox: &Mailbox<'_>) -> Option<String> {
     match mailbox {
         Mailbox::Inbox => Some("INBOX".to_owned()),
-        Mailbox::Other(other) => {
-            let name = crate::utf7::decode(other.as_ref())?;
-            (!name.is_empty()).then_some(name)
-        }
+        Mailbox::Other(other) => name_from(other.as_ref()),
     }
+}
+
+/// The name that bytes mean. The inbox is the same in any case of letters, also where a name only begins with it
+/// (RFC 3501 5.1).
+pub(crate) fn name_from(wire: &[u8]) -> Option<String> {
+    let name = crate::utf7::decode(wire)?;
+    let name = match name.split_once(DELIMITER) {
+        Some((first, rest)) if first.eq_ignore_ascii_case("inbox") => format!("INBOX{DELIMITER}{rest}"),
+        Some(_) | None => name,
+    };
+    (!name.is_empty()).then_some(name)
 }
 
 fn bytes_of(mailbox: &Mailbox<'_>) -> Vec<u8> {
@@ -85,6 +98,9 @@ impl Session {
             self.wire.out.extend_from_slice(format!("* LIST (\\Noselect) \"{DELIMITER}\" \"\"\r\n").as_bytes());
             return Ok(Answer::ok("LIST completed"));
         }
+        if request.patterns.iter().map(Vec::len).sum::<usize>() > PATTERN_BYTES_MAX {
+            return Ok(Answer::no("[LIMIT] the patterns are too long"));
+        }
         let folders = self.folders().await?;
         let subscriptions = self.mailbox().subscriptions(self.mailbox_id()?).await?;
         for listed in select(request, &folders, &subscriptions) {
@@ -102,6 +118,9 @@ impl Session {
             ListMailbox::Token(token) => token.as_ref().to_vec(),
             ListMailbox::String(text) => text.as_ref().to_vec(),
         };
+        if pattern.len() > PATTERN_BYTES_MAX {
+            return Ok(Answer::no("[LIMIT] the pattern is too long"));
+        }
         let folders = self.folders().await?;
         let subscriptions = self.mailbox().subscriptions(self.mailbox_id()?).await?;
         for listed in subscribed_names(&bytes_of(reference), &pattern, &folders, &subscriptions) {
@@ -136,6 +155,7 @@ impl Session {
                 StatusDataItemName::Deleted => format!("DELETED {}", counts.deleted),
                 StatusDataItemName::Size => format!("SIZE {}", self.mailbox().size_bytes(folder.id).await?),
                 StatusDataItemName::DeletedStorage => "DELETED-STORAGE 0".to_owned(),
+                StatusDataItemName::HighestModSeq => format!("HIGHESTMODSEQ {}", wire_modseq(folder.modseq)),
             });
         }
         self.wire.out.extend_from_slice(b"* STATUS ");
@@ -178,7 +198,10 @@ impl Session {
         };
         let actor = self.actor();
         match self.mailbox().remove_folder(self.mailbox_id()?, folder.id, &actor).await {
-            Ok(()) => Ok(Answer::ok("DELETE completed")),
+            Ok(()) => {
+                self.unselect(&[folder.id]);
+                Ok(Answer::ok("DELETE completed"))
+            }
             Err(error) => Answer::of_mailbox(error),
         }
     }
@@ -203,8 +226,20 @@ impl Session {
             }
         }
         match self.mailbox().rename_folders(self.mailbox_id()?, &renames).await {
-            Ok(()) => Ok(Answer::ok("RENAME completed")),
+            Ok(()) => {
+                let renamed: Vec<FolderId> = renames.iter().map(|(id, _)| *id).collect();
+                self.unselect(&renamed);
+                Ok(Answer::ok("RENAME completed"))
+            }
             Err(error) => Answer::of_mailbox(error),
+        }
+    }
+
+    /// What this session itself takes away is not selected any more, and no news to it: a session that another one takes
+    /// its folder from is ended.
+    fn unselect(&mut self, gone: &[FolderId]) {
+        if self.view.as_ref().is_some_and(|view| gone.contains(&view.folder.id)) {
+            self.view = None;
         }
     }
 

@@ -15,7 +15,7 @@ use crate::command::SearchReturn;
 use crate::config::PAGE;
 use crate::fetch::{FetchError, read_header};
 use crate::syntax::{number_set, sent_day};
-use crate::view::{Item, View};
+use crate::view::{Item, View, wire_modseq};
 
 /// What is known of a message so far.
 struct Known<'a> {
@@ -37,24 +37,26 @@ struct Text {
 pub(crate) struct Sets(HashMap<usize, Vec<usize>>);
 
 impl Sets {
-    /// The sets of these keys. `None`: one names a message number that there is none of.
-    pub(crate) fn of(view: &View, keys: &[SearchKey<'static>]) -> Option<Sets> {
+    /// The sets of these keys. A message number that there is none of fits no message.
+    pub(crate) fn of(view: &View, keys: &[SearchKey<'static>]) -> Sets {
         let mut sets = Sets(HashMap::new());
-        keys.iter().all(|key| sets.gather(view, key)).then_some(sets)
+        keys.iter().for_each(|key| sets.gather(view, key));
+        sets
     }
 
-    fn gather(&mut self, view: &View, key: &SearchKey<'static>) -> bool {
+    fn gather(&mut self, view: &View, key: &SearchKey<'static>) {
         let (set, by_uid) = match key {
-            SearchKey::And(keys) => return keys.as_ref().iter().all(|key| self.gather(view, key)),
+            SearchKey::And(keys) => return keys.as_ref().iter().for_each(|key| self.gather(view, key)),
             SearchKey::Not(key) => return self.gather(view, key),
-            SearchKey::Or(a, b) => return self.gather(view, a) && self.gather(view, b),
+            SearchKey::Or(a, b) => {
+                self.gather(view, a);
+                return self.gather(view, b);
+            }
             SearchKey::SequenceSet(set) => (set, false),
             SearchKey::Uid(set) => (set, true),
-            _ => return true,
+            _ => return,
         };
-        let Some(found) = view.resolve(set, by_uid) else { return false };
-        self.0.insert(std::ptr::from_ref(set).addr(), found);
-        true
+        self.0.insert(std::ptr::from_ref(set).addr(), view.resolve_known(set, by_uid));
     }
 
     fn has(&self, set: &SequenceSet, index: usize) -> bool {
@@ -146,6 +148,8 @@ fn fits(key: &SearchKey<'static>, known: &Known<'_>, sets: &Sets) -> Option<bool
         },
         SearchKey::SequenceSet(set) | SearchKey::Uid(set) => Some(sets.has(set, known.index)),
         SearchKey::All => Some(true),
+        // RFC 7162 3.1.5: where flags have no numbers of their own, the message's counts for all of them.
+        SearchKey::ModSequence { modseq, .. } => Some(wire_modseq(known.item.modseq) >= *modseq),
         SearchKey::Answered => Some(flags.answered),
         SearchKey::Unanswered => Some(!flags.answered),
         SearchKey::Deleted => Some(flags.deleted),
@@ -250,11 +254,36 @@ fn gather(raw: &[u8], part: &Part, out: &mut String) {
     }
 }
 
+/// Whether a search asks for mod-sequences, which its answer gives then (RFC 7162 3.1.5).
+pub(crate) fn asks_modseq(keys: &[SearchKey<'static>]) -> bool {
+    keys.iter().any(|key| match key {
+        SearchKey::ModSequence { .. } => true,
+        SearchKey::And(keys) => asks_modseq(keys.as_ref()),
+        SearchKey::Not(key) => asks_modseq(std::slice::from_ref(key)),
+        SearchKey::Or(a, b) => asks_modseq(std::slice::from_ref(a)) || asks_modseq(std::slice::from_ref(b)),
+        _ => false,
+    })
+}
+
 /// The untagged answer: SEARCH, or ESEARCH where options were given (RFC 4731).
-pub(crate) fn answer(numbers: &[i64], by_uid: bool, returns: Option<&[SearchReturn]>, tag: &str) -> String {
+pub(crate) fn answer(
+    view: &View,
+    found: &[usize],
+    with_modseq: bool,
+    by_uid: bool,
+    returns: Option<&[SearchReturn]>,
+    tag: &str,
+) -> String {
+    let number = |index: usize| if by_uid { view.items[index].uid } else { index as i64 + 1 };
+    let numbers: Vec<i64> = found.iter().map(|index| number(*index)).collect();
+    let highest = |of: &[usize]| {
+        let modseq = of.iter().map(|index| wire_modseq(view.items[*index].modseq)).max();
+        modseq.filter(|_| with_modseq)
+    };
     let Some(returns) = returns else {
         let all: String = numbers.iter().map(|n| format!(" {n}")).collect();
-        return format!("* SEARCH{all}\r\n");
+        let modseq = highest(found).map_or_else(String::new, |modseq| format!(" (MODSEQ {modseq})"));
+        return format!("* SEARCH{all}{modseq}\r\n");
     };
     let mut line = format!("* ESEARCH (TAG \"{tag}\"){}", if by_uid { " UID" } else { "" });
     let mut add = |name: &str, value: String| line.push_str(&format!(" {name} {value}"));
@@ -270,6 +299,14 @@ pub(crate) fn answer(numbers: &[i64], by_uid: bool, returns: Option<&[SearchRetu
             (SearchReturn::Min | SearchReturn::Max | SearchReturn::All, _, _) => {}
         }
     }
+    // RFC 7162 3.1.10: of all that were found where all are told, else of those that are.
+    let ends = [(SearchReturn::Min, found.first()), (SearchReturn::Max, found.last())];
+    let ends: Vec<usize> =
+        ends.iter().filter(|(wanted, _)| returns.contains(wanted)).filter_map(|(_, index)| index.copied()).collect();
+    let tells_all = returns.contains(&SearchReturn::All) || returns.contains(&SearchReturn::Count);
+    if let Some(modseq) = highest(if tells_all { found } else { &ends }) {
+        add("MODSEQ", modseq.to_string());
+    }
     line.push_str("\r\n");
     line
 }
@@ -281,14 +318,20 @@ mod tests {
     #[test]
     fn answers() {
         use SearchReturn::{All, Count, Max, Min};
-        assert_eq!(answer(&[2, 3, 9], false, None, "a"), "* SEARCH 2 3 9\r\n");
-        assert_eq!(answer(&[], false, None, "a"), "* SEARCH\r\n");
-        let every = [Count, All, Max, Min];
-        assert_eq!(
-            answer(&[2, 3, 9], true, Some(&every), "a"),
-            "* ESEARCH (TAG \"a\") UID MIN 2 MAX 9 ALL 2:3,9 COUNT 3\r\n"
-        );
-        assert_eq!(answer(&[], false, Some(&every), "a"), "* ESEARCH (TAG \"a\") COUNT 0\r\n");
+        let view = View::of_uids(&[4, 5, 6, 10], |uid| uid * 10);
+        let check =
+            |found: &[usize], with_modseq: bool, by_uid: bool, returns: Option<&[SearchReturn]>, expect: &str| {
+                let line = answer(&view, found, with_modseq, by_uid, returns, "a");
+                assert_eq!(line, format!("* {expect}\r\n"));
+            };
+        check(&[1, 2, 3], false, false, None, "SEARCH 2 3 4");
+        check(&[], true, false, None, "SEARCH");
+        check(&[0, 2], true, true, None, "SEARCH 4 6 (MODSEQ 61)");
+        let every: &[SearchReturn] = &[Count, All, Max, Min];
+        check(&[0, 1, 3], false, true, Some(every), "ESEARCH (TAG \"a\") UID MIN 4 MAX 10 ALL 4:5,10 COUNT 3");
+        check(&[], true, false, Some(every), "ESEARCH (TAG \"a\") COUNT 0");
+        check(&[0, 1, 3], true, false, Some(&[Min]), "ESEARCH (TAG \"a\") MIN 1 MODSEQ 41");
+        check(&[0, 1, 3], true, false, Some(&[Min, Count]), "ESEARCH (TAG \"a\") MIN 1 COUNT 3 MODSEQ 101");
     }
 
     #[test]

@@ -37,6 +37,16 @@ pub struct ServerStats {
     pub accept_error_count: AtomicU64,
     /// Sessions that ended by a panic.
     pub panic_count: AtomicU64,
+    /// Logins that opened a mailbox.
+    pub logins_ok_count: AtomicU64,
+    /// Logins that opened none: wrong, too many tries, or too many sessions.
+    pub logins_failed_count: AtomicU64,
+    /// Commands answered OK.
+    pub commands_ok_count: AtomicU64,
+    /// Commands answered NO.
+    pub commands_no_count: AtomicU64,
+    /// Commands answered BAD.
+    pub commands_bad_count: AtomicU64,
 }
 
 /// What all sessions share.
@@ -45,7 +55,7 @@ pub(crate) struct Shared {
     pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
     pub(crate) directory: Directory,
     pub(crate) mailbox: Embedded,
-    stats: Arc<ServerStats>,
+    pub(crate) stats: Arc<ServerStats>,
     by_network: Seats<IpAddr>,
     by_mailbox: Seats<i64>,
 }

@@ -33,6 +33,15 @@ pub(crate) fn literal(out: &mut Vec<u8>, value: &[u8]) {
     without_nul(&mut out[start..]);
 }
 
+/// Any bytes: a literal, or with NUL in it a literal8 (RFC 3516 4.2).
+pub(crate) fn literal8(out: &mut Vec<u8>, value: &[u8]) {
+    if memchr::memchr(0, value).is_none() {
+        return literal(out, value);
+    }
+    out.extend_from_slice(format!("~{{{}}}\r\n", value.len()).as_bytes());
+    out.extend_from_slice(value);
+}
+
 /// RFC 3501 forbids NUL in literals; one byte stays one byte.
 pub(crate) fn without_nul(bytes: &mut [u8]) {
     if memchr::memchr(0, bytes).is_some() {

@@ -4,24 +4,44 @@
 use std::collections::BTreeSet;
 
 use imap_codec::imap_types::sequence::{SeqOrUid, Sequence, SequenceSet};
-use mailbox::{Embedded, Flags, FolderState, MailboxError, ViewItem};
+use mailbox::{Embedded, FlagMode, Flags, FolderState, MailboxError, ViewItem};
 use model::MailboxId;
 
+use crate::session::Updates;
 use crate::syntax::flag_list;
 
-/// Elements of one sequence set.
-const SET_MAX: usize = 20_000;
+/// What the client is still to hear of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) enum Tell {
+    #[default]
+    Nothing,
+    /// Its mod-sequence, where the client wants to hear of it: the flags are as it believes.
+    ModSeq,
+    /// Its flags.
+    Flags,
+}
+
+/// A mod-sequence as it travels: never 0, which means that there is none (RFC 7162 3.1.1).
+pub(crate) fn wire_modseq(stored: i64) -> u64 {
+    u64::try_from(stored).unwrap_or(0).saturating_add(1)
+}
+
+/// The stored one for what travelled; below all of them for 0.
+pub(crate) fn stored_modseq(wire: u64) -> i64 {
+    i64::try_from(wire).unwrap_or(i64::MAX) - 1
+}
 
 /// One message of the view.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Item {
     pub(crate) uid: i64,
     pub(crate) flags: Flags,
+    /// As it is stored; see [`wire_modseq`].
+    pub(crate) modseq: i64,
     pub(crate) recent: bool,
     /// It has left the folder; the client has not been told.
     pub(crate) gone: bool,
-    /// Its flags changed; the client has not been told.
-    changed: bool,
+    tell: Tell,
 }
 
 /// The selected folder.
@@ -60,7 +80,6 @@ impl View {
         let opened = view.sync(mailbox, mailbox_id).await?;
         view.told_count = view.items.len();
         view.keywords_are_new = false;
-        view.items.iter_mut().for_each(|item| item.changed = false);
         Ok(opened.is_ok().then_some(view))
     }
 
@@ -75,23 +94,29 @@ impl View {
         if now.uid_validity != self.folder.uid_validity {
             return Ok(Err(FolderGone));
         }
-        if now.modseq > self.folder.modseq {
-            for item in mailbox.changed_since(now.id, self.folder.modseq).await? {
-                self.note_flags(item);
-            }
-        }
+        // Everything is read before anything is noted: what fails half-way must not be noted twice.
         let known_next = self.folder.uid_next;
-        if now.uid_next > known_next {
-            let recent_from = self.claim_recent(mailbox, &now).await?;
-            for item in mailbox.view(now.id, known_next, now.uid_next).await? {
-                self.note_keywords(&item.flags);
-                let recent = item.uid >= recent_from;
-                self.items.push(Item { uid: item.uid, flags: item.flags, recent, gone: false, changed: false });
-            }
+        let changed = if now.modseq > self.folder.modseq {
+            mailbox.changed_since(now.id, self.folder.modseq, known_next).await?
+        } else {
+            Vec::new()
+        };
+        let arrived =
+            if now.uid_next > known_next { mailbox.view(now.id, known_next, now.uid_next).await? } else { Vec::new() };
+        let there = self.items.iter().filter(|item| !item.gone).count() + arrived.len();
+        let left = if mailbox.count_below(now.id, now.uid_next).await? == there as i64 {
+            None
+        } else {
+            Some(mailbox.uids_below(now.id, now.uid_next).await?)
+        };
+        let recent_from = if arrived.is_empty() { i64::MAX } else { self.claim_recent(mailbox, &now).await? };
+        changed.into_iter().for_each(|item| self.note_flags(item));
+        for ViewItem { uid, flags, modseq } in arrived {
+            self.note_keywords(&flags);
+            let recent = uid >= recent_from;
+            self.items.push(Item { uid, flags, modseq, recent, gone: false, tell: Tell::Nothing });
         }
-        let there = self.items.iter().filter(|item| !item.gone).count();
-        if mailbox.count_below(now.id, now.uid_next).await? != there as i64 {
-            let uids = mailbox.uids_below(now.id, now.uid_next).await?;
+        if let Some(uids) = left {
             for item in &mut self.items {
                 item.gone = uids.binary_search(&item.uid).is_err();
             }
@@ -125,29 +150,42 @@ impl View {
         self.note_keywords(&now.flags);
         if let Ok(index) = self.index_of(now.uid) {
             let item = &mut self.items[index];
-            if item.flags != now.flags {
-                item.flags = now.flags;
-                item.changed = true;
-            }
+            let tell = match (item.flags == now.flags, item.modseq == now.modseq) {
+                (true, true) => Tell::Nothing,
+                (true, false) => Tell::ModSeq,
+                (false, _) => Tell::Flags,
+            };
+            (item.flags, item.modseq, item.tell) = (now.flags, now.modseq, item.tell.max(tell));
         }
     }
 
-    /// Flags that this session has changed itself; `tell` when the client does not know them.
-    pub(crate) fn set_flags(&mut self, now: ViewItem, tell: bool) {
-        self.note_keywords(&now.flags);
-        if let Ok(index) = self.index_of(now.uid) {
-            let item = &mut self.items[index];
-            let changed = item.flags != now.flags;
-            item.flags = now.flags;
-            item.changed = if tell { item.changed || changed } else { false };
+    /// Flags that this session has changed itself. The client knows what it asked for, not what others did meanwhile.
+    pub(crate) fn set_own(&mut self, now: ViewItem, mode: FlagMode, by: &Flags) {
+        let index = self.index_of(now.uid);
+        if let Ok(index) = index
+            && self.items[index].flags.changed(mode, by) == now.flags
+        {
+            self.items[index].flags = now.flags.clone();
         }
+        self.note_flags(now);
     }
 
-    /// That these are told with the next updates, also if they did not change.
-    pub(crate) fn tell(&mut self, uid: i64) {
+    /// That this is told with the next updates, also if it did not change.
+    pub(crate) fn tell(&mut self, uid: i64, what: Tell) {
         if let Ok(index) = self.index_of(uid) {
-            self.items[index].changed = true;
+            self.items[index].tell = self.items[index].tell.max(what);
         }
+    }
+
+    /// The client has just been told the flags of this one, and its mod-sequence or not.
+    pub(crate) fn told(&mut self, index: usize, with_modseq: bool) {
+        let rest = if with_modseq { Tell::Nothing } else { Tell::ModSeq };
+        self.items[index].tell = self.items[index].tell.min(rest);
+    }
+
+    /// The message number of a uid.
+    pub(crate) fn number_of(&self, uid: i64) -> Option<i64> {
+        self.index_of(uid).ok().map(|index| index as i64 + 1)
     }
 
     fn index_of(&self, uid: i64) -> Result<usize, usize> {
@@ -170,7 +208,8 @@ impl View {
     }
 
     /// Writes what the client does not know yet. EXPUNGE only where the command allows it.
-    pub(crate) fn write_updates(&mut self, out: &mut Vec<u8>, may_expunge: bool, with_uid: bool) {
+    pub(crate) fn write_updates(&mut self, out: &mut Vec<u8>, updates: Updates) {
+        let Updates { may_expunge, with_uid, with_modseq } = updates;
         if may_expunge && self.items.iter().any(|item| item.gone) {
             // From the last to the first: then no number changes by the one before.
             for (index, _) in self.items.iter().enumerate().rev().filter(|(_, item)| item.gone) {
@@ -190,38 +229,42 @@ impl View {
             out.extend_from_slice(format!("* {} RECENT\r\n", self.recent_count()).as_bytes());
         }
         for (index, item) in self.items.iter_mut().enumerate() {
-            if std::mem::take(&mut item.changed) && !item.gone {
-                let uid = if with_uid { format!("UID {} ", item.uid) } else { String::new() };
-                let flags = flag_list(&item.flags, item.recent);
-                out.extend_from_slice(format!("* {} FETCH ({uid}FLAGS {flags})\r\n", index + 1).as_bytes());
+            let tell = std::mem::take(&mut item.tell);
+            if item.gone || tell == Tell::Nothing || (tell == Tell::ModSeq && !with_modseq) {
+                continue;
             }
+            let mut data = Vec::with_capacity(3);
+            if with_uid {
+                data.push(format!("UID {}", item.uid));
+            }
+            if with_modseq {
+                data.push(format!("MODSEQ ({})", wire_modseq(item.modseq)));
+            }
+            if tell == Tell::Flags {
+                data.push(format!("FLAGS {}", flag_list(&item.flags, item.recent)));
+            }
+            out.extend_from_slice(format!("* {} FETCH ({})\r\n", index + 1, data.join(" ")).as_bytes());
         }
     }
 
     /// The indexes that a set names, ascending. `None`: it names a message number that there is none of.
     pub(crate) fn resolve(&self, set: &SequenceSet, by_uid: bool) -> Option<Vec<usize>> {
-        let last = if by_uid { self.items.last().map_or(0, |i| i.uid) } else { self.items.len() as i64 };
-        let mut ranges: Vec<(usize, usize)> = Vec::new();
-        for sequence in set.0.as_ref().iter().take(SET_MAX) {
-            let (from, to) = match sequence {
-                Sequence::Single(one) => (number(*one, last), number(*one, last)),
-                Sequence::Range(a, b) => (number(*a, last), number(*b, last)),
-            };
-            let (from, to) = (from.min(to), from.max(to));
-            if by_uid {
-                let end = match self.index_of(to) {
-                    Ok(index) => index + 1,
-                    Err(index) => index,
-                };
-                let start = self.index_of(from).unwrap_or_else(|index| index);
-                ranges.push((start, end));
-            } else {
-                if from < 1 || to > last {
-                    return None;
-                }
-                ranges.push((usize::try_from(from - 1).ok()?, usize::try_from(to).ok()?));
-            }
+        let last = self.items.len() as i64;
+        let is_strange = |(from, to): &(i64, i64)| !by_uid && (*from < 1 || *to > last);
+        if self.bounds(set, by_uid).any(|bounds| is_strange(&bounds)) {
+            return None;
         }
+        Some(self.resolve_known(set, by_uid))
+    }
+
+    /// As [`View::resolve`], leaving out what there is none of: to a search that is no mistake.
+    pub(crate) fn resolve_known(&self, set: &SequenceSet, by_uid: bool) -> Vec<usize> {
+        let index = |number: i64| usize::try_from(number).unwrap_or(0).min(self.items.len());
+        let range = |(from, to): (i64, i64)| match by_uid {
+            true => (self.items.partition_point(|i| i.uid < from), self.items.partition_point(|i| i.uid <= to)),
+            false => (index(from - 1), index(to)),
+        };
+        let mut ranges: Vec<(usize, usize)> = self.bounds(set, by_uid).map(range).collect();
         ranges.sort_unstable();
         let mut all: Vec<usize> = Vec::new();
         let mut next = 0;
@@ -229,7 +272,19 @@ impl View {
             all.extend(start.max(next)..end.max(start.max(next)));
             next = next.max(end);
         }
-        Some(all)
+        all
+    }
+
+    /// From where to where each of a set's elements reaches; `*` is the last message.
+    fn bounds<'a>(&self, set: &'a SequenceSet, by_uid: bool) -> impl Iterator<Item = (i64, i64)> + use<'a> {
+        let last = if by_uid { self.items.last().map_or(0, |i| i.uid) } else { self.items.len() as i64 };
+        set.0.as_ref().iter().map(move |sequence| {
+            let (from, to) = match sequence {
+                Sequence::Single(one) => (number(*one, last), number(*one, last)),
+                Sequence::Range(a, b) => (number(*a, last), number(*b, last)),
+            };
+            (from.min(to), from.max(to))
+        })
     }
 
     /// The uids at these indexes that are still there.
@@ -251,24 +306,59 @@ mod tests {
     use mailbox::FolderRole;
     use model::FolderId;
 
-    fn view(uids: &[i64]) -> View {
-        let item = |uid: &i64| Item { uid: *uid, flags: Flags::default(), recent: false, gone: false, changed: false };
-        View {
-            folder: FolderState {
-                id: FolderId(1),
-                name: "x".into(),
-                role: FolderRole::Own,
-                uid_next: 100,
-                uid_validity: 1,
-                modseq: 0,
-                recent_uid: 1,
-            },
-            read_only: false,
-            items: uids.iter().map(item).collect(),
-            told_count: uids.len(),
-            keywords: BTreeSet::new(),
-            keywords_are_new: false,
+    impl View {
+        /// A view for tests, with the mod-sequences given.
+        pub(crate) fn of_uids(uids: &[i64], modseq: impl Fn(i64) -> i64) -> View {
+            View {
+                folder: FolderState {
+                    id: FolderId(1),
+                    name: "x".into(),
+                    role: FolderRole::Own,
+                    uid_next: 100,
+                    uid_validity: 1,
+                    modseq: 0,
+                    recent_uid: 1,
+                },
+                read_only: false,
+                items: uids.iter().map(|uid| Item { modseq: modseq(*uid), ..item(*uid, false) }).collect(),
+                told_count: uids.len(),
+                keywords: BTreeSet::new(),
+                keywords_are_new: false,
+            }
         }
+    }
+
+    fn item(uid: i64, recent: bool) -> Item {
+        Item { uid, flags: Flags::default(), modseq: 0, recent, gone: false, tell: Tell::Nothing }
+    }
+
+    fn view(uids: &[i64]) -> View {
+        View::of_uids(uids, |_| 0)
+    }
+
+    const EXPUNGING: Updates = Updates { may_expunge: true, with_uid: false, with_modseq: false };
+
+    #[test]
+    fn what_others_did_meanwhile_is_told() {
+        let seen = Flags { seen: true, ..Flags::default() };
+        let both = Flags { flagged: true, ..seen.clone() };
+        let updates = |view: &mut View, with_modseq: bool| {
+            let mut out = Vec::new();
+            view.write_updates(&mut out, Updates { with_modseq, ..Updates::default() });
+            String::from_utf8(out).unwrap()
+        };
+        // +FLAGS.SILENT (\Seen), while another session had set \Flagged.
+        let mut view = view(&[3, 5]);
+        view.set_own(ViewItem { uid: 3, flags: seen.clone(), modseq: 7 }, FlagMode::Add, &seen);
+        view.set_own(ViewItem { uid: 5, flags: both.clone(), modseq: 7 }, FlagMode::Add, &seen);
+        assert_eq!(updates(&mut view, false), "* 2 FETCH (FLAGS (\\Flagged \\Seen))\r\n");
+        view.set_own(ViewItem { uid: 3, flags: both, modseq: 8 }, FlagMode::Replace, &Flags::default());
+        view.set_own(ViewItem { uid: 5, flags: Flags::default(), modseq: 8 }, FlagMode::Replace, &Flags::default());
+        assert_eq!(
+            updates(&mut view, true),
+            "* 1 FETCH (MODSEQ (9) FLAGS (\\Flagged \\Seen))\r\n* 2 FETCH (MODSEQ (9))\r\n"
+        );
+        assert_eq!(updates(&mut view, true), "");
     }
 
     #[test]
@@ -286,6 +376,8 @@ mod tests {
         assert_eq!(check("*", true), Some(vec![2]));
         assert_eq!(check("10", true), Some(vec![]));
         assert_eq!(check("5,3:5", true), Some(vec![0, 1]));
+        let known = |set: &str| view.resolve_known(&SequenceSet::try_from(set).unwrap(), false);
+        assert_eq!((known("2:9"), known("4:7"), known("*,9")), (vec![1, 2], vec![], vec![2]));
     }
 
     #[test]
@@ -293,24 +385,24 @@ mod tests {
         let mut view = view(&[3, 5, 9]);
         view.items[0].gone = true;
         view.items[1].gone = true;
-        view.items.push(Item { uid: 11, flags: Flags::default(), recent: true, gone: false, changed: false });
-        view.set_flags(ViewItem { uid: 9, flags: Flags { seen: true, ..Flags::default() } }, true);
+        view.items.push(item(11, true));
+        view.note_flags(ViewItem { uid: 9, flags: Flags { seen: true, ..Flags::default() }, modseq: 4 });
         let mut out = Vec::new();
-        view.write_updates(&mut out, false, false);
+        view.write_updates(&mut out, Updates::default());
         assert_eq!(String::from_utf8(out).unwrap(), "* 4 EXISTS\r\n* 1 RECENT\r\n* 3 FETCH (FLAGS (\\Seen))\r\n");
         let mut out = Vec::new();
-        view.write_updates(&mut out, true, true);
+        view.write_updates(&mut out, Updates { with_uid: true, ..EXPUNGING });
         assert_eq!(String::from_utf8(out).unwrap(), "* 2 EXPUNGE\r\n* 1 EXPUNGE\r\n");
-        view.write_updates(&mut Vec::new(), true, true);
+        view.write_updates(&mut Vec::new(), EXPUNGING);
         assert_eq!((view.items.len(), view.told_count), (2, 2));
     }
 
     #[test]
     fn what_came_and_went_unseen_is_never_told() {
         let mut view = view(&[3]);
-        view.items.push(Item { uid: 5, flags: Flags::default(), recent: true, gone: true, changed: false });
+        view.items.push(Item { gone: true, ..item(5, true) });
         let mut out = Vec::new();
-        view.write_updates(&mut out, true, false);
+        view.write_updates(&mut out, EXPUNGING);
         assert_eq!(String::from_utf8(out).unwrap(), "");
     }
 }

@@ -22,7 +22,7 @@ async fn folders_are_made_listed_renamed_and_deleted() {
             client.ok("LIST \"\" \"a b*\"").await,
             ["* LIST (\\HasChildren) \"/\" \"a b\"", "* LIST (\\HasNoChildren) \"/\" \"a b/Entw&APw-rfe\""]
         );
-        client.ok("CREATE Drafts").await;
+        client.refused("CREATE Drafts", "NO [ALREADYEXISTS]").await;
         assert_eq!(client.ok("LIST \"\" Drafts").await, ["* LIST (\\HasNoChildren \\Drafts) \"/\" Drafts"]);
         client.refused("CREATE More (USE (\\Drafts))", "NO [CANNOT]").await;
         client.refused("CREATE More (USE (\\Flagged))", "NO [USEATTR]").await;
@@ -52,6 +52,34 @@ async fn folders_are_made_listed_renamed_and_deleted() {
         ground.stop().await;
     })
     .await;
+}
+
+#[tokio::test]
+async fn what_a_session_takes_from_itself_is_not_selected_any_more() {
+    let t = testkit::sqlite().await;
+    let ground = Ground::new(&t.store).await;
+    let mut client = ground.reader().await;
+    for (make, take) in [("CREATE Work", "DELETE Work"), ("CREATE Work/a", "RENAME Work Old")] {
+        client.ok(make).await;
+        client.ok("SELECT Work").await;
+        client.ok(take).await;
+        client.refused("FETCH 1 FLAGS", "BAD select").await;
+    }
+    ground.stop().await;
+}
+
+#[tokio::test]
+async fn names_below_the_inbox_are_below_the_inbox() {
+    let t = testkit::sqlite().await;
+    let ground = Ground::new(&t.store).await;
+    let mut client = ground.reader().await;
+    client.ok("CREATE inbox/work").await;
+    client.refused("CREATE INBOX/work", "NO [ALREADYEXISTS]").await;
+    let listed = client.ok("LIST \"\" INBOX*").await;
+    assert_eq!(listed, ["* LIST (\\HasChildren) \"/\" INBOX", "* LIST (\\HasNoChildren) \"/\" INBOX/work"]);
+    client.ok("SELECT Inbox/work").await;
+    client.refused(&format!("LIST \"\" \"{}\"", "*a".repeat(3_000)), "NO [LIMIT]").await;
+    ground.stop().await;
 }
 
 async fn status(client: &mut crate::ground::Client<tokio::net::TcpStream>, name: &str) -> (i64, i64) {

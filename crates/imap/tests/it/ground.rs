@@ -6,8 +6,9 @@ use std::time::Duration;
 use directory::{Directory, NewAccount, NewOrganisation, NewPerson};
 use imap::{ImapConfig, Server};
 use mailbox::{Delivery, FolderRole, PutBack, TakenOut, deliver_ops, put_back, take_out};
-use model::{Address, CopyId, Domain, EventKind, MailboxId, MessageId, Place, Role};
-use store::{NewEvent, Op, Store, Submission, Topic, values};
+use model::{AccountId, Address, CopyId, Domain, EventKind, MailboxId, Role};
+use store::{NewEvent, Store, Submission, Topic, values};
+use testkit::rows::{NewCopy, NewMessage};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -22,6 +23,7 @@ pub struct Ground {
     pub store: Store,
     pub directory: Directory,
     pub mailbox_id: MailboxId,
+    pub account_id: AccountId,
     pub addr: std::net::SocketAddr,
     stop: CancellationToken,
     task: tokio::task::JoinHandle<()>,
@@ -53,7 +55,7 @@ impl Ground {
             person_id: Some(recipient.person_id),
             password: Some(PASSWORD.into()),
         };
-        directory.create_account(account).await.unwrap();
+        let account_id = directory.create_account(account).await.unwrap().id;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let server = Server::new(config, directory.clone(), tls);
@@ -63,7 +65,7 @@ impl Ground {
             async move { server.serve(listener, stop).await }
         });
         let (store, mailbox_id) = (store.clone(), recipient.mailbox_id);
-        Ground { store, directory, mailbox_id, addr, stop, task }
+        Ground { store, directory, mailbox_id, account_id, addr, stop, task }
     }
 
     pub async fn client(&self) -> Client<TcpStream> {
@@ -85,67 +87,21 @@ impl Ground {
 
     /// A mail that lands in the inbox, with its copy in the ledger.
     pub async fn arrive(&self, raw: &[u8]) -> CopyId {
-        let (message_id, copy_id): (MessageId, CopyId) = (self.store.next_id(), self.store.next_id());
+        let message = NewMessage::new(&self.store, self.directory.id());
+        let copy_id: CopyId = self.store.next_id();
         let delivery = Delivery {
             item_id: self.store.next_id(),
             mailbox_id: self.mailbox_id,
             role: FolderRole::Inbox,
             copy_id,
-            message_id,
+            message_id: message.id,
             internal_at: self.store.now(),
             safety_tip: String::new(),
         };
-        let (organisation, now) = (self.directory.id(), self.store.now());
         let submission = Submission::with_body(raw.to_vec().into(), move |body| {
-            let (none_text, none) = (None::<&str>, None::<i64>);
-            let (offset, bytes) = (i64::try_from(body.offset).unwrap(), i64::try_from(body.bytes).unwrap());
-            let message = values![
-                message_id,
-                organisation,
-                "inbound",
-                body.pack_id,
-                offset,
-                bytes,
-                &body.sha256,
-                "<1@x>",
-                "s@x",
-                "s@x",
-                "S",
-                "Hello",
-                "hello",
-                "127.0.0.1",
-                "mx",
-                now,
-                none,
-                none_text,
-                none_text,
-                none_text,
-                none
-            ];
-            let copy = values![
-                copy_id,
-                organisation,
-                message_id,
-                message_id,
-                none,
-                none,
-                LOGIN,
-                "inbox",
-                "",
-                "accepted",
-                now,
-                now,
-                now,
-                none_text,
-                none_text,
-                none_text,
-                now
-            ];
-            let event = NewEvent::now(organisation, copy_id, EventKind::Accepted, "gateway", now);
-            let mut ops =
-                vec![Op::Insert("message.insert", message.to_vec()), Op::Insert("copy.insert", copy.to_vec())];
+            let mut ops = vec![message.op(body)];
+            ops.extend(NewCopy::accepted(copy_id, &message, None, LOGIN).ops());
             ops.extend(deliver_ops(&delivery));
-            ops.push(Op::Event(NewEvent { place: Some(Place::Inbox), ..event }));
             ops
         });
         self.store.commit(submission).await.unwrap();

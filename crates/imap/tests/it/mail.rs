@@ -74,6 +74,24 @@ async fn messages_are_read_by_parts() {
 }
 
 #[tokio::test]
+async fn binary_parts_come_as_they_are() {
+    let t = testkit::sqlite().await;
+    let ground = Ground::new(&t.store).await;
+    // %PDF, NUL, 0x80, 0x01
+    let raw = b"Content-Type: application/pdf\r\nContent-Transfer-Encoding: base64\r\n\r\nJVBERgCAAQ==\r\n";
+    ground.arrive(raw).await;
+    let mut client = ground.reader().await;
+    for (item, expect) in [
+        ("BINARY.PEEK[1]", &b"* 1 FETCH (BINARY[1] ~{7}\r\n%PDF\0\x80\x01)"[..]),
+        ("BINARY.PEEK[1]<4.1>", b"* 1 FETCH (BINARY[1]<4> ~{1}\r\n\0)"),
+        ("BINARY.PEEK[1]<0.4>", b"* 1 FETCH (BINARY[1]<0> {4}\r\n%PDF)"),
+    ] {
+        assert_eq!(client.ok(&format!("FETCH 1 {item}")).await, [String::from_utf8_lossy(expect)], "{item}");
+    }
+    ground.stop().await;
+}
+
+#[tokio::test]
 async fn searches() {
     on_both(|t| async move {
         let ground = Ground::new(&t.store).await;
@@ -112,6 +130,12 @@ async fn searches() {
         assert_eq!(client.line().await, "* SEARCH 1");
         assert!(client.line().await.starts_with("s OK"));
         assert_eq!(client.ok("SEARCH BODY \"none\"").await, ["* SEARCH"]);
+        // What is not there fits nothing; to FETCH it is a mistake.
+        assert_eq!(client.ok("SEARCH OR 7:9 2:5").await, ["* SEARCH 2"]);
+        client.refused("FETCH 2:5 FLAGS", "BAD").await;
+        client.ok("SELECT Archive").await;
+        assert_eq!(client.ok("UID SEARCH 1:* NOT DELETED").await, ["* SEARCH"]);
+        client.ok("SELECT INBOX").await;
         client.refused("SEARCH CHARSET KOI8-R ALL", "NO [BADCHARSET").await;
         let line = client.ok("UID SEARCH RETURN (MIN MAX COUNT) ALL").await.remove(0);
         assert!(line.ends_with("UID MIN 1 MAX 2 COUNT 2"), "{line}");

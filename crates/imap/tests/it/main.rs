@@ -1,8 +1,10 @@
 //! The server over a socket, on both databases.
 
 mod agree;
+mod condstore;
 mod folders;
 mod ground;
 mod login;
 mod mail;
+mod revoked;
 mod sessions;

@@ -38,6 +38,51 @@ async fn sessions_see_each_others_changes() {
 }
 
 #[tokio::test]
+async fn what_others_changed_is_told_behind_ones_own_change() {
+    on_both(|t| async move {
+        let ground = Ground::new(&t.store).await;
+        for _ in 0..3 {
+            ground.arrive(MAIL).await;
+        }
+        let (mut a, mut b) = (ground.reader().await, ground.reader().await);
+        a.ok("STORE 1 +FLAGS.SILENT (\\Flagged)").await;
+        let said = b.ok("STORE 1:2 +FLAGS.SILENT (\\Seen)").await;
+        assert_eq!(said, ["* 1 FETCH (FLAGS (\\Flagged \\Seen))"], "of the other it knows");
+        assert_eq!(a.ok("NOOP").await.len(), 2);
+        a.ok("STORE 3 FLAGS.SILENT (\\Answered)").await;
+        let said = b.ok("FETCH 3 BODY[TEXT]").await;
+        assert!(said[0].ends_with("FLAGS (\\Answered \\Seen))"), "{said:?}");
+        assert_eq!(said.len(), 1, "{said:?}");
+        ground.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_look_that_fails_half_way_tells_nothing_twice() {
+    let t = testkit::sqlite().await;
+    let ground = Ground::new(&t.store).await;
+    let (mut client, mut other) = (ground.reader().await, ground.reader().await);
+    let mut count = 0;
+    for step in 1..=12 {
+        ground.arrive(MAIL).await;
+        count += 1;
+        other.ok("NOOP").await;
+        other.ok("STORE * +FLAGS.SILENT (\\Flagged)").await;
+        t.faults.arm(store::Failing::Once, step);
+        client.ok("NOOP").await;
+        t.faults.disarm();
+        client.ok("NOOP").await;
+        let uids = client.ok("FETCH 1:* UID").await;
+        let expect: Vec<String> = (1..=count).map(|n| format!("* {n} FETCH (UID {n})")).collect();
+        assert_eq!(uids, expect, "step {step}");
+        let flags = client.ok("FETCH * FLAGS").await.remove(0);
+        assert!(flags.contains("\\Flagged"), "step {step}: {flags}");
+    }
+    ground.stop().await;
+}
+
+#[tokio::test]
 async fn idle_is_woken_when_mail_comes_goes_and_comes_back() {
     on_both(|t| async move {
         let ground = Ground::new(&t.store).await;
@@ -74,7 +119,7 @@ async fn a_selected_folder_that_goes_ends_the_session() {
     b.ok("SELECT Work").await;
     a.ok("DELETE Work").await;
     b.write(b"x NOOP\r\n").await;
-    assert!(b.line().await.starts_with("* BYE"));
+    assert!(b.line().await.starts_with("* BYE the selected folder"));
     ground.stop().await;
 }
 
