@@ -36,5 +36,6 @@ export LANDFALL_SEEDED_LOGIN LANDFALL_SEEDED_RECIPIENT
 LANDFALL_URL=$(url_in "$work/demo.log"); LANDFALL_EMPTY_URL=$(url_in "$work/empty.log"); LANDFALL_SEEDED_URL=$(url_in "$work/seeded.log")
 LANDFALL_EMPTY_LINK=$(sed -n 's/^First run.*: \(http.*\)$/\1/p' "$work/empty.log")
 export LANDFALL_URL LANDFALL_EMPTY_URL LANDFALL_SEEDED_URL LANDFALL_EMPTY_LINK
+export LANDFALL_BIN="$bin"
 export SHOTS="${SHOTS:-$work/shots}"
 ( cd web/console && npm run --silent e2e )

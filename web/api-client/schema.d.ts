@@ -452,6 +452,40 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/connectors": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Connectors by name: those that are configured, then those that only rows name. */
+        get: operations["list_connectors"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/connectors/{name}/look": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Contacts a mailbox system now; when it takes mail, everything that waits for it is tried at once. */
+        post: operations["look_at_connector"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/copies/{id}": {
         parameters: {
             query?: never;
@@ -459,7 +493,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** One copy as a timeline of evidence. Who may not trace mail sees copies of campaigns only. */
+        /** One copy as a timeline of evidence. Who may not trace mail sees copies of campaigns only; opening any other is recorded. */
         get: operations["get_copy"];
         put?: never;
         post?: never;
@@ -683,7 +717,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Lists, by name. */
+        /** Lists, by name; there are at most 1,000. */
         get: operations["list_lists"];
         put?: never;
         /** Creates a list, or adds people to the one of that name. */
@@ -728,6 +762,40 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/lists/{id}/members/{person_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Takes a person off a list. Doing it again changes nothing. */
+        delete: operations["remove_member"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/mailbox": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Where the caller's mailbox is, and what waits for it. */
+        get: operations["own_mailbox"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/mailbox/folders": {
         parameters: {
             query?: never;
@@ -735,7 +803,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The caller's folders. */
+        /** The caller's folders; at most 2,000. A mailbox that another system keeps, and of which nothing lies here, has none here. */
         get: operations["list_folders"];
         put?: never;
         /** Creates a folder. */
@@ -1004,6 +1072,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/people/facets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How many people a filter lets through, and what further filters there are. */
+        get: operations["people_facets"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/people/import": {
         parameters: {
             query?: never;
@@ -1028,9 +1113,26 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** One person. */
+        /** One person, and where their mailbox is. */
         get: operations["get_person"];
         put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/people/{id}/mailbox": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Says which system keeps a person's mailbox from now on. Mail that is there already stays where it is. */
+        put: operations["choose_mailbox"];
         post?: never;
         delete?: never;
         options?: never;
@@ -1130,10 +1232,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Its header section. */
-        get: operations["quarantine_item_headers"];
+        get?: never;
         put?: never;
-        post?: never;
+        /** Its header section. Reading it is recorded, with the reason. */
+        post: operations["quarantine_item_headers"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1147,10 +1249,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The message, safe to look at. Reading it is recorded. */
-        get: operations["preview_quarantine_item"];
+        get?: never;
         put?: never;
-        post?: never;
+        /** The message, safe to look at. Reading it is recorded, with the reason. */
+        post: operations["preview_quarantine_item"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1276,6 +1378,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/queue/limits": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What limits outgoing mail now and why: what is paused first, then what is slowed, and so on; at most a thousand. */
+        get: operations["list_limits"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/queue/preview": {
         parameters: {
             query?: never;
@@ -1302,6 +1421,23 @@ export interface paths {
         };
         /** Reports that came back, newest first. */
         get: operations["list_reports"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/reports/counts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What came back in the last days, by kind, class and outcome, the most first. */
+        get: operations["count_reports"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1431,6 +1567,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/tls-days": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How TLS went on the way out, by day and policy domain, newest first; what is kept are three days. */
+        get: operations["list_tls_days"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/tokens": {
         parameters: {
             query?: never;
@@ -1507,7 +1660,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** One copy in full. */
+        /** One copy in full. Opening somebody else's is recorded. */
         get: operations["get_trace"];
         put?: never;
         post?: never;
@@ -1874,6 +2027,8 @@ export interface components {
             sentence: string;
             /** @description What it acts on: a change for `undo_change`, otherwise the campaign. */
             target_id: components["schemas"]["Id"];
+            /** @description The roles that have it. */
+            who_may: components["schemas"]["Role"][];
         };
         /**
          * @description What kind of action.
@@ -2098,6 +2253,11 @@ export interface components {
          * @enum {string}
          */
         ChangeState: "proposed" | "backtesting" | "backtested" | "stopped" | "active" | "undone";
+        /** @description Which system keeps a mailbox from now on. */
+        ChosenMailbox: {
+            /** @description A connector's name, `embedded`, or empty: as configured for the address's domain. */
+            connector: string;
+        };
         /** @description Copies whose class would change. */
         ClassMove: {
             /** Format: int64 */
@@ -2107,6 +2267,65 @@ export interface components {
         };
         /** @enum {string} */
         Confidence: "low" | "normal" | "high";
+        /** @description A connector to a mailbox system. Where it leads stands in the configuration file of the server. */
+        Connector: {
+            /**
+             * Format: int64
+             * @description Mailboxes that name it themselves.
+             */
+            chosen_count: number;
+            /** @description `false`: mailboxes or waiting copies name it, and this process does not know it. They wait. */
+            configured: boolean;
+            /** @description Domains whose mailboxes it keeps. */
+            domains: string[];
+            /** @description It keeps the mailboxes of all other domains. */
+            everywhere: boolean;
+            imap?: components["schemas"]["ConnectorService"] | null;
+            /** @description What was said last of one of them, or empty. */
+            last_reply: string;
+            lmtp?: components["schemas"]["ConnectorService"] | null;
+            name: string;
+            next_try_at?: components["schemas"]["At"] | null;
+            oldest_at?: components["schemas"]["At"] | null;
+            /**
+             * Format: int64
+             * @description Of them, paused.
+             */
+            paused_count: number;
+            /** @description How the system calls the owners of mailboxes: `address` or `local_part`; empty when it is not configured. */
+            user: string;
+            /**
+             * Format: int64
+             * @description Copies that wait for it.
+             */
+            waiting_count: number;
+        };
+        /** @description What a look at a connector found. */
+        ConnectorLook: {
+            connector: components["schemas"]["Connector"];
+            /**
+             * Format: int64
+             * @description Waiting copies that are tried now.
+             */
+            retried_count: number;
+            /** @description In a sentence. */
+            sentence: string;
+        };
+        /** @description A service of a mailbox system. */
+        ConnectorService: {
+            /** @description `host:port` */
+            address: string;
+            contact_at?: components["schemas"]["At"] | null;
+            /** @description Why the last contact failed; empty when it did not. */
+            error: string;
+            /** @description It answered and did not let us in, which may be a matter of one mailbox: its last words, or empty. */
+            refusal: string;
+            refused_at?: components["schemas"]["At"] | null;
+            /** @description `clear`, `starttls` or `tls` */
+            security: string;
+            since_at?: components["schemas"]["At"] | null;
+            state: components["schemas"]["ServiceState"];
+        };
         /**
          * @description What the content is written in.
          * @enum {string}
@@ -2382,6 +2601,8 @@ export interface components {
             campaigns?: components["schemas"]["CampaignSummary"][] | null;
             /** @description Incidents that are not resolved. */
             incidents?: components["schemas"]["IncidentSummary"][] | null;
+            /** @description The connector to the system that keeps one's own mailbox; `null`: it is embedded, or there is none. */
+            mail_kept_by?: string | null;
             /**
              * Format: int64
              * @description One's own held copies.
@@ -2390,7 +2611,7 @@ export interface components {
             queue?: components["schemas"]["QueueSummary"] | null;
             /**
              * Format: int64
-             * @description One's own mailbox.
+             * @description One's own mailbox; `null` when another system keeps it.
              */
             unseen_count?: number | null;
             waiting?: components["schemas"]["Waiting"] | null;
@@ -2548,6 +2769,11 @@ export interface components {
         JobState: "waiting" | "running" | "done" | "failed";
         /** @enum {string} */
         LastEvent: "queued" | "deferred" | "rejected" | "accepted" | "held" | "purged" | "release_requested" | "denied" | "released" | "restored" | "redelivered" | "expired" | "dropped" | "bounced" | "complained" | "deleted_by_owner";
+        /**
+         * @description The kinds of levels, from the outermost.
+         * @enum {string}
+         */
+        LimitLevel: "global" | "source" | "group" | "domain" | "sender";
         /** @description Bounds. */
         LimitSettings: {
             /**
@@ -2556,6 +2782,11 @@ export interface components {
              */
             mass_action_max: number;
         };
+        /**
+         * @description What a level of the limits does to mail now.
+         * @enum {string}
+         */
+        LimitState: "paused" | "slowed" | "rated" | "full" | "free";
         /** @description One tracked link. */
         LinkCounts: {
             id: components["schemas"]["Id"];
@@ -2727,6 +2958,7 @@ export interface components {
         };
         /** @description A new list. */
         NewList: {
+            matching?: components["schemas"]["PeopleMatch"] | null;
             /** @description Its name, unique in the organisation. */
             name: string;
             /** @description Who is on it. */
@@ -2812,6 +3044,25 @@ export interface components {
         OverTimePoint: {
             at: components["schemas"]["At"];
             places: components["schemas"]["PlaceCount"][];
+        };
+        /** @description Where one's own mailbox is. */
+        OwnMailbox: {
+            address: string;
+            /** @description Whether that system answered the last time; `null` when nobody has asked since the server was started. */
+            answers?: boolean | null;
+            /**
+             * Format: int64
+             * @description Mails that lie here. With `kept_by`: those that came before it was kept there.
+             */
+            item_count: number;
+            /** @description The connector to the system that keeps it, where mail programs read it; `null`: it is embedded, and read here. */
+            kept_by?: string | null;
+            /**
+             * Format: int64
+             * @description Copies that wait to be handed over to that system.
+             */
+            waiting_count: number;
+            waiting_since?: components["schemas"]["At"] | null;
         };
         /** @description A page of a list. `next` is the cursor for `?after=`; `null` on the last page. */
         Page_AuditEntry: {
@@ -3158,6 +3409,37 @@ export interface components {
             next?: string | null;
         };
         /** @description A page of a list. `next` is the cursor for `?after=`; `null` on the last page. */
+        Page_TlsDay: {
+            /** @description The items. */
+            items: {
+                /** @description When the day began. */
+                day: components["schemas"]["At"];
+                domain: string;
+                /** @description One of the failures: its type (RFC 8460 4.3), or empty. */
+                failure: string;
+                /**
+                 * Format: int64
+                 * @description Sessions that were not.
+                 */
+                failure_count: number;
+                /** @description Where, or empty. */
+                failure_host: string;
+                /** @description What was seen then, or empty. */
+                failure_reason: string;
+                /** @description `sts`, `tlsa` or `no-policy-found` */
+                policy: string;
+                report: components["schemas"]["TlsReportState"];
+                sent_at?: components["schemas"]["At"] | null;
+                /**
+                 * Format: int64
+                 * @description Sessions as they should be.
+                 */
+                success_count: number;
+            }[];
+            /** @description What to give as `after` for the next page. */
+            next?: string | null;
+        };
+        /** @description A page of a list. `next` is the cursor for `?after=`; `null` on the last page. */
         Page_TraceItem: {
             /** @description The items. */
             items: {
@@ -3185,6 +3467,17 @@ export interface components {
             /** @description What to give as `after` for the next page. */
             next?: string | null;
         };
+        /** @description How many people there are by department, city and language; the 200 largest of each. */
+        PeopleFacets: {
+            city: components["schemas"]["ValueCount"][];
+            department: components["schemas"]["ValueCount"][];
+            language: components["schemas"]["ValueCount"][];
+            /**
+             * Format: int64
+             * @description All whom the filter lets through.
+             */
+            total_count: number;
+        };
         /** @description A list of people. */
         PeopleList: {
             /**
@@ -3208,6 +3501,14 @@ export interface components {
              */
             suppressed_count: number;
         };
+        /** @description People by what is known of them; what is left out lets everybody through. */
+        PeopleMatch: {
+            city?: string;
+            department?: string;
+            language?: string;
+            /** @description The beginning of a name or an address. */
+            query?: string;
+        };
         /** @enum {string} */
         Permission: "own" | "mailbox.own" | "quarantine.own" | "campaign.read" | "campaign.write" | "release.request" | "mail.send_as" | "people.read" | "people.write" | "quarantine.read" | "quarantine.release" | "quarantine.release_dangerous" | "purge" | "trace.read" | "protection.read" | "change.propose" | "change.activate" | "incident.read" | "incident.write" | "queue.read" | "queue.write" | "settings.write" | "settings.read" | "audit.read";
         /** @description A person with an address. */
@@ -3225,6 +3526,24 @@ export interface components {
             name: string;
             /** @description Outsiders must not use this name. */
             protected: boolean;
+        };
+        /** @description A person, and where their mailbox is. */
+        PersonDetail: components["schemas"]["Person"] & {
+            /** @description The connectors that can keep it; none where all mailboxes are embedded. */
+            connectors: string[];
+            mailbox?: components["schemas"]["PersonMailbox"] | null;
+        };
+        /** @description Where a mailbox is. */
+        PersonMailbox: {
+            /** @description What the mailbox itself says: empty (as configured for its domain), `embedded`, or a connector's name. */
+            chosen: string;
+            /**
+             * Format: int64
+             * @description Mails of it that lie here.
+             */
+            item_count: number;
+            /** @description The connector to the system that keeps it; `null`: it is embedded. */
+            kept_by?: string | null;
         };
         /** @enum {string} */
         Place: "on_its_way" | "accepted" | "inbox" | "other_folder" | "junk" | "quarantine" | "deleted" | "not_received" | "unknown";
@@ -3447,6 +3766,11 @@ export interface components {
             status: components["schemas"]["ReleaseStatus"];
             subject: string;
         };
+        /** @description Why somebody else's mail is looked at. */
+        QuarantineLook: {
+            /** @description A few words; they stand in the audit log. One's own mail needs none. */
+            reason?: string;
+        };
         /** @enum {string} */
         QuarantineReason: "malware" | "high_confidence_phish" | "phish" | "spam" | "bulk" | "file_type_block" | "block_list";
         /**
@@ -3484,6 +3808,34 @@ export interface components {
             mx_group: string;
             next_try_at?: components["schemas"]["At"] | null;
             oldest_at: components["schemas"]["At"];
+        };
+        /** @description A limit that does something to outgoing mail now. */
+        QueueLimit: {
+            /**
+             * Format: int64
+             * @description Connections allowed now; none: any number.
+             */
+            connections_max?: number | null;
+            /** Format: int64 */
+            connections_open: number;
+            eases_at?: components["schemas"]["At"] | null;
+            /** @description What a host of the group said last, or empty. */
+            last_reply: string;
+            last_reply_at?: components["schemas"]["At"] | null;
+            level: components["schemas"]["LimitLevel"];
+            /** Format: int32 */
+            messages_per_minute_max?: number | null;
+            /** Format: int32 */
+            messages_per_second_max?: number | null;
+            /** @description The MX group of the queue that it is about; empty at other levels. */
+            mx_group: string;
+            /** @description Its name at its level; empty for the whole. */
+            name: string;
+            /** @description The process whose limit it is: each has its own. */
+            process: string;
+            /** @description Why fewer connections are allowed, or none; empty for a limit that the configuration sets. */
+            reason: string;
+            state: components["schemas"]["LimitState"];
         };
         /** @description One domain and state. */
         QueueLine: {
@@ -3550,6 +3902,7 @@ export interface components {
              * @description Being handed over now.
              */
             leased_count: number;
+            /** @description By domain and state, at most a thousand. */
             lines: components["schemas"]["QueueLine"][];
             oldest_at?: components["schemas"]["At"] | null;
         };
@@ -3635,12 +3988,26 @@ export interface components {
             sentence: string;
             target_id?: components["schemas"]["Id"] | null;
             value?: string | null;
+            /** @description The roles that have it. */
+            who_may: components["schemas"]["Role"][];
         };
         /**
          * @description What kind of remedy.
          * @enum {string}
          */
         RemedyKind: "undo" | "release" | "allow";
+        /** @description Reports of one kind and class. */
+        ReportCount: {
+            /** @description The class of failure, or empty. */
+            class: string;
+            /** Format: int64 */
+            count: number;
+            /** @description `failed`, `delayed`, `abuse` and the like. */
+            kind: string;
+            /** @description The last of them. */
+            last_at: components["schemas"]["At"];
+            outcome: components["schemas"]["ReportOutcome"];
+        };
         /**
          * @description What was made of a report.
          * @enum {string}
@@ -3747,6 +4114,11 @@ export interface components {
             /** @description These items, at most 1,000. */
             item_ids?: components["schemas"]["Id"][];
         };
+        /**
+         * @description What is known of a service.
+         * @enum {string}
+         */
+        ServiceState: "not_asked" | "answers" | "silent";
         /** @description What an organisation sets. */
         Settings: {
             authentication?: components["schemas"]["AuthenticationSettings"] | null;
@@ -3798,6 +4170,37 @@ export interface components {
              */
             weight: number;
         };
+        /** @description TLS on the way out to one policy domain on one day (UTC), as RFC 8460 counts it. */
+        TlsDay: {
+            /** @description When the day began. */
+            day: components["schemas"]["At"];
+            domain: string;
+            /** @description One of the failures: its type (RFC 8460 4.3), or empty. */
+            failure: string;
+            /**
+             * Format: int64
+             * @description Sessions that were not.
+             */
+            failure_count: number;
+            /** @description Where, or empty. */
+            failure_host: string;
+            /** @description What was seen then, or empty. */
+            failure_reason: string;
+            /** @description `sts`, `tlsa` or `no-policy-found` */
+            policy: string;
+            report: components["schemas"]["TlsReportState"];
+            sent_at?: components["schemas"]["At"] | null;
+            /**
+             * Format: int64
+             * @description Sessions as they should be.
+             */
+            success_count: number;
+        };
+        /**
+         * @description Our report about a day.
+         * @enum {string}
+         */
+        TlsReportState: "not_yet" | "sent" | "not_asked";
         /** @description An API token, without its secret. */
         Token: {
             account_id: components["schemas"]["Id"];
@@ -3842,6 +4245,8 @@ export interface components {
             defects: string[];
             helo: string;
             item: components["schemas"]["TraceItem"];
+            /** @description The connector to the system that keeps the recipient's mailbox; `null`: it is embedded, or nobody's. */
+            kept_by?: string | null;
             quarantine_item_id?: components["schemas"]["Id"] | null;
             /**
              * Format: int64
@@ -5008,6 +5413,66 @@ export interface operations {
             };
         };
     };
+    list_connectors: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Connector"][];
+                };
+            };
+            /** @description What is wrong and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    look_at_connector: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ConnectorLook"];
+                };
+            };
+            /** @description What is wrong and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     get_copy: {
         parameters: {
             query?: never;
@@ -5544,6 +6009,65 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Page_Person"];
+                };
+            };
+            /** @description What is wrong and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    remove_member: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+                person_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description What is wrong and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    own_mailbox: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OwnMailbox"];
                 };
             };
             /** @description What is wrong and what to do (RFC 9457). */
@@ -6166,6 +6690,12 @@ export interface operations {
                 limit?: number;
                 /** @description The beginning of a name or an address. */
                 query?: string;
+                /** @description Of this department. */
+                department?: string;
+                /** @description In this city. */
+                city?: string;
+                /** @description Of this language. */
+                language?: string;
             };
             header?: never;
             path?: never;
@@ -6180,6 +6710,44 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Page_Person"];
+                };
+            };
+            /** @description What is wrong and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    people_facets: {
+        parameters: {
+            query?: {
+                /** @description The beginning of a name or an address. */
+                query?: string;
+                /** @description Of this department. */
+                department?: string;
+                /** @description In this city. */
+                city?: string;
+                /** @description Of this language. */
+                language?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PeopleFacets"];
                 };
             };
             /** @description What is wrong and what to do (RFC 9457). */
@@ -6249,7 +6817,42 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Person"];
+                    "application/json": components["schemas"]["PersonDetail"];
+                };
+            };
+            /** @description What is wrong and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    choose_mailbox: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ChosenMailbox"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PersonDetail"];
                 };
             };
             /** @description What is wrong and what to do (RFC 9457). */
@@ -6473,7 +7076,11 @@ export interface operations {
             };
             cookie?: never;
         };
-        requestBody?: never;
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["QuarantineLook"];
+            };
+        };
         responses: {
             /** @description Done. */
             200: {
@@ -6504,7 +7111,11 @@ export interface operations {
             };
             cookie?: never;
         };
-        requestBody?: never;
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["QuarantineLook"];
+            };
+        };
         responses: {
             /** @description Done. */
             200: {
@@ -6760,6 +7371,35 @@ export interface operations {
             };
         };
     };
+    list_limits: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["QueueLimit"][];
+                };
+            };
+            /** @description What is wrong and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     preview_act: {
         parameters: {
             query?: never;
@@ -6816,6 +7456,38 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Page_ReturnedReport"];
+                };
+            };
+            /** @description What is wrong and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    count_reports: {
+        parameters: {
+            query?: {
+                /** @description So many days back, 1 to 365. */
+                days?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReportCount"][];
                 };
             };
             /** @description What is wrong and what to do (RFC 9457). */
@@ -7097,6 +7769,40 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Settings"];
+                };
+            };
+            /** @description What is wrong and what to do (RFC 9457). */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_tls_days: {
+        parameters: {
+            query?: {
+                /** @description The cursor: `next` of the page before. */
+                after?: string;
+                /** @description Items of this page, 1 to 200. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_TlsDay"];
                 };
             };
             /** @description What is wrong and what to do (RFC 9457). */

@@ -127,10 +127,18 @@ as("administrator", (at) => {
     await page.keyboard.press("Enter");
     await page.waitForURL(/item=/);
     await page.getByRole("tab", { name: "Safe preview" }).click();
+    // Somebody else's mail: first why, once.
+    await page.getByLabel("Why do you read somebody else's mail?").waitFor();
+    assert.equal(await page.locator('iframe[title="Safe preview"]').count(), 0);
+    await inspect(page, "work-look-reason");
+    await page.getByLabel("Why do you read somebody else's mail?").fill("To see what a release would do");
+    await page.getByRole("button", { name: "Show it" }).click();
     await page.locator('iframe[title="Safe preview"]').waitFor();
     assert.equal(await page.locator('iframe[title="Safe preview"]').getAttribute("sandbox"), "");
     await page.getByRole("tab", { name: "Headers" }).click();
     await page.getByText(/^Received:|Message-ID:/im).first().waitFor();
+    const looks = (await ask(page, "/audit")).items.filter((entry) => entry.action === "quarantine.preview");
+    assert.equal(looks[0].reason, "To see what a release would do");
     await page.keyboard.press("Escape");
     await page.waitForFunction(() => !window.location.search.includes("item="));
   });

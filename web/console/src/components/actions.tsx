@@ -101,7 +101,7 @@ export function ConfirmDialog({ title, text, go, no = S.cancel, danger, reason, 
 }
 
 /** A button that says why it cannot be used. */
-export function GuardedButton({ blocked, children, ...props }: { blocked?: string; children: ReactNode; onClick: () => void; appearance?: "primary" | "secondary"; className?: string }) {
+export function GuardedButton({ blocked, children, ...props }: { blocked?: string; children: ReactNode; onClick: () => void; appearance?: "primary" | "secondary"; size?: "small"; disabledFocusable?: boolean; className?: string }) {
   if (!blocked) return <Button {...props}>{children}</Button>;
   return (
     <Tooltip content={blocked} relationship="description">

@@ -3,6 +3,7 @@ import { Button, MessageBar, MessageBarActions, MessageBarBody, MessageBarTitle,
 import type { UseQueryResult } from "@tanstack/react-query";
 import type { ReactNode } from "react";
 import { problemOf } from "../lib/api";
+import { sentence } from "../lib/format";
 import { S } from "../strings";
 
 export function EmptyState({ title, detail, action }: { title: string; detail: string; action?: ReactNode }) {
@@ -50,7 +51,7 @@ export function ErrorLine({ error, retry }: { error: unknown; retry?: () => void
     <MessageBar intent="error" layout="multiline" role="alert">
       <MessageBarBody>
         <MessageBarTitle>{problem.title}</MessageBarTitle>
-        {problem.detail}
+        {sentence(problem.detail)}
         {problem.reference && (
           <>
             {" "}

@@ -2,6 +2,7 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { createContext, type ReactNode, useContext } from "react";
 import { api, call, rememberCsrf, type Schemas } from "./api";
+import { rememberReason } from "./reason";
 
 export type Me = Schemas["Me"];
 export type Permission = Schemas["Permission"];
@@ -39,6 +40,7 @@ export function useSignedIn() {
   const queries = useQueryClient();
   return (me: Me) => {
     rememberCsrf(me.csrf);
+    rememberReason("");
     queries.clear();
     queries.setQueryData(["me"], me);
   };
@@ -49,6 +51,7 @@ export function useSignOut() {
   return async () => {
     await call(api.DELETE("/api/v1/session"));
     rememberCsrf(null);
+    rememberReason("");
     queries.clear();
   };
 }

@@ -1,5 +1,5 @@
 // One's own app passwords: what a mail program logs in with. Each is shown once and revoked by itself.
-import { Button, Checkbox, Field, Input } from "@fluentui/react-components";
+import { Button, Checkbox, Field, Input, MessageBar, MessageBarBody } from "@fluentui/react-components";
 import { useQuery } from "@tanstack/react-query";
 import { type FormEvent, useState } from "react";
 import { When } from "../components/Age";
@@ -7,6 +7,7 @@ import { ConfirmDialog, useAction } from "../components/actions";
 import { Page as Frame } from "../components/Page";
 import { ErrorLine, Loaded } from "../components/states";
 import { api, call, type Schemas } from "../lib/api";
+import { useMe } from "../lib/session";
 import { S } from "../strings";
 
 type AppPassword = Schemas["AppPassword"];
@@ -20,6 +21,7 @@ export function Page() {
   const passwords = useQuery({ queryKey: ["app-passwords"], queryFn: load });
   return (
     <Frame title={T.title} lead={T.lead}>
+      <KeptElsewhere />
       <Loaded query={passwords}>
         {(all) => (
           <div className="stack">
@@ -32,9 +34,21 @@ export function Page() {
   );
 }
 
+/** An app password for IMAP opens a mailbox of here, and there may be none. */
+function KeptElsewhere() {
+  const me = useMe();
+  const own = useQuery({ queryKey: ["mailbox", "own"], queryFn: () => call(api.GET("/api/v1/mailbox")), enabled: Boolean(me.person_id) });
+  if (!own.data?.kept_by) return null;
+  return (
+    <MessageBar intent="info" layout="multiline">
+      <MessageBarBody>{T.elsewhere(own.data.kept_by)}</MessageBarBody>
+    </MessageBar>
+  );
+}
+
 function List({ all }: { all: AppPassword[] }) {
   return (
-    <ul className="list" aria-label={T.title}>
+    <ul className="list card" aria-label={T.title}>
       {all.map((one) => (
         <li key={one.id}>
           <div className="row between">
@@ -89,14 +103,18 @@ function NewPassword() {
   return (
     <>
       {made && (
-        <div className="card stack tight" role="status">
+        <div className="card" role="status">
           <span>{T.shownOnce}</span>
-          <span>
-            {T.login} <code className="secret">{made.login}</code>
-          </span>
-          <span>
-            {T.secret} <code className="secret">{made.secret}</code>
-          </span>
+          <dl className="secrets">
+            <dt>{T.login}</dt>
+            <dd>
+              <code className="secret">{made.login}</code>
+            </dd>
+            <dt>{T.secret}</dt>
+            <dd>
+              <code className="secret">{made.secret}</code>
+            </dd>
+          </dl>
         </div>
       )}
       <form className="filters" onSubmit={submit} aria-label={T.make}>

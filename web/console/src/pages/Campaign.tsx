@@ -15,7 +15,7 @@ import { EmptyState, Loaded, Loading } from "../components/states";
 import { api, call, type PageOf, type Schemas, usePages } from "../lib/api";
 import { count, sentence } from "../lib/format";
 import { useUrlState } from "../lib/hooks";
-import { useMay } from "../lib/session";
+import { useMay, useMe } from "../lib/session";
 import { copies, people, S } from "../strings";
 import { CampaignButtons } from "./CampaignButtons";
 import { StateBadge } from "./Campaigns";
@@ -148,13 +148,14 @@ function CourseOverTime({ id }: { id: string }) {
 }
 
 function Actions({ campaign, actions }: { campaign: Campaign; actions: Schemas["CampaignAction"][] }) {
+  const me = useMe();
   if (actions.length === 0) return <p className="quiet">{S.campaign.noActions}</p>;
   return (
     <ul className="list">
       {actions.map((action) => (
         <li key={`${action.kind}-${action.target_id}`}>
           <p>{sentence(action.sentence)}</p>
-          {!action.allowed && <p className="quiet">{S.campaign.actionNo(action.permission)}</p>}
+          {!action.allowed && <p className="quiet">{S.notYou(action.who_may, me.role)}</p>}
           <div>
             <ConfirmDialog
               title={S.campaign.actionTitle[action.kind](action.count)}
@@ -163,7 +164,7 @@ function Actions({ campaign, actions }: { campaign: Campaign; actions: Schemas["
               reason={action.kind === "release" ? undefined : { label: action.kind === "undo_change" ? S.campaign.reasonForUndo : S.campaign.reasonForRequest }}
               run={(reason) => runAction(campaign.id, action, reason)}
               trigger={(open) => (
-                <GuardedButton appearance={action.allowed ? "primary" : "secondary"} onClick={open} blocked={action.allowed ? undefined : S.campaign.actionNo(action.permission)}>
+                <GuardedButton appearance={action.allowed ? "primary" : "secondary"} onClick={open} blocked={action.allowed ? undefined : S.notYou(action.who_may, me.role)}>
                   {S.campaign.actionCount(S.campaign.actionWords[action.kind], action.count)}
                 </GuardedButton>
               )}

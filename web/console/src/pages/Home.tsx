@@ -10,6 +10,7 @@ import { api, call, type Schemas } from "../lib/api";
 import { count, sentence } from "../lib/format";
 import { useMay, useMe } from "../lib/session";
 import { copies, S } from "../strings";
+import { isSilent, useConnectors } from "./SettingsConnectors";
 
 type Home = Schemas["Home"];
 const load = () => call(api.GET("/api/v1/home"));
@@ -19,8 +20,26 @@ export function Page() {
   const home = useQuery({ queryKey: ["home"], queryFn: load });
   return (
     <Frame title={S.home.title} lead={S.home.hello(me.name)}>
+      <ConnectorBanner />
       <Loaded query={home}>{(data) => <View home={data} />}</Loaded>
     </Frame>
+  );
+}
+
+/** Mail waits while a mailbox system does not answer: who answers for it sees that first. */
+function ConnectorBanner() {
+  const may = useMay();
+  const connectors = useConnectors(may("settings.read"));
+  const silent = connectors.data?.filter(isSilent) ?? [];
+  if (silent.length === 0) return null;
+  const waiting = silent.reduce((n, c) => n + c.waiting_count, 0);
+  return (
+    <MessageBar intent="warning" layout="multiline">
+      <MessageBarBody>
+        <MessageBarTitle>{S.home.connectorTitle(silent.length)}</MessageBarTitle>
+        {S.home.connectorText(silent.map((c) => c.name).join(", "), waiting)} <Link to="/settings?tab=connectors">{S.home.connectorLink}</Link>
+      </MessageBarBody>
+    </MessageBar>
   );
 }
 

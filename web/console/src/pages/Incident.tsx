@@ -9,7 +9,7 @@ import { Facts, Page as Frame, Section } from "../components/Page";
 import { ErrorLine, Loaded } from "../components/states";
 import { api, call, type Schemas } from "../lib/api";
 import { count, sentence } from "../lib/format";
-import { useMay } from "../lib/session";
+import { useMay, useMe } from "../lib/session";
 import { copies, S } from "../strings";
 import { IncidentBadge } from "./Incidents";
 
@@ -81,13 +81,14 @@ function View({ incident }: { incident: Incident }) {
 }
 
 function Remedies({ incident }: { incident: Incident }) {
+  const me = useMe();
   if (incident.remedies.length === 0) return <p className="quiet">{T.noRemedies}</p>;
   return (
     <ul className="list">
       {incident.remedies.map((remedy, i) => (
         <li key={`${remedy.kind}-${remedy.target_id ?? i}`}>
           <p>{sentence(remedy.sentence)}</p>
-          {!remedy.allowed && <p className="quiet">{T.noRight(remedy.permission)}</p>}
+          {!remedy.allowed && <p className="quiet">{S.notYou(remedy.who_may, me.role)}</p>}
           <div>
             <RemedyButton remedy={remedy} />
           </div>
@@ -98,6 +99,7 @@ function Remedies({ incident }: { incident: Incident }) {
 }
 
 function RemedyButton({ remedy }: { remedy: Remedy }) {
+  const me = useMe();
   const [expires, setExpires] = useState(() => new Date(Date.now() + ALLOW_DAYS * DAY_MS).toISOString().slice(0, 10));
   const word = T.remedy[remedy.kind];
   return (
@@ -117,7 +119,7 @@ function RemedyButton({ remedy }: { remedy: Remedy }) {
       reason={remedy.kind === "release" ? undefined : { label: S.changes.why }}
       run={(reason) => runRemedy(remedy, reason, expires)}
       trigger={(open) => (
-        <GuardedButton appearance={remedy.allowed ? "primary" : "secondary"} onClick={open} blocked={remedy.allowed ? undefined : T.noRight(remedy.permission)}>
+        <GuardedButton appearance={remedy.allowed ? "primary" : "secondary"} onClick={open} blocked={remedy.allowed ? undefined : S.notYou(remedy.who_may, me.role)}>
           {T.remedyGo(word, remedy.count)}
         </GuardedButton>
       )}

@@ -1,8 +1,9 @@
 // A recipient's own mail: folders, messages, one message. What a recipient needs and nothing else.
-import { Button, Menu, MenuItem, MenuList, MenuPopover, MenuTrigger, MessageBar, MessageBarBody } from "@fluentui/react-components";
+import { Button, Menu, MenuItem, MenuList, MenuPopover, MenuTrigger, MessageBar, MessageBarBody, MessageBarTitle } from "@fluentui/react-components";
 import { ArchiveRegular, DeleteRegular, DocumentRegular, FlagFilled, FlagRegular, FolderRegular, MailInboxRegular, MailProhibitedRegular, SendRegular } from "@fluentui/react-icons";
 import { useQuery } from "@tanstack/react-query";
 import { type ReactNode, useEffect, useState } from "react";
+import { Link } from "react-router";
 import { When } from "../components/Age";
 import { ConfirmDialog, useAction } from "../components/actions";
 import { type Column, DataTable } from "../components/DataTable";
@@ -11,7 +12,7 @@ import { Sandbox } from "../components/Sandbox";
 import { SidePanel } from "../components/SidePanel";
 import { EmptyState, ErrorLine, Loaded, Loading } from "../components/states";
 import { api, call, type PageOf, type Schemas, usePages } from "../lib/api";
-import { count, size } from "../lib/format";
+import { count, sentence, size } from "../lib/format";
 import { useUrlState } from "../lib/hooks";
 import { S } from "../strings";
 
@@ -21,6 +22,7 @@ type Mail = Schemas["Mail"];
 const T = S.mail;
 
 const at = (id: string) => ({ params: { path: { id } } });
+const loadOwn = () => call(api.GET("/api/v1/mailbox"));
 const loadFolders = () => call(api.GET("/api/v1/mailbox/folders"));
 const load = (id: string) => (page: PageOf) => call(api.GET("/api/v1/mailbox/folders/{id}/items", { params: { path: { id }, query: page } }));
 const loadMail = (id: string) => call(api.GET("/api/v1/mailbox/items/{id}", at(id)));
@@ -56,18 +58,62 @@ function Subject({ item }: { item: Item }) {
 }
 
 export function Page() {
+  const own = useQuery({ queryKey: ["mailbox", "own"], queryFn: loadOwn });
+  return (
+    <Frame title={T.title}>
+      <Loaded query={own} loading={<Loading lines={8} tall />}>
+        {(mailbox) => (
+          <>
+            {mailbox.kept_by && <Elsewhere mailbox={mailbox} system={mailbox.kept_by} />}
+            {(!mailbox.kept_by || mailbox.item_count > 0) && <Folders />}
+          </>
+        )}
+      </Loaded>
+    </Frame>
+  );
+}
+
+function Folders() {
   const [url] = useUrlState();
   const folders = useQuery({ queryKey: ["mailbox", "folders"], queryFn: loadFolders });
   return (
-    <Frame title={T.title}>
-      <Loaded query={folders} loading={<Loading lines={8} tall />}>
-        {(list) => {
-          const sorted = [...list].sort((a, b) => ROLE_ORDER.indexOf(a.role) - ROLE_ORDER.indexOf(b.role) || a.name.localeCompare(b.name));
-          const open = sorted.find((f) => f.id === url("folder")) ?? sorted[0];
-          return open ? <Mailbox folders={sorted} folder={open} /> : <EmptyState title={T.emptyTitle} detail={T.emptyDetail} />;
-        }}
-      </Loaded>
-    </Frame>
+    <Loaded query={folders} loading={<Loading lines={8} tall />}>
+      {(list) => {
+        const sorted = [...list].sort((a, b) => ROLE_ORDER.indexOf(a.role) - ROLE_ORDER.indexOf(b.role) || a.name.localeCompare(b.name));
+        const open = sorted.find((f) => f.id === url("folder")) ?? sorted[0];
+        return open ? <Mailbox folders={sorted} folder={open} /> : <EmptyState title={T.emptyTitle} detail={T.emptyDetail} />;
+      }}
+    </Loaded>
+  );
+}
+
+/** Another system keeps the mailbox: where the mail is, what waits on the way there, and what is still here. */
+function Elsewhere({ mailbox: m, system }: { mailbox: Schemas["OwnMailbox"]; system: string }) {
+  return (
+    <>
+      <section className="card" aria-label={T.elsewhereTitle(system)}>
+        <h2>{T.elsewhereTitle(system)}</h2>
+        <p>{T.elsewhereText(m.address)}</p>
+        <p>
+          <Link to="/my-quarantine">{T.elsewhereHeld}</Link>
+        </p>
+        {m.item_count > 0 && <p className="quiet">{T.elsewhereOld(system)}</p>}
+      </section>
+      {m.waiting_count > 0 && (
+        <MessageBar intent={m.answers === false ? "warning" : "info"} layout="multiline">
+          <MessageBarBody>
+            <MessageBarTitle>{T.elsewhereWaiting(m.waiting_count)}</MessageBarTitle>
+            {m.answers === false ? T.elsewhereSilent : T.elsewhereBusy}
+            {m.waiting_since && (
+              <>
+                {" "}
+                {sentence(S.connectors.waitingSince)} <When at={m.waiting_since} />.
+              </>
+            )}
+          </MessageBarBody>
+        </MessageBar>
+      )}
+    </>
   );
 }
 

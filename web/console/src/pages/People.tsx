@@ -2,24 +2,28 @@
 import { Badge, Button, Checkbox, Dialog, DialogActions, DialogBody, DialogContent, DialogSurface, DialogTitle, Field, Input } from "@fluentui/react-components";
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
-import { Link, useNavigate, useParams } from "react-router";
-import { useAction } from "../components/actions";
+import { Link, useLocation, useNavigate, useParams } from "react-router";
+import { ConfirmDialog, useAction } from "../components/actions";
 import { type Column, DataTable } from "../components/DataTable";
-import { Facts, Page as Frame, Section } from "../components/Page";
+import { Facts, Page as Frame } from "../components/Page";
 import { SidePanel } from "../components/SidePanel";
-import { EmptyState, ErrorLine, Loaded, Loading } from "../components/states";
+import { EmptyState, ErrorLine, Loaded } from "../components/states";
 import { api, call, type PageOf, type Schemas, usePages } from "../lib/api";
 import { useUrlState } from "../lib/hooks";
 import { useMay } from "../lib/session";
 import { S } from "../strings";
+import { FACETS, FacetSelect, Lists, type Match, useFacets, useLists } from "./PeopleLists";
+import { PersonMailbox } from "./PersonMailbox";
 
 type Person = Schemas["Person"];
 type Report = Schemas["ImportReport"];
 const T = S.people;
+/** The column of an import that says where a mailbox is kept; the panel says so in words. */
+const CONNECTOR = "mailbox_connector";
 
-const load = (query: string) => (page: PageOf) => call(api.GET("/api/v1/people", { params: { query: { ...page, query: query || undefined } } }));
+const load = (filter: Partial<Match>) => (page: PageOf) => call(api.GET("/api/v1/people", { params: { query: { ...page, ...filter } } }));
+const loadMembers = (id: string) => (page: PageOf) => call(api.GET("/api/v1/lists/{id}/members", { params: { path: { id }, query: page } }));
 const loadOne = (id: string) => call(api.GET("/api/v1/people/{id}", { params: { path: { id } } }));
-const loadLists = () => call(api.GET("/api/v1/lists"));
 const importCsv = (csv: string, list: string, take_good: boolean) =>
   call(
     api.POST("/api/v1/people/import", {
@@ -38,42 +42,35 @@ const COLUMNS: Column<Person>[] = [
   { id: "language", header: T.language, width: "6rem", on: "wide", cell: (p) => p.language },
 ];
 
+const FILTERS = ["query", ...FACETS] as const;
+
 export function Page() {
   const { id } = useParams();
   const [url, setUrl] = useUrlState();
   const navigate = useNavigate();
   const may = useMay();
   const [importing, setImporting] = useState(false);
-  const query = url("query");
-  const pages = usePages<Person>(["people", "list", query], load(query));
-  const lists = useQuery({ queryKey: ["lists"], queryFn: loadLists });
-  const search = query ? `?query=${encodeURIComponent(query)}` : "";
+  const filter: Partial<Match> = Object.fromEntries(FILTERS.map((name) => [name, url(name)]).filter(([, value]) => value));
+  const list = url("list");
+  const pages = usePages<Person>(["people", "list", list, filter], list ? loadMembers(list) : load(filter));
+  const { search } = useLocation();
   const start = may("people.write") ? (
     <Button appearance="primary" onClick={() => setImporting(true)}>
       {T.import}
     </Button>
   ) : undefined;
+  const filtered = Object.keys(filter).length > 0;
+  const empty = list ? (
+    <EmptyState title={T.nobodyOn} detail="" />
+  ) : filtered ? (
+    <EmptyState title={T.nobody} detail="" />
+  ) : (
+    <EmptyState title={T.emptyTitle} detail={start ? T.emptyDetail : T.emptyDetailRead} action={start} />
+  );
   return (
     <Frame title={T.title} lead={T.lead} actions={start}>
-      <Section title={T.lists}>
-        <Loaded query={lists} part loading={<Loading lines={1} />}>
-          {(all) =>
-            all.length === 0 ? (
-              <p className="quiet">{T.noLists}</p>
-            ) : (
-              <ul className="row">
-                {all.map((list) => (
-                  <li key={list.id} className="tile">
-                    <span className="strong">{list.name}</span>
-                    <span className="quiet">{T.members(list.member_count)}</span>
-                  </li>
-                ))}
-              </ul>
-            )
-          }
-        </Loaded>
-      </Section>
-      <Input type="search" aria-label={T.filter} placeholder={T.filter} value={query} onChange={(_, data) => setUrl({ query: data.value })} style={{ maxWidth: 360 }} />
+      <Lists chosen={list} choose={(chosen) => setUrl({ list: chosen, query: undefined, department: undefined, city: undefined, language: undefined })} />
+      {list ? <OnList id={list} onEverybody={() => setUrl({ list: undefined })} /> : <Filters filter={filter} set={setUrl} />}
       <div className={id ? "split split-panel" : "split"}>
         <DataTable
           label={T.title}
@@ -83,16 +80,64 @@ export function Page() {
           rowName={(p) => p.name}
           onOpen={(p) => void navigate(`/people/${p.id}${search}`)}
           openId={id}
-          empty={query ? <EmptyState title={T.nobody} detail="" /> : <EmptyState title={T.emptyTitle} detail={start ? T.emptyDetail : T.emptyDetailRead} action={start} />}
+          empty={empty}
         />
-        {id && <Panel id={id} onClose={() => void navigate(`/people${search}`)} />}
+        {id && <Panel id={id} list={list} onClose={() => void navigate(`/people${search}`)} />}
       </div>
       {importing && <ImportDialog onClose={() => setImporting(false)} />}
     </Frame>
   );
 }
 
-function Panel({ id, onClose }: { id: string; onClose: () => void }) {
+function Filters({ filter, set }: { filter: Partial<Match>; set: (values: Record<string, string | undefined>) => void }) {
+  const facets = useFacets();
+  return (
+    <div className="filters" role="search" aria-label={T.title}>
+      <Field label={T.filter}>
+        <Input type="search" value={filter.query ?? ""} onChange={(_, data) => set({ query: data.value })} />
+      </Field>
+      {FACETS.map((name) => (
+        <FacetSelect key={name} name={name} value={filter[name] ?? ""} facets={facets.data} onChoose={(value) => set({ [name]: value })} />
+      ))}
+      {facets.error && !facets.data ? <ErrorLine error={facets.error} retry={() => void facets.refetch()} /> : null}
+    </div>
+  );
+}
+
+function OnList({ id, onEverybody }: { id: string; onEverybody: () => void }) {
+  const lists = useLists();
+  const name = lists.data?.find((list) => list.id === id)?.name;
+  return (
+    <div className="row">
+      {name && <strong>{T.membersOf(name)}</strong>}
+      <Button size="small" appearance="subtle" onClick={onEverybody}>
+        {T.everybody}
+      </Button>
+    </div>
+  );
+}
+
+function TakeOff({ person, list }: { person: Person; list: string }) {
+  const lists = useLists();
+  const name = lists.data?.find((one) => one.id === list)?.name ?? "";
+  return (
+    <ConfirmDialog
+      title={T.takeOffTitle(person.name, name)}
+      text={<p>{T.takeOffText}</p>}
+      go={T.takeOff}
+      run={async () => {
+        await call(api.DELETE("/api/v1/lists/{id}/members/{person_id}", { params: { path: { id: list, person_id: person.id } } }));
+      }}
+      trigger={(open) => (
+        <Button size="small" onClick={open}>
+          {T.takeOff}
+        </Button>
+      )}
+    />
+  );
+}
+
+function Panel({ id, list, onClose }: { id: string; list: string; onClose: () => void }) {
   const person = useQuery({ queryKey: ["people", id], queryFn: () => loadOne(id) });
   const may = useMay();
   return (
@@ -107,9 +152,15 @@ function Panel({ id, onClose }: { id: string; onClose: () => void }) {
                 [T.department, p.department],
                 [T.city, p.city],
                 [T.language, p.language],
-                ...Object.entries(p.attributes),
+                ...Object.entries(p.attributes).filter(([name]) => name !== CONNECTOR),
               ]}
             />
+            <PersonMailbox person={p} />
+            {list && may("people.write") && (
+              <div>
+                <TakeOff person={p} list={list} />
+              </div>
+            )}
             {may("trace.read") && <Link to={`/trace?recipient=${encodeURIComponent(p.address)}`}>{T.showCopies}</Link>}
           </>
         )}

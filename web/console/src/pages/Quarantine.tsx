@@ -9,7 +9,6 @@ import { EmptyState, Loaded, Loading } from "../components/states";
 import { api, call, type PageOf, type Schemas, usePages } from "../lib/api";
 import { count } from "../lib/format";
 import { useNarrow, useUrlState } from "../lib/hooks";
-import { useMay } from "../lib/session";
 import { S } from "../strings";
 import { DecisionButtons } from "./QuarantineDecision";
 import { QuarantinePanel } from "./QuarantinePanel";
@@ -52,9 +51,9 @@ export function Page() {
   const pages = usePages<Item>(["quarantine", "list", filters], load(filters));
   const facets = useQuery({ queryKey: ["quarantine", "facets", filters], queryFn: () => loadFacets(filters), placeholderData: (before) => before });
   const [selected, setSelected] = useState<ReadonlySet<string>>(new Set());
-  const may = useMay();
   const openId = url("item");
   const filtered = Object.keys(filters).length > 0;
+  const nothing = !filtered && facets.data?.total_count === 0;
   const toggle = (id: string) =>
     setSelected((before) => {
       const next = new Set(before);
@@ -66,13 +65,15 @@ export function Page() {
   return (
     <Frame title={S.quarantine.title} lead={S.quarantine.lead}>
       <TextFilters key={`${url("recipient")}-${url("sender")}-${url("subject")}`} />
-      <div className="split split-facets">
-        <Loaded query={facets} part loading={<Loading lines={6} />}>
-          {(data) => <FacetColumn facets={data} />}
-        </Loaded>
+      <div className={nothing ? "split" : "split split-facets"}>
+        {!nothing && (
+          <Loaded query={facets} part loading={<Loading lines={6} />}>
+            {(data) => <FacetColumn facets={data} />}
+          </Loaded>
+        )}
         <div className={openId ? "split split-panel" : "split"}>
           <div className="stack">
-            {may("quarantine.read") && (
+            {!nothing && (
               <BulkBar selected={selected} clear={() => setSelected(new Set())} selectLoaded={selectLoaded} any={pages.rows.some(decidable)} campaignId={url("campaign_id")} campaignCount={facets.data?.total_count ?? 0} />
             )}
             <DataTable

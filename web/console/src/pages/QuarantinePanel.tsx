@@ -4,6 +4,7 @@ import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { Link } from "react-router";
 import { When } from "../components/Age";
+import { LookReason } from "../components/LookReason";
 import { Facts } from "../components/Page";
 import { Sandbox } from "../components/Sandbox";
 import { SidePanel } from "../components/SidePanel";
@@ -20,8 +21,8 @@ import { DecisionButtons } from "./QuarantineDecision";
 type Detail = Schemas["QuarantineDetail"];
 const at = (id: string) => ({ params: { path: { id } } });
 const load = (id: string) => call(api.GET("/api/v1/quarantine/items/{id}", at(id)));
-const loadPreview = (id: string) => call(api.GET("/api/v1/quarantine/items/{id}/preview", at(id)));
-const loadHeaders = (id: string) => call(api.GET("/api/v1/quarantine/items/{id}/headers", at(id)));
+const loadPreview = (id: string, reason: string) => call(api.POST("/api/v1/quarantine/items/{id}/preview", { ...at(id), body: { reason } }));
+const loadHeaders = (id: string, reason: string) => call(api.POST("/api/v1/quarantine/items/{id}/headers", { ...at(id), body: { reason } }));
 
 type TabName = keyof typeof S.quarantine.tabs;
 
@@ -46,8 +47,8 @@ export function QuarantinePanel({ id, onClose }: { id: string; onClose: () => vo
               ))}
             </TabList>
             {tab === "details" && <Details detail={d} />}
-            {tab === "preview" && <Preview id={id} />}
-            {tab === "headers" && <Headers id={id} />}
+            {tab === "preview" && <LookReason>{(reason) => <Preview id={id} reason={reason} />}</LookReason>}
+            {tab === "headers" && <LookReason>{(reason) => <Headers id={id} reason={reason} />}</LookReason>}
           </>
         )}
       </Loaded>
@@ -89,8 +90,8 @@ function Details({ detail: d }: { detail: Detail }) {
   );
 }
 
-function Preview({ id }: { id: string }) {
-  const preview = useQuery({ queryKey: ["quarantine", "preview", id], queryFn: () => loadPreview(id), staleTime: Number.POSITIVE_INFINITY });
+function Preview({ id, reason }: { id: string; reason: string }) {
+  const preview = useQuery({ queryKey: ["quarantine", "preview", id], queryFn: () => loadPreview(id, reason), staleTime: Number.POSITIVE_INFINITY });
   return (
     <Loaded query={preview} part>
       {(mail) => <SafeMail mail={mail} />}
@@ -131,8 +132,8 @@ export function SafeMail({ mail }: { mail: Schemas["SafePreview"] }) {
   );
 }
 
-function Headers({ id }: { id: string }) {
-  const headers = useQuery({ queryKey: ["quarantine", "headers", id], queryFn: () => loadHeaders(id), staleTime: Number.POSITIVE_INFINITY });
+function Headers({ id, reason }: { id: string; reason: string }) {
+  const headers = useQuery({ queryKey: ["quarantine", "headers", id], queryFn: () => loadHeaders(id, reason), staleTime: Number.POSITIVE_INFINITY });
   return (
     <Loaded query={headers} part>
       {({ raw }) => (

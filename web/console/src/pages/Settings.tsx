@@ -10,6 +10,7 @@ import { useUrlState } from "../lib/hooks";
 import { useMay, useMe } from "../lib/session";
 import { S } from "../strings";
 import { BypassSwitch, DkimKeys } from "./SettingsAuthentication";
+import { ConnectorsTab } from "./SettingsConnectors";
 import { Accounts, Audit, Tokens } from "./SettingsLists";
 
 type Settings = Schemas["Settings"];
@@ -34,6 +35,7 @@ export function Page() {
         </TabList>
       </div>
       {tab === "organisation" && <Organisation />}
+      {tab === "connectors" && <ConnectorsTab />}
       {tab === "accounts" && <Accounts />}
       {tab === "tokens" && <Tokens />}
       {tab === "audit" && <Audit />}
@@ -46,8 +48,10 @@ function Organisation() {
   return (
     <>
       <Loaded query={settings}>{(now) => <Form start={now} />}</Loaded>
-      <BypassSwitch />
-      <DkimKeys />
+      <div className="stack form">
+        <BypassSwitch />
+        <DkimKeys />
+      </div>
     </>
   );
 }

@@ -4,16 +4,17 @@ import { useQuery } from "@tanstack/react-query";
 import { type FormEvent, useState } from "react";
 import { Link, useNavigate, useParams } from "react-router";
 import { When } from "../components/Age";
+import { useAction } from "../components/actions";
 import { type Column, DataTable } from "../components/DataTable";
 import { Facts, Page as Frame, Section } from "../components/Page";
 import { PlaceBadge } from "../components/PlaceBadge";
 import { type Place, PLACES, placeWord } from "../components/places";
 import { SidePanel } from "../components/SidePanel";
-import { EmptyState, Loaded } from "../components/states";
+import { EmptyState, ErrorLine, Loaded } from "../components/states";
 import { Timeline } from "../components/Timeline";
 import { VerdictView } from "../components/VerdictView";
 import { api, call, type PageOf, type Schemas, usePages } from "../lib/api";
-import { size } from "../lib/format";
+import { sentence, size } from "../lib/format";
 import { useUrlState } from "../lib/hooks";
 import { useMay } from "../lib/session";
 import { S } from "../strings";
@@ -187,12 +188,27 @@ function Answer({ detail: d }: { detail: Detail }) {
           [S.trace.client, d.client_ip],
           [S.trace.helo, d.helo],
           [S.copy.policy, item.policy],
+          [S.connectors.keptBy, d.kept_by],
         ]}
       />
       <div className="row">
         {d.quarantine_item_id && may("quarantine.read") && <Link to={`/quarantine?item=${d.quarantine_item_id}`}>{S.copy.held}</Link>}
         {item.campaign_id && may("campaign.read") && <Link to={`/campaigns/${item.campaign_id}`}>{S.copy.campaign}</Link>}
+        {d.kept_by && <LookButton copyId={item.copy_id} />}
       </div>
+    </>
+  );
+}
+
+/** Another system does not tell what the owner of a mailbox does: it can be asked. */
+function LookButton({ copyId }: { copyId: string }) {
+  const look = useAction(async () => sentence((await call(api.POST("/api/v1/copies/{id}/look", { params: { path: { id: copyId } } }))).sentence));
+  return (
+    <>
+      <Button size="small" disabledFocusable={look.isPending} onClick={() => look.mutate()}>
+        {look.isPending ? S.connectors.looking : S.connectors.lookCopy}
+      </Button>
+      {look.error ? <ErrorLine error={look.error} /> : null}
     </>
   );
 }
