@@ -71,7 +71,7 @@ enum Command {
         #[command(subcommand)]
         command: bypass::BypassCommand,
     },
-    /// Look at the outbound queue and act on it: list, show, hold, retry, delete, flush.
+    /// Look at the outbound queue and act on it: list, show, hold, retry, delete, flush, limits.
     Queue(queue::QueueArgs),
     /// Print a one-time sign-in link for an account, for whoever is locked out.
     SignInLink {

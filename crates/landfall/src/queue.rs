@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use directory::Directory;
 use model::{CampaignId, DeliveryId};
-use outbound::{Acted, DeliveryState, QueueAct, QueueActor, QueueEntry, Selection};
+use outbound::{Acted, DeliveryState, LimitNow, QueueAct, QueueActor, QueueEntry, Selection};
 use serde_json::{Value as Json, json};
 use store::{Database, Store};
 
@@ -64,6 +64,8 @@ enum What {
     Delete(Act),
     /// Try everything now that waits for its time; what is paused stays paused.
     Flush(Act),
+    /// Show what limits outgoing mail now and why, as the running servers say.
+    Limits,
 }
 
 /// Which hand-overs.
@@ -141,6 +143,7 @@ pub async fn run(config: &Config, args: QueueArgs) -> Result<ExitCode, CliError>
         What::Retry(act) => touch(&store, &directory, QueueAct::Retry, act, args.json).await,
         What::Delete(act) => touch(&store, &directory, QueueAct::Delete, act, args.json).await,
         What::Flush(act) => touch(&store, &directory, QueueAct::Flush, act, args.json).await,
+        What::Limits => limits(&store, args.json).await,
     }
 }
 
@@ -193,6 +196,48 @@ async fn groups(store: &Store, directory: &Directory, is_json: bool) -> Result<E
         }
     }
     Ok(if groups.is_empty() { nothing_meant(is_json) } else { ExitCode::SUCCESS })
+}
+
+async fn limits(store: &Store, is_json: bool) -> Result<ExitCode, CliError> {
+    let all = outbound::limits_now(store).await?;
+    if is_json {
+        print_json(&all)?;
+    } else {
+        for now in &all {
+            println!("{}", limit_line(now));
+        }
+    }
+    if all.is_empty() && !is_json {
+        eprintln!("landfall: nothing limits outgoing mail now");
+    }
+    Ok(if all.is_empty() { ExitCode::from(NOTHING) } else { ExitCode::SUCCESS })
+}
+
+/// `group fabrikam.example: paused until …, 0 of 1 connections: answered 421 …; last 421 …`
+fn limit_line(now: &LimitNow) -> String {
+    let line = &now.line;
+    let mut text = line.level.as_str().to_owned();
+    if !line.name.is_empty() {
+        text.push_str(&format!(" {}", line.name));
+    }
+    text.push_str(&format!(": {}", line.state.as_str()));
+    if let Some(at) = line.eases_at {
+        text.push_str(&format!(" until {at}"));
+    }
+    if let Some(most) = line.connections_max {
+        text.push_str(&format!(", {} of {most} connections", line.connections_open));
+    }
+    let rates = [(line.messages_per_second_max, "second"), (line.messages_per_minute_max, "minute")];
+    for (rate, period) in rates {
+        text.push_str(&rate.map(|rate| format!(", at most {rate} mails a {period}")).unwrap_or_default());
+    }
+    if !line.reason.is_empty() {
+        text.push_str(&format!(": {}", line.reason));
+    }
+    if !line.last_reply.is_empty() {
+        text.push_str(&format!("; last reply {}", line.last_reply));
+    }
+    one_line(&text)
 }
 
 async fn list(

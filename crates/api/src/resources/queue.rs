@@ -22,6 +22,7 @@ pub fn routes() -> OpenApiRouter<AppState> {
         .routes(operation(routes!(queue_summary), P::QueueRead))
         .routes(operation(routes!(list_groups), P::QueueRead))
         .routes(operation(routes!(list_queue), P::QueueRead))
+        .routes(operation(routes!(list_limits), P::QueueRead))
         .routes(operation(routes!(preview_act), P::QueueRead))
         .routes(operation(routes!(act_on_queue), P::QueueWrite))
 }
@@ -73,6 +74,7 @@ pub struct QueueSummary {
     held_count: i64,
     /// When the oldest waiting one was queued.
     oldest_at: Option<At>,
+    /// By domain and state, at most a thousand.
     lines: Vec<QueueLine>,
 }
 
@@ -125,6 +127,63 @@ struct QueueGroup {
     next_try_at: Option<At>,
     /// What a host of it said last, or empty.
     last_reply: String,
+}
+
+/// What a level of the limits does to mail now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum LimitState {
+    /// Nothing goes there before a moment.
+    Paused,
+    /// Fewer connections than configured: its hosts said "too much".
+    Slowed,
+    /// Mail waits for its turn under a configured rate.
+    Rated,
+    /// All configured connections are in use and more are wanted.
+    Full,
+    /// It limits nothing.
+    Free,
+}
+
+/// The kinds of levels, from the outermost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum LimitLevel {
+    /// All mail of a process.
+    Global,
+    /// A local address.
+    Source,
+    /// Mail hosts that count as one.
+    Group,
+    /// A recipient domain.
+    Domain,
+    /// A sender domain.
+    Sender,
+}
+
+/// A limit that does something to outgoing mail now.
+#[derive(Debug, Serialize, ToSchema)]
+struct QueueLimit {
+    /// The process whose limit it is: each has its own.
+    process: String,
+    level: LimitLevel,
+    /// Its name at its level; empty for the whole.
+    name: String,
+    /// The MX group of the queue that it is about; empty at other levels.
+    mx_group: String,
+    state: LimitState,
+    connections_open: u64,
+    /// Connections allowed now; none: any number.
+    connections_max: Option<u64>,
+    messages_per_second_max: Option<u32>,
+    messages_per_minute_max: Option<u32>,
+    /// When it gets better by itself.
+    eases_at: Option<At>,
+    /// Why fewer connections are allowed, or none; empty for a limit that the configuration sets.
+    reason: String,
+    /// What a host of the group said last, or empty.
+    last_reply: String,
+    last_reply_at: Option<At>,
 }
 
 /// Which hand-overs; what is left out lets everything through.
@@ -186,6 +245,30 @@ struct QueueActed {
     changed_count: i64,
     /// Left as they are: being handed over, paused with their campaign, or more than one deletion takes.
     left_count: i64,
+}
+
+impl LimitState {
+    fn of(state: outbound::LimitState) -> Self {
+        match state {
+            outbound::LimitState::Paused => LimitState::Paused,
+            outbound::LimitState::Slowed => LimitState::Slowed,
+            outbound::LimitState::Rated => LimitState::Rated,
+            outbound::LimitState::Full => LimitState::Full,
+            outbound::LimitState::Free => LimitState::Free,
+        }
+    }
+}
+
+impl LimitLevel {
+    fn of(level: outbound::LimitLevel) -> Self {
+        match level {
+            outbound::LimitLevel::Global => LimitLevel::Global,
+            outbound::LimitLevel::Source => LimitLevel::Source,
+            outbound::LimitLevel::Group => LimitLevel::Group,
+            outbound::LimitLevel::Domain => LimitLevel::Domain,
+            outbound::LimitLevel::Sender => LimitLevel::Sender,
+        }
+    }
 }
 
 impl DeliveryState {
@@ -256,12 +339,14 @@ pub async fn summary(app: &AppState, organisation: model::OrganisationId) -> Res
             last_reply: line.last_reply,
         });
     }
-    let count = |state| lines.iter().filter(|line| line.state == state).map(|line| line.count).sum();
+    // Not the sum of the lines: there may be more domains than lines.
+    let totals = outbound::queue_totals(&app.store, organisation).await?;
+    let count = |state| totals.iter().filter(|total| total.state == state).map(|total| total.count).sum();
     Ok(QueueSummary {
-        due_count: count(DeliveryState::Due),
-        leased_count: count(DeliveryState::Leased),
-        held_count: count(DeliveryState::Held),
-        oldest_at: lines.iter().map(|line| line.oldest_at).min(),
+        due_count: count(outbound::DeliveryState::Due),
+        leased_count: count(outbound::DeliveryState::Leased),
+        held_count: count(outbound::DeliveryState::Held),
+        oldest_at: totals.iter().map(|total| total.oldest_at).min().map(At),
         lines,
     })
 }
@@ -282,6 +367,28 @@ async fn list_groups(State(app): State<AppState>, caller: Caller) -> Answer<Vec<
         last_reply: g.last_reply,
     };
     Ok(Json(groups.into_iter().map(group).collect()))
+}
+
+/// What limits outgoing mail now and why: what is paused first, then what is slowed, and so on; at most a thousand.
+#[utoipa::path(get, path = "/queue/limits", tag = "queue", responses((status = 200, body = Vec<QueueLimit>)))]
+async fn list_limits(State(app): State<AppState>, _caller: Caller) -> Answer<Vec<QueueLimit>> {
+    let size = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+    let limit = |now: outbound::LimitNow| QueueLimit {
+        process: now.process,
+        level: LimitLevel::of(now.line.level),
+        name: now.line.name,
+        mx_group: now.line.mx_group,
+        state: LimitState::of(now.line.state),
+        connections_open: size(now.line.connections_open),
+        connections_max: now.line.connections_max.map(size),
+        messages_per_second_max: now.line.messages_per_second_max,
+        messages_per_minute_max: now.line.messages_per_minute_max,
+        eases_at: now.line.eases_at.map(At),
+        reason: now.line.reason,
+        last_reply: now.line.last_reply,
+        last_reply_at: now.line.last_reply_at.map(At),
+    };
+    Ok(Json(outbound::limits_now(&app.store).await?.into_iter().map(limit).collect()))
 }
 
 /// Deliveries, oldest first.

@@ -7,7 +7,7 @@ use serde_json::json;
 use testkit::sink::Sink;
 
 use crate::postgres::Fresh;
-use crate::site::{Running, Site};
+use crate::site::{Running, Site, WAIT};
 use crate::web::Api;
 
 const PEOPLE: usize = 120;
@@ -48,12 +48,7 @@ fn received(sink: &Sink) -> BTreeMap<String, usize> {
 
 async fn sent(owner: &Api, path: &str) {
     // Each process hears its own news only: look often enough.
-    let looking = async {
-        while owner.get(path).await["state"] != "sent" {
-            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-        }
-    };
-    assert!(tokio::time::timeout(2 * crate::site::WAIT, looking).await.is_ok(), "{path} does not end");
+    testkit::until(&format!("{path} ends"), 2 * WAIT, async || owner.get(path).await["state"] == "sent").await;
 }
 
 async fn two(first: &Site, second: &Site) -> (Running, Running, Api) {
@@ -95,12 +90,7 @@ async fn two_servers_on_one_database_share_without_doubling() {
     let made = owner.post("/changes", json!({ "proposal": proposal, "reason": "seen" })).await.done();
     let path = format!("/changes/{}", made["id"].as_str().expect("an id"));
     let look = async |what: &str, holds: &dyn Fn(&serde_json::Value) -> bool, at: &str| {
-        let looking = async {
-            while !holds(&owner.get(at).await) {
-                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-            }
-        };
-        assert!(tokio::time::timeout(crate::site::WAIT, looking).await.is_ok(), "{what} does not come");
+        testkit::until(what, WAIT, async || holds(&owner.get(at).await)).await;
     };
     owner.post(&format!("{path}/backtest"), json!({})).await.done();
     look("the backtest", &|change| change["change"]["state"] == "backtested", &path).await;

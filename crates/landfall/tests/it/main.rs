@@ -1,5 +1,6 @@
 //! The binary as its users meet it: real processes, real sockets, real files.
 
+mod app_passwords;
 mod backup;
 mod bad_input;
 mod bounces;
@@ -12,6 +13,7 @@ mod judge;
 mod mail_programs;
 mod postgres;
 mod pressure;
+mod queue;
 mod serve;
 mod silence;
 mod site;

@@ -20,17 +20,10 @@ use crate::site::{Running, Site, Talk, WAIT};
 use crate::web::{Api, visit};
 
 const TO: &str = "ada@example.org";
-/// How often a state is looked at that announces itself to nobody.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// Looks again and again until it holds.
-async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let looking = async {
-        while !holds().await {
-            tokio::time::sleep(LOOK).await;
-        }
-    };
-    assert!(timeout(WAIT, looking).await.is_ok(), "waited in vain: {what}");
+async fn until(what: &str, holds: impl AsyncFnMut() -> bool) {
+    testkit::until(what, WAIT, holds).await;
 }
 
 async fn ready(http: SocketAddr) -> bool {

@@ -10,23 +10,16 @@ use serde_json::json;
 use smtp::{Client, ClientConfig, Mail};
 use store::{Faults, Store, StoreConfig};
 use testkit::sink::Sink;
-use tokio::time::timeout;
 
 use crate::web::Api;
 
 /// Longer than the longest interval at which anything looks (15 s), several of them after one another.
 const SILENT_WAIT: Duration = Duration::from_secs(120);
-const LOOK: Duration = Duration::from_millis(100);
 const PEOPLE: [&str; 3] = ["ada@example.org", "bob@example.org", "cleo@there.example"];
 
 /// Looks again and again: there is no news to wait for.
-async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let looking = async {
-        while !holds().await {
-            tokio::time::sleep(LOOK).await;
-        }
-    };
-    assert!(timeout(SILENT_WAIT, looking).await.is_ok(), "did not come without the bus: {what}");
+async fn until(what: &str, holds: impl AsyncFnMut() -> bool) {
+    testkit::until(what, SILENT_WAIT, holds).await;
 }
 
 async fn start(dir: &std::path::Path, sink: &Sink) -> Server {

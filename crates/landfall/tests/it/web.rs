@@ -158,6 +158,11 @@ impl Api {
         Answer::of(self.request(Method::PUT, path).json(&body)).await
     }
 
+    /// DELETE, whatever comes.
+    pub async fn delete(&self, path: &str) -> Answer {
+        Answer::of(self.request(Method::DELETE, path)).await
+    }
+
     /// An import of people; all of them go on the list Everyone.
     pub async fn import(&self, csv: &str) -> Answer {
         let request = self.request(Method::POST, "/people/import?list=Everyone").header("content-type", "text/csv");

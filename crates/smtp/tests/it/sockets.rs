@@ -341,6 +341,84 @@ async fn an_unclear_end_is_told_apart() {
     assert_eq!((sent.unwrap().data.unwrap().class(), is_usable), (ReplyClass::Transient, false));
 }
 
+/// Whoever stops waiting leaves replies unread, or half a body in which a QUIT would be text: the connection is not used again.
+#[tokio::test]
+async fn an_interrupted_transaction_ends_the_connection() {
+    const ALL: &str = "250 ok\r\n250 ok\r\n354 go\r\n";
+    for (answer, until, is_unclear) in [("", "DATA\r\n", false), (ALL, "\r\n.\r\n", true)] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let heard_all = Arc::new(Semaphore::new(0));
+        let told = heard_all.clone();
+        let hearing = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(b"220 h\r\n").await.unwrap();
+            let (mut heard, mut buffer) = (String::new(), [0; 4096]);
+            loop {
+                match stream.read(&mut buffer).await.unwrap() {
+                    0 => return heard,
+                    count => heard.push_str(&String::from_utf8_lossy(&buffer[..count])),
+                }
+                let reply = if heard.ends_with("EHLO client.example\r\n") { PIPELINING } else { answer };
+                if heard.ends_with("example\r\n") || heard.ends_with("DATA\r\n") {
+                    stream.write_all(reply.as_bytes()).await.unwrap();
+                }
+                if heard.ends_with(until) {
+                    told.add_permits(1);
+                }
+            }
+        });
+        let mut client = connect(addr).await;
+        tokio::select! {
+            sent = send(&mut client, &["ada@example.org"], b"x") => panic!("{sent:?}"),
+            permit = heard_all.acquire() => permit.unwrap().forget(),
+        }
+        let interrupted = client.interrupted();
+        assert_eq!(matches!(interrupted, ClientError::UnclearEnd { .. }), is_unclear, "{interrupted}");
+        assert!(!client.is_usable());
+        let again = send(&mut client, &["ada@example.org"], b"x").await;
+        assert!(matches!(again, Err(ClientError::Lost { .. })), "{again:?}");
+        client.quit().await;
+        let heard = hearing.await.unwrap();
+        assert!(heard.ends_with(until), "nothing follows: {heard:?}");
+    }
+}
+
+/// A host may say 354 to nobody. Whatever becomes of that body, everybody has an answer.
+#[tokio::test]
+async fn refused_recipients_have_their_answers_whatever_becomes_of_the_rest() {
+    let to = ["ada@example.org", "bob@example.org"];
+    let (sent, is_usable, _) = send_to(
+        &[
+            ("EHLO client.example\r\n", PIPELINING),
+            ("DATA\r\n", "250 ok\r\n550 5.1.1 no\r\n550 5.1.1 no\r\n354 go\r\n"),
+            ("\r\n.\r\n", ""),
+        ],
+        &to,
+        b"x",
+    )
+    .await;
+    let sent = sent.expect("everybody has an answer");
+    assert!(sent.recipients.iter().all(|(_, reply)| reply.code() == 550) && sent.data.is_none() && !is_usable);
+
+    let (addr, hearing) = host(
+        "220 h\r\n",
+        &[
+            ("EHLO client.example\r\n", PIPELINING),
+            ("DATA\r\n", "250 ok\r\n250 ok\r\n550 5.1.1 no\r\n354 go\r\n"),
+            ("\r\n.\r\n", ""),
+        ],
+    )
+    .await;
+    let mut client = connect(addr).await;
+    let sent = send(&mut client, &to, b"x").await;
+    assert!(matches!(sent, Err(ClientError::UnclearEnd { .. })), "{sent:?}");
+    let refused: Vec<(usize, u16)> = client.refused().iter().map(|(at, reply)| (*at, reply.code())).collect();
+    assert_eq!(refused, [(1, 550)]);
+    drop(client);
+    hearing.await.unwrap();
+}
+
 /// RFC 1870 5: the size counts CRLFs and does not count added dots.
 #[tokio::test]
 async fn the_declared_size_is_the_true_size() {

@@ -1,7 +1,8 @@
-// The outbound queue: numbers, by MX group with the last reply and the next try, the copies that wait, and what can be
-// done with a selection of them. Every action shows its number first.
+// The outbound queue: numbers, what is being limited and why, by MX group with the last reply and the next try, the copies that
+// wait, and what can be done with a selection of them. Every action shows its number first.
 import { Button } from "@fluentui/react-components";
 import { useQuery } from "@tanstack/react-query";
+import { type ReactNode, useState } from "react";
 import { useNavigate } from "react-router";
 import { Age } from "../components/Age";
 import { ConfirmDialog } from "../components/actions";
@@ -17,13 +18,18 @@ import { S } from "../strings";
 type Delivery = Schemas["Delivery"];
 type State = Schemas["DeliveryState"];
 type Group = Schemas["QueueGroup"];
+type Limit = Schemas["QueueLimit"];
 type Selection = Schemas["QueueSelection"];
 type Act = Schemas["QueueAct"];
 const T = S.queue;
 const STATES: State[] = ["due", "leased", "held"];
 const ACTS: Act[] = ["retry", "hold", "delete"];
 const POLL_MS = 5_000;
+/** Rows of a table at first, and how many more with each click. */
+const ROWS_SHOWN = 10;
+const ROWS_MORE = 50;
 
+const loadLimits = () => call(api.GET("/api/v1/queue/limits"));
 const loadSummary = () => call(api.GET("/api/v1/queue"));
 const loadGroups = () => call(api.GET("/api/v1/queue/groups"));
 const load = (selection: Selection) => (page: PageOf) =>
@@ -57,12 +63,16 @@ export function Page() {
   };
   const isPart = Boolean(selection.state || selection.mx_group || selection.sender);
   const summary = useQuery({ queryKey: ["queue", "summary"], queryFn: loadSummary, refetchInterval: POLL_MS });
+  const limits = useQuery({ queryKey: ["queue", "limits"], queryFn: loadLimits, refetchInterval: POLL_MS });
   const groups = useQuery({ queryKey: ["queue", "groups"], queryFn: loadGroups, refetchInterval: POLL_MS });
   const pages = usePages<Delivery>(["queue", "items", selection.state, selection.mx_group, selection.sender], load(selection));
   return (
     <Frame title={T.title} lead={T.lead}>
       <Loaded query={summary} loading={<Loading lines={2} tall />}>
         {(now) => <Tiles now={now} />}
+      </Loaded>
+      <Loaded query={limits} part>
+        {(rows) => <Limits limits={rows} />}
       </Loaded>
       <Loaded query={groups} part>
         {(rows) => <Groups groups={rows} />}
@@ -176,8 +186,72 @@ function Tiles({ now }: { now: Schemas["QueueSummary"] }) {
   );
 }
 
-function Groups({ groups }: { groups: Group[] }) {
+/** The first rows of a long list, and a button for more of them. */
+function useSome<Row>(rows: Row[]): [Row[], ReactNode] {
+  const [shown, setShown] = useState(ROWS_SHOWN);
+  const left = rows.length - shown;
+  const button = left > 0 && (
+    <Button size="small" appearance="subtle" onClick={() => setShown(shown + ROWS_MORE)}>
+      {T.more(left)}
+    </Button>
+  );
+  return [rows.slice(0, shown), button];
+}
+
+/** The button that shows what waits for an MX group. */
+function ToGroup({ group, text }: { group: string; text: string }) {
   const [url, setUrl] = useUrlState();
+  return (
+    <button type="button" className="text-button" aria-pressed={url("group") === group} onClick={() => setUrl({ group, state: undefined })}>
+      {text}
+    </button>
+  );
+}
+
+function Limits({ limits }: { limits: Limit[] }) {
+  const [rows, more] = useSome(limits);
+  if (limits.length === 0) return null;
+  const isOneProcess = new Set(limits.map((limit) => limit.process)).size === 1;
+  return (
+    <Section title={T.limits}>
+      <div className="scroll-x queue-groups" tabIndex={0} role="group" aria-label={T.limits}>
+        <table className="number-table">
+          <thead>
+            <tr>
+              <th scope="col">{T.limited}</th>
+              <th scope="col">{S.state}</th>
+              <th scope="col">{T.limitWhy}</th>
+              <th scope="col" className="end">{T.limitConnections}</th>
+              <th scope="col">{T.limitEases}</th>
+              <th scope="col">{T.lastReply}</th>
+            </tr>
+          </thead>
+          <tbody>
+            {rows.map((limit) => (
+              <tr key={`${limit.process} ${limit.level} ${limit.name}`}>
+                <th scope="row">
+                  {T.limitLevel[limit.level]} {limit.mx_group ? <ToGroup group={limit.mx_group} text={limit.name} /> : limit.name}
+                  {!isOneProcess && <span className="quiet"> {T.limitProcess(limit.process)}</span>}
+                </th>
+                <td>{T.limitState[limit.state]}</td>
+                <td>{limit.reason || T.limitRate(limit.messages_per_second_max, limit.messages_per_minute_max) || T.limitConfigured}</td>
+                <td className="end">{T.limitOpen(limit.connections_open, limit.connections_max)}</td>
+                <td>{limit.eases_at ? <Age at={limit.eases_at} /> : ""}</td>
+                <td className="reply" title={limit.last_reply}>
+                  {limit.last_reply}
+                </td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+      {more}
+    </Section>
+  );
+}
+
+function Groups({ groups }: { groups: Group[] }) {
+  const [rows, more] = useSome(groups);
   if (groups.length === 0) return null;
   return (
     <Section title={T.byGroup}>
@@ -195,12 +269,10 @@ function Groups({ groups }: { groups: Group[] }) {
             </tr>
           </thead>
           <tbody>
-            {groups.map((group) => (
+            {rows.map((group) => (
               <tr key={group.mx_group}>
                 <th scope="row">
-                  <button type="button" className="text-button" aria-pressed={url("group") === group.mx_group} onClick={() => setUrl({ group: group.mx_group, state: undefined })}>
-                    {group.mx_group}
-                  </button>
+                  <ToGroup group={group.mx_group} text={group.mx_group} />
                   {group.domain_count > 1 && <span className="quiet"> {T.domains(group.domain_count)}</span>}
                 </th>
                 <td className="end">{count(group.due_count)}</td>
@@ -218,6 +290,7 @@ function Groups({ groups }: { groups: Group[] }) {
           </tbody>
         </table>
       </div>
+      {more}
     </Section>
   );
 }
