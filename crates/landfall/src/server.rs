@@ -177,6 +177,7 @@ impl Server {
     /// What the operator has to mend.
     pub async fn start(config: Config) -> Result<Server, CliError> {
         let store = open_store(&config).await?;
+        store.start_sweeping();
         Server::start_on(config, store).await
     }
 

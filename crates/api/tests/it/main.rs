@@ -1,5 +1,6 @@
 //! The API over its real router, on real stores.
 
+mod app_passwords;
 mod data;
 mod elsewhere;
 mod links;
