@@ -233,10 +233,10 @@ function Limits({ limits }: { limits: Limit[] }) {
                   {T.limitLevel[limit.level]} {limit.mx_group ? <ToGroup group={limit.mx_group} text={limit.name} /> : limit.name}
                   {!isOneProcess && <span className="quiet"> {T.limitProcess(limit.process)}</span>}
                 </th>
-                <td>{T.limitState[limit.state]}</td>
+                <td className="nowrap">{T.limitState[limit.state]}</td>
                 <td>{limit.reason || T.limitRate(limit.messages_per_second_max, limit.messages_per_minute_max) || T.limitConfigured}</td>
                 <td className="end">{T.limitOpen(limit.connections_open, limit.connections_max)}</td>
-                <td>{limit.eases_at ? <Age at={limit.eases_at} /> : ""}</td>
+                <td className="nowrap">{limit.eases_at ? <Age at={limit.eases_at} /> : ""}</td>
                 <td className="reply" title={limit.last_reply}>
                   {limit.last_reply}
                 </td>
