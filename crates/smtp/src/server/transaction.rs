@@ -46,6 +46,8 @@ impl Session {
             Stage::Message => {
                 self.stage = Stage::Commands;
                 self.message_count += 1;
+                // The next transaction begins to count anew.
+                self.accepted.clear();
                 let is_final = reply.class() != ReplyClass::Intermediate;
                 self.reply_of_handler(if is_final { reply } else { as_refusal(reply) });
             }
