@@ -230,7 +230,7 @@ describe("judging switched off", () => {
     await site.command("bypass", "on", "--for", "30m", "--reason", "A rule holds everything");
     await banner.waitFor({ timeout: SOON_MS }); // nobody has loaded the page again
     const bar = page.locator(".bypass");
-    assert.match(await bar.innerText(), /Until \d\d:\d\d, switched off by command line: A rule holds everything\. 0 mails/);
+    assert.match(await bar.innerText(), /Until \d\d:\d\d, switched off on the command line: A rule holds everything\. 0 mails/);
     await inspect(page, "bypass-people");
     await site.mail(BOB, "Unjudged");
     await visit(page, "/quarantine");

@@ -760,7 +760,7 @@ export const S = {
   bypass: {
     title: "Mail is not judged",
     text: (until: string, actor: string, reason: string, count: number) =>
-      `Until ${until}, switched off by ${actor}: ${reason}. ${count} ${count === 1 ? "mail has" : "mails have"} come in without a verdict.`,
+      `Until ${until}, switched off ${actor === "command line" ? "on the command line" : `by ${actor}`}: ${reason}. ${count} ${count === 1 ? "mail has" : "mails have"} come in without a verdict.`,
     end: "Judge mail again",
     endTitle: "Judge mail again now?",
     endText: (count: number) => `${count} ${count === 1 ? "mail" : "mails"} that came in meanwhile will be judged, and what should not have come in is taken back.`,
