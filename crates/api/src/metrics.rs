@@ -66,9 +66,34 @@ impl Text {
     }
 }
 
+fn read(counter: &AtomicU64) -> i64 {
+    i64::try_from(counter.load(Ordering::Relaxed)).unwrap_or(i64::MAX)
+}
+
+/// The IMAP server's counters.
+pub fn write_imap(text: &mut Text, stats: &imap::ServerStats) {
+    let open = i64::try_from(stats.open_count.load(Ordering::Relaxed)).unwrap_or(i64::MAX);
+    text.gauge("landfall_imap_sessions", "IMAP connections open now.", open);
+    let connections = [("accepted", read(&stats.accepted_count)), ("refused", read(&stats.refused_count))];
+    text.family(
+        "landfall_imap_connections_total",
+        "counter",
+        "IMAP connections, by whether there was room for them.",
+        "outcome",
+        connections,
+    );
+    let logins = [("ok", read(&stats.logins_ok_count)), ("failed", read(&stats.logins_failed_count))];
+    text.family("landfall_imap_logins_total", "counter", "Logins of mail programs by IMAP.", "outcome", logins);
+    let commands = [
+        ("ok", read(&stats.commands_ok_count)),
+        ("no", read(&stats.commands_no_count)),
+        ("bad", read(&stats.commands_bad_count)),
+    ];
+    text.family("landfall_imap_commands_total", "counter", "IMAP commands, by what was answered.", "answer", commands);
+}
+
 /// The gateway's counters.
 pub fn write_gateway(text: &mut Text, stats: &GatewayStats) {
-    let read = |counter: &AtomicU64| i64::try_from(counter.load(Ordering::Relaxed)).unwrap_or(i64::MAX);
     let mails = [
         ("accepted", read(&stats.accepted_count)),
         ("rejected", read(&stats.rejected_count)),

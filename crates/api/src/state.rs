@@ -50,6 +50,8 @@ pub struct AppState {
     pub tracker: Tracker,
     /// The counters of a gateway in this process, for the metrics.
     pub(crate) gateway_stats: Option<Arc<GatewayStats>>,
+    /// Those of an IMAP server.
+    pub(crate) imap_stats: Option<Arc<imap::ServerStats>>,
     /// The OpenAPI document, as it is served.
     pub(crate) document: Bytes,
     /// Ends event lines when the server stops.
@@ -79,6 +81,7 @@ impl AppState {
             changes: Changes::new(&directory),
             tracker,
             gateway_stats,
+            imap_stats: None,
             document: Bytes::from(crate::openapi_json()),
             store: directory.store().clone(),
             throttle: directory.throttle().clone(),
@@ -94,6 +97,13 @@ impl AppState {
 }
 
 impl AppState {
+    /// The same, with the counters of an IMAP server in this process.
+    #[must_use]
+    pub fn with_imap(mut self, stats: Arc<imap::ServerStats>) -> AppState {
+        self.imap_stats = Some(stats);
+        self
+    }
+
     /// The same, with a quarantine that reaches mailboxes of other systems.
     #[must_use]
     pub fn with_quarantine(mut self, quarantine: Quarantine) -> AppState {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use directory::Directory;
-use imap::{ImapConfig, Server};
+use imap::{ImapConfig, Server, ServerStats};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -15,6 +15,7 @@ use crate::server::bind;
 
 /// Listeners that run until the token they were started with is cancelled.
 pub(crate) struct Imap {
+    stats: Arc<ServerStats>,
     listening: Vec<Listening>,
 }
 
@@ -54,7 +55,12 @@ impl Imap {
             let task = tokio::spawn(async move { server.serve_tls(listener, stop).await });
             listening.push(Listening { name: "IMAPS", wanted: *wanted, addr, task });
         }
-        Ok(Imap { listening })
+        Ok(Imap { stats: server.stats().clone(), listening })
+    }
+
+    /// What is counted.
+    pub(crate) fn stats(&self) -> Arc<ServerStats> {
+        self.stats.clone()
     }
 
     /// One line per listener.

@@ -227,6 +227,7 @@ impl Server {
         let detector = Detector::start(&directory, DetectorConfig::default(), stop.work.clone());
         let (organisation, intake) = (directory.clone(), stop.intake.clone());
         let state = api::AppState::new(organisation, protection.clone(), tracker, Some(stats), intake, about(&config))
+            .with_imap(imap.stats())
             .with_quarantine(quarantine)
             .with_connectors(connectors);
         let api = tokio::spawn(api::serve(http, api::router(state), stop.intake.clone()));

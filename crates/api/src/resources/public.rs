@@ -9,6 +9,7 @@ use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use campaign::{CampaignError, Fetch, Target};
+use outbound::DeliveryState;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -229,6 +230,9 @@ async fn metrics(State(app): State<AppState>) -> Result<Response, Problem> {
     if let Some(stats) = &app.gateway_stats {
         crate::metrics::write_gateway(&mut text, stats);
     }
+    if let Some(stats) = &app.imap_stats {
+        crate::metrics::write_imap(&mut text, stats);
+    }
     let bypass = app.directory.bypass().await?;
     text.gauge("landfall_bypass_on", "Whether judging is switched off (1) or on (0).", i64::from(bypass.is_some()));
     let waiting = app.directory.unjudged_count().await?;
@@ -245,11 +249,12 @@ async fn metrics(State(app): State<AppState>) -> Result<Response, Problem> {
     let help = "Copies of campaigns by last event.";
     let events = totals.events.iter().map(|(e, n)| (e.as_str(), *n));
     text.family("landfall_campaign_copies_by_last_event", "gauge", help, "last_event", events);
-    let lines = outbound::queue_summary(&app.store, of).await?;
-    let queue = ["due", "leased", "held"]
-        .map(|state| (state, lines.iter().filter(|line| line.state == state).map(|line| line.count).sum::<i64>()));
+    let totals = outbound::queue_totals(&app.store, of).await?;
+    let queue = [DeliveryState::Due, DeliveryState::Leased, DeliveryState::Held].map(|state| {
+        (state.as_str(), totals.iter().filter(|total| total.state == state).map(|total| total.count).sum::<i64>())
+    });
     text.family("landfall_queue_deliveries", "gauge", "Deliveries in the outbound queue by state.", "state", queue);
-    let oldest_ms = lines.iter().map(|line| app.store.now().ms_since(line.oldest_at)).max().unwrap_or(0);
+    let oldest_ms = totals.iter().map(|total| app.store.now().ms_since(total.oldest_at)).max().unwrap_or(0);
     text.gauge("landfall_queue_oldest_milliseconds", "Age of the oldest delivery in the queue.", oldest_ms);
     let jobs = app.quarantine.jobs(None, JOBS_COUNTED).await?;
     let states = ["waiting", "running", "done", "failed"].map(|state| {
