@@ -196,7 +196,7 @@ async fn keys_and_signatures_for_something_else_do_not_count() {
     let raw = signed("news@contoso.example", "contoso.example");
     let unsigned = {
         let text = String::from_utf8(raw.clone()).unwrap();
-        text[text.find("\r\nFrom: ").unwrap() + 2..].as_bytes().to_vec()
+        text.as_bytes()[text.find("\r\nFrom: ").unwrap() + 2..].to_vec()
     };
     let outside = envelope("a@norecord.example", "203.0.113.9", "h");
     let check = async |field: Vec<u8>, result: AuthResult, reason: &str| {
