@@ -29,7 +29,7 @@ pub const REPEATS: usize = 4;
 /// On a message with one link: pixel and link this close.
 pub const ALL_AT_ONCE_MS: i64 = 300;
 /// A pixel this close to a machine's fetch belongs to it, however fast that machine is.
-pub const PIXEL_GAP_MIN_MS: i64 = 100;
+pub const PIXEL_GAP_MIN_MS: i64 = 250;
 /// How long a hit stays unsettled after the last one near it.
 pub const SETTLE_MS: i64 = BURST_GAP_MS;
 
@@ -404,6 +404,8 @@ mod tests {
         check("1@0 2@3 3@5 4@9 5@12 6@15 o@700 2@3000 5@7000", 6, LATER, "mmmmmmppp");
         check("1@0 2@3 3@5 4@9 5@12 6@15 o@300", 6, LATER, "mmmmmmp");
         check("1@0 2@1000 3@2000 4@3000 5@4000 6@5000 2@6000", 6, LATER, "mmmmmmp");
+        // Fast links, and a pixel that a busy network held up.
+        check("o@0 1@200 2@205 3@210 4@215 5@220 6@225", 6, LATER, "mmmmmmm");
     }
 
     #[test]

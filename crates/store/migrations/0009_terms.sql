@@ -7,3 +7,9 @@
 --sqlite:   SELECT kind, value, message_id FROM message_term ORDER BY kind, value, message_id;
 --sqlite: DROP TABLE message_term;
 --sqlite: ALTER TABLE message_term_indexed RENAME TO message_term;
+
+-- Mail of others belongs to no campaign: it need not be entered in the index of campaigns.
+DROP INDEX copy_in_campaign;
+CREATE INDEX copy_in_campaign ON copy (campaign_id, id) WHERE campaign_id IS NOT NULL;
+-- The mail of a mailbox is found by its folders.
+DROP INDEX mail_item_by_mailbox;

@@ -121,7 +121,7 @@ SELECT id, address, connector FROM mailbox WHERE organisation_id = $1 AND connec
 
 -- name: of_person
 -- A person's mailbox and how much of it lies here.
-SELECT b.id, b.address, b.connector, (SELECT COUNT(*) FROM mail_item i WHERE i.mailbox_id = b.id) AS item_count
+SELECT b.id, b.address, b.connector, (SELECT COUNT(*) FROM folder f JOIN mail_item i ON i.folder_id = f.id WHERE f.mailbox_id = b.id) AS item_count
 FROM mailbox b WHERE b.organisation_id = $1 AND b.person_id = $2
 
 -- name: choose

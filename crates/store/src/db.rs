@@ -18,7 +18,7 @@ use sqlx::{
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::seam::Step;
-use crate::sql::{self, Statement};
+use crate::sql::{self, Placeholder, Statement};
 use crate::{Database, Guarantee, Row, Store, StoreError, Value};
 
 const READERS_MAX: u32 = 6;
@@ -28,12 +28,16 @@ const READER_CACHE: &str = "-2000";
 /// Pages in the log before they are written to their places: a page that many commits touch is written there once.
 const CHECKPOINT_PAGES: &str = "8000";
 const POSTGRES_CONNECTIONS_MAX: u32 = 16;
+/// A connection that was at work so recently is not asked first whether it lives: that would double the way of each read.
+const TRUSTED_IDLE: Duration = Duration::from_millis(100);
 const BUSY_MS: u64 = 10_000;
 const ACQUIRE_MS: u64 = 10_000;
 /// For SQLite's one writer: longer than any transaction of ours lasts.
 const WRITER_WAIT_MS: u64 = 30_000;
 /// One process migrates at a time; the number means nothing else.
 const MIGRATION_LOCK: &str = "SELECT pg_advisory_xact_lock(7266182513)";
+/// What a line of a migration begins with that PostgreSQL takes for a comment.
+const SQLITE_ONLY: &str = "--sqlite: ";
 const SCHEMA_VERSION: &str = "SELECT MAX(version) FROM schema_version";
 /// A server that answers before its log is on disk would make 250 a lie: each connection insists. Stricter ones stay.
 const SYNCHRONOUS_COMMIT: &str =
@@ -100,6 +104,15 @@ impl Db {
                 let pool = PgPoolOptions::new()
                     .max_connections(POSTGRES_CONNECTIONS_MAX)
                     .acquire_timeout(Duration::from_millis(ACQUIRE_MS))
+                    .test_before_acquire(false)
+                    .before_acquire(|connection, meta| {
+                        Box::pin(async move {
+                            if meta.idle_for > TRUSTED_IDLE {
+                                connection.ping().await?;
+                            }
+                            Ok(true)
+                        })
+                    })
                     .after_connect(|connection, _| {
                         Box::pin(async move { connection.execute(SYNCHRONOUS_COMMIT).await.map(|_| ()) })
                     })
@@ -162,7 +175,7 @@ impl Db {
                 let mut tx = connection.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
                 let seen: Option<i64> = sqlx::query_scalar(SCHEMA_VERSION).fetch_one(&mut *tx).await.map_err(failed)?;
                 if seen.unwrap_or(0) < version {
-                    let script = script.replace("BIGINT PRIMARY KEY", "INTEGER PRIMARY KEY");
+                    let script = script.replace("BIGINT PRIMARY KEY", "INTEGER PRIMARY KEY").replace(SQLITE_ONLY, "");
                     let text = AssertSqlSafe(format!("{script}\n{note}"));
                     (&mut *tx).execute(sqlx::raw_sql(text)).await.map_err(failed)?;
                 }
@@ -292,6 +305,7 @@ async fn open_sqlite(path: &Path) -> Result<Db, StoreError> {
     let readers = SqlitePoolOptions::new()
         .max_connections(READERS_MAX)
         .acquire_timeout(Duration::from_millis(ACQUIRE_MS))
+        .test_before_acquire(false) // a file does not hang up, and asking first doubles the way of each read
         .connect_with(options.read_only(true).create_if_missing(false).pragma("cache_size", READER_CACHE))
         .await
         .map_err(|e| StoreError::from_sql("open the database", e))?;
@@ -395,12 +409,12 @@ impl Tx {
         let values = rows.iter().flatten();
         let done = match &mut self.begun {
             Begun::Sqlite(writer) => {
-                let text = sql::repeat_values(sqlite, columns, rows.len());
+                let text = sql::repeat_values(sqlite, columns, rows.len(), Placeholder::InOrder);
                 let query = values.fold(sqlx::query(AssertSqlSafe(text)), bind_one_sqlite);
                 query.execute(&mut writer.connection).await.map(|d| d.rows_affected())
             }
             Begun::Postgres(tx) => {
-                let text = sql::repeat_values(postgres, columns, rows.len());
+                let text = sql::repeat_values(postgres, columns, rows.len(), Placeholder::Numbered);
                 let query = values.fold(sqlx::query(AssertSqlSafe(text)), bind_one_postgres);
                 query.execute(&mut ***tx).await.map(|d| d.rows_affected())
             }

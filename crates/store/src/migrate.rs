@@ -45,6 +45,7 @@ mod tests {
     use super::*;
     use crate::{Database, values};
 
+    const TERMS: &str = include_str!("../migrations/0009_terms.sql");
     const DRAFTS: &str = include_str!("../migrations/0013_drafts.sql");
     /// One mailbox without drafts, one whose owner has made such a folder, one that had one by its use.
     const BEFORE: &str = "
@@ -57,7 +58,7 @@ mod tests {
         VALUES (1, 10, 11, 1, 1, 1, 0, 4), (2, 10, 11, 2, 2, 1, 0, 9);";
 
     async fn mailboxes_get_drafts(db: &Db) {
-        let mut version = 0;
+        let mut version = db.schema_version().await.unwrap();
         for script in MIGRATIONS.iter().take_while(|script| **script != DRAFTS).chain([&BEFORE, &DRAFTS]) {
             version += 1;
             db.migrate(version, script, 0).await.unwrap();
@@ -89,5 +90,23 @@ mod tests {
         let url = crate::create_postgres_database(&server, &name).await.unwrap();
         mailboxes_get_drafts(&Db::open(&Database::Postgres { url }).await.unwrap()).await;
         crate::drop_postgres_database(&server, &name).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn terms_of_before_are_kept_in_their_index() {
+        let before = "INSERT INTO message_term (kind, value, message_id) VALUES ('url', 'u', 2), ('url', 'u', 1);";
+        let dir = tempfile::tempdir().unwrap();
+        let db = Db::open(&Database::Sqlite { path: dir.path().join("db") }).await.unwrap();
+        let mut version = db.schema_version().await.unwrap();
+        for script in MIGRATIONS.iter().take_while(|script| **script != TERMS).chain([&before, &TERMS]) {
+            version += 1;
+            db.migrate(version, script, 0).await.unwrap();
+        }
+        let Db::Sqlite { readers, .. } = &db else { panic!("asked for SQLite") };
+        let kept: Vec<i64> =
+            sqlx::query_scalar("SELECT message_id FROM message_term ORDER BY 1").fetch_all(readers).await.unwrap();
+        assert_eq!(kept, [1, 2]);
+        let by_number = sqlx::query_scalar::<_, i64>("SELECT rowid FROM message_term").fetch_all(readers).await;
+        assert!(by_number.is_err(), "it is one tree, without numbers");
     }
 }

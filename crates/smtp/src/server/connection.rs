@@ -102,7 +102,7 @@ where
         shutdown,
         exchange: None,
         due: Vec::with_capacity(1024),
-        buffer: vec![0; READ_BYTES],
+        buffer: Vec::with_capacity(READ_BYTES),
         began_at: now,
         waiting_since: now,
         waited_for: Waiting::Driver,
@@ -128,6 +128,7 @@ struct Connection<'a, S, H> {
     exchange: Option<Box<dyn LoginExchange>>,
     /// Replies that are not yet written.
     due: Vec<u8>,
+    /// What was read last. (Not zeroed for each connection: most need a fraction of it.)
     buffer: Vec<u8>,
     began_at: Instant,
     /// Since when the present command or body is awaited, and how many bytes of it came.
@@ -172,7 +173,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send, H: Handler> Connection<'_, S, H> 
             match self.read().await? {
                 Read::Bytes(count) => {
                     self.waited_bytes += count as u64;
-                    self.session.feed(&self.buffer[..count]);
+                    self.session.feed(&self.buffer);
                 }
                 Read::End => return Ok(ConnectionEnd::PeerClosed),
                 Read::TimedOut => self.session.time_out(),
@@ -264,7 +265,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send, H: Handler> Connection<'_, S, H> 
     async fn hear_early_talkers(&mut self) -> io::Result<()> {
         let delay_ms = self.session.config().banner_delay_ms;
         let stream = self.stream.as_mut().ok_or(io::ErrorKind::NotConnected)?;
-        let mut reading = pin!(stream.read(&mut self.buffer));
+        let mut reading = pin!(stream.read_buf(&mut self.buffer));
         let heard = match delay_ms {
             // Only what is there already: a timer would cost every connection a tick.
             0 => poll_fn(|cx| Poll::Ready(reading.as_mut().poll(cx))).await,
@@ -275,8 +276,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send, H: Handler> Connection<'_, S, H> 
         };
         match heard {
             Poll::Ready(Ok(0)) => Err(io::ErrorKind::UnexpectedEof.into()),
-            Poll::Ready(Ok(count)) => {
-                self.session.feed(&self.buffer[..count]);
+            Poll::Ready(Ok(_)) => {
+                self.session.feed(&self.buffer);
                 Ok(())
             }
             Poll::Ready(Err(error)) => Err(error),
@@ -288,7 +289,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send, H: Handler> Connection<'_, S, H> 
         let deadline = self.deadline();
         let is_at_rest = self.session.is_at_rest();
         let stream = self.stream.as_mut().ok_or(io::ErrorKind::NotConnected)?;
-        let read = timeout_at(deadline, stream.read(&mut self.buffer));
+        self.buffer.clear();
+        let read = timeout_at(deadline, stream.read_buf(&mut self.buffer));
         tokio::select! {
             biased;
             () = self.shutdown.cancelled(), if is_at_rest => Ok(Read::ShutDown),
@@ -341,7 +343,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send, H: Handler> Connection<'_, S, H> 
             }
             let mut read_bytes = 0;
             while read_bytes < LINGER_BYTES_MAX {
-                match stream.read(buffer).await {
+                buffer.clear();
+                match stream.read_buf(buffer).await {
                     Ok(0) | Err(_) => return,
                     Ok(count) => read_bytes += count,
                 }
