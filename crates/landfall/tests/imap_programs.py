@@ -142,7 +142,8 @@ def with_imapclient(api):
             check(client.has_capability(word.decode()), word)
         uses = {name: flags for flags, _, name in client.list_folders()}
         check(b"\\Junk" in uses["Junk"] and "Old mail" in uses, uses)
-        check(client.find_special_folder(b"\\Trash") == "Trash", "the trash is found")
+        for use in ("Drafts", "Sent", "Junk", "Trash", "Archive"):
+            check(client.find_special_folder(b"\\" + use.encode()) == use, f"{use} is found by its use")
         client.select_folder("INBOX")
         [bad] = client.search(["SUBJECT", "bad"])
         before = client.fetch([bad], ["FLAGS", "INTERNALDATE", "ENVELOPE", "RFC822.SIZE"])[bad]
@@ -188,10 +189,9 @@ def place_of(api, subject):
     return copy["place"]
 
 
-def with_mutt(folder):
-    """mutt in a terminal: tags a mail, writes it to a file, flags it, and leaves."""
+def mutt(folder, settings, keys):
+    """mutt in a terminal types these keys and leaves; gives its screen."""
     host, port = place(IMAPS)
-    kept = os.path.join(folder, "kept")
     rc = os.path.join(folder, "muttrc")
     with open(rc, "w") as out:
         out.write(f"""set imap_user="{ADA}"
@@ -200,14 +200,15 @@ set certificate_file="{folder}/certificates"
 set ssl_ca_certificates_file="{CERTIFICATE}"
 set ssl_verify_host=no
 set ssl_force_tls=yes
+set folder="imaps://{host}:{port}/"
 set header_cache=""
-set pipe_decode=no
 set wait_key=no
 set quit=yes
 set mark_old=no
 set confirmappend=no
 set move=no
-push "<limit>~s plain<enter><pipe-message>cat > {kept}<enter><flag-message><sync-mailbox><quit>"
+{settings}
+push "{keys}"
 """)
     pid, terminal = pty.fork()
     if pid == 0:
@@ -232,13 +233,63 @@ push "<limit>~s plain<enter><pipe-message>cat > {kept}<enter><flag-message><sync
         if b"(o)nce" in screen or b"accept" in screen[-400:]:
             os.write(terminal, b"o")
         time.sleep(0.1)
-    check(os.path.exists(kept), f"mutt read the mail: {bytes(screen[-3000:])}")
+    return bytes(screen[-3000:])
+
+
+def with_mutt(folder):
+    """mutt shows a mail, writes it to a file and flags it; then it puts a draft aside."""
+    kept = os.path.join(folder, "kept")
+    screen = mutt(folder, "set pipe_decode=no",
+                  f"<limit>~s plain<enter><display-message><exit><pipe-message>cat > {kept}<enter><flag-message><sync-mailbox><quit>")
+    check(os.path.exists(kept), f"mutt read the mail: {screen}")
     check("only words" in open(kept).read(), open(kept).read())
     client = starttls()
     client.select("INBOX", readonly=True)
     flags = client.fetch(client.search(None, "SUBJECT", "plain")[1][0].decode(), "(FLAGS)")[1][0]
     check(b"\\Flagged" in flags and b"\\Seen" in flags, f"mutt flagged it: {flags}")
+    editor = os.path.join(folder, "editor")
+    with open(editor, "w") as out:
+        out.write('#!/bin/sh\necho "not yet" >> "$1"\n')
+    os.chmod(editor, 0o700)
+    screen = mutt(folder, f'set editor="{editor}"\nset postponed="=Drafts"\nset copy=no',
+                  "<mail>bob@example.org<enter>A draft<enter><postpone-message><quit>")
+    check(client.select("Drafts", readonly=True)[1] == [b"1"], f"mutt's draft is there: {screen}")
+    found = client.fetch("1", "(FLAGS BODY.PEEK[])")[1][0]
+    check(b"Subject: A draft" in found[1] and b"not yet" in found[1], found)
     client.logout()
+
+
+def synchronises_by_modseq():
+    """Two programs on one folder: the second learns of the first one's changes by their mod-sequences."""
+    host, port = place(IMAPS)
+    clients = [imapclient.IMAPClient(host, port=port, ssl=True, ssl_context=context(), timeout=WAIT_S) for _ in range(2)]
+    first, second = clients
+    for client in clients:
+        client.login(ADA, PASSWORD)
+    known = second.select_folder("INBOX")[b"HIGHESTMODSEQ"]
+    known = known[0] if isinstance(known, (list, tuple)) else known
+    first.select_folder("INBOX")
+    uid = first.search()[0]
+    first.add_flags([uid], ["$Mine"])
+    second.noop()
+    changed = second.fetch(second.search(), ["FLAGS"], [f"CHANGEDSINCE {known}"])
+    check(list(changed) == [uid] and b"$Mine" in changed[uid][b"FLAGS"], changed)
+    check(changed[uid][b"MODSEQ"][0] > known, changed)
+    first.remove_flags([uid], ["$Mine"])
+    for client in clients:
+        client.logout()
+
+
+def is_counted():
+    """What was done stands in the metrics."""
+    connection = http.client.HTTPConnection(*place(HTTP), timeout=WAIT_S)
+    connection.request("GET", "/metrics")
+    text = connection.getresponse().read().decode()
+    check(re.search(r"^landfall_imap_sessions \d+$", text, re.M), text)
+    for name in ('connections_total{outcome="accepted"}', 'logins_total{outcome="ok"}', 'logins_total{outcome="failed"}',
+                 'commands_total{answer="ok"}', 'commands_total{answer="no"}'):
+        found = re.search(rf"^landfall_imap_{re.escape(name)} (\d+)$", text, re.M)
+        check(found and int(found[1]) > 0, f"{name} is counted: {text}")
 
 
 def leaves(part, path=()):
@@ -294,7 +345,9 @@ def main():
     with_imapclient(api)
     with tempfile.TemporaryDirectory() as folder:
         with_mutt(folder)
+    synchronises_by_modseq()
     structure_agrees()
+    is_counted()
     print("all of it")
 
 

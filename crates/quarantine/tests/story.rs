@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use directory::{Directory, NewOrganisation, NewPerson, ProtectionCache};
 use mailbox::{Delivery, Embedded, FlagChange, FolderRole, Item, deliver_ops};
 use model::{
-    CampaignId, ChangeId, CopyId, EventKind, Facts, MessageId, Place, QuarantineItemId, QuarantineReason,
-    ReleaseStatus, Role, RuleSetId, UrlFact, UrlSource, VerdictClass,
+    CampaignId, ChangeId, CopyId, EventKind, Facts, Place, QuarantineItemId, QuarantineReason, ReleaseStatus, Role,
+    RuleSetId, UrlFact, UrlSource, VerdictClass,
 };
 use quarantine::{Actor, Filter, HeldBy, JobState, PurgeParams, Quarantine, QuarantineError, Selection, Step, Worker};
 use serde_json::json;
-use store::{NewEvent, Op, Store, Submission, Topic, values};
+use store::{Op, Store, Submission, Topic, values};
+use testkit::rows::{NewCopy, NewMessage};
 use testkit::{TestStore, on_both};
 use tokio_util::sync::CancellationToken;
 use verdict::{Feed, FeedEntry, FeedKind, RuleSetSource, Term, TermKind};
@@ -76,7 +77,7 @@ impl House {
 
     /// One message with a link to `host` for each of the first `count` people, in their inboxes or held.
     async fn receive(&self, host: &str, count: usize, held: Option<QuarantineReason>, campaign: bool) -> Vec<Sent> {
-        let page = values![self.directory.id(), 0_i64, "", "\u{10FFFF}", 20_000_i64];
+        let page = values![self.directory.id(), "", "\u{10FFFF}", "", "", "", 0_i64, 20_000_i64];
         let rows = self.store().query("person.page", &page).await.unwrap();
         let people: Vec<i64> = rows.iter().take(count).map(|row| row.int("id").unwrap()).collect();
         let boxes = self.store().query("mailbox.of_persons", &values![&json!(people)]).await.unwrap();
@@ -197,54 +198,22 @@ struct Arrival {
 
 impl Arrival {
     fn ops(&self, one: &Sent, facts: &Facts, body: &store::BodyRef) -> Vec<Op> {
-        let (of, now, none, none_text) = (self.organisation_id, self.store.now(), None::<i64>, None::<&str>);
-        let message_id: MessageId = self.store.next_id();
+        let (of, now, none_text) = (self.organisation_id, self.store.now(), None::<&str>);
+        let message = NewMessage {
+            campaign_id: self.campaign,
+            from: "news@x.example".into(),
+            subject: "Summer Party".into(),
+            facts: Some(json!(facts).to_string()),
+            ..NewMessage::new(&self.store, of)
+        };
+        let message_id = message.id;
         let place = if self.held.is_some() { Place::Quarantine } else { Place::Inbox };
         let kind = if self.held.is_some() { EventKind::Held } else { EventKind::Accepted };
-        let message = values![
-            message_id,
-            of,
-            "inbound",
-            body.pack_id,
-            i64::try_from(body.offset).unwrap(),
-            i64::try_from(body.bytes).unwrap(),
-            &body.sha256,
-            format!("<{message_id}@x.example>"),
-            "news@x.example",
-            "news@x.example",
-            "News",
-            "Summer Party",
-            "summer party",
-            "127.0.0.1",
-            "mx.example",
-            now,
-            self.campaign,
-            &json!(facts),
-            none_text,
-            none_text,
-            none
-        ];
         let recipient = format!("p{}@contoso.example", one.person);
-        let copy = values![
-            one.copy_id,
-            of,
-            message_id,
-            message_id,
-            self.campaign,
-            one.person,
-            &recipient,
-            place.as_str(),
-            "",
-            kind.as_str(),
-            now,
-            now,
-            now,
-            none_text,
-            none_text,
-            none_text,
-            now
-        ];
-        let mut ops = vec![Op::Insert("message.insert", message.to_vec()), Op::Insert("copy.insert", copy.to_vec())];
+        let person_id = Some(model::PersonId(one.person));
+        let copy = NewCopy { kind, place, ..NewCopy::accepted(one.copy_id, &message, person_id, &recipient) };
+        let mut ops = vec![message.op(body)];
+        ops.extend(copy.ops());
         for (term, value) in verdict::index_terms(facts) {
             ops.push(Op::Each("message.insert_terms", values![term.as_str(), value, message_id].to_vec()));
         }
@@ -286,7 +255,6 @@ impl Arrival {
                 safety_tip: String::new(),
             })),
         }
-        ops.push(Op::Event(NewEvent { place: Some(place), ..NewEvent::now(of, one.copy_id, kind, "gateway", now) }));
         ops
     }
 }

@@ -70,7 +70,8 @@ impl Embedded {
         self.store().bus().announce(Topic::Mailbox, mailbox_id);
         // It is kept, whatever comes now: an error would make its owner put it in once more.
         let row = self.store().query_one("imap.appended", &values![item_id, folder_id]).await.ok().flatten();
-        Ok(row.map(|row| Ok::<_, MailboxError>((row.int("uid_validity")?, row.int("uid")?))).transpose()?)
+        let at = |row: store::Row| Ok((row.int("uid_validity")?, row.int("uid")?));
+        row.map(at).transpose()
     }
 }
 
