@@ -56,6 +56,7 @@ const L0_TO_L4: &[&str] = &[
     "quarantine",
     "campaign",
     "changes",
+    "imap",
     "whereabouts",
 ];
 const ALL: [&str; 17] = [
