@@ -187,6 +187,8 @@ impl LmtpImap {
     /// mailbox is entered, and nothing new is known of IMAP.
     pub async fn contact(&self, address: Option<&str>) -> ConnectorHealth {
         *self.silent_until() = None;
+        // A connection that was kept says nothing of the next one.
+        self.inner.idle_imap.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let enter = async {
             if let Some(address) = address
                 && let Ok(entered) = self.enter(address).await
