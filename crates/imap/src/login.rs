@@ -167,6 +167,13 @@ impl Session {
         let Some(stamp) = self.shared.directory.client_stamp(&login, ClientScope::Imap).await? else {
             return Ok(self.refused());
         };
+        let kept = self.shared.directory.mailbox_of_person(login.person_id).await?;
+        if let Some(connector) = kept.and_then(|mailbox| mailbox.connector) {
+            // An empty mailbox would be a lie.
+            self.shared.stats.logins_failed_count.fetch_add(1, Ordering::Relaxed);
+            let where_it_is = format!("[AUTHORIZATIONFAILED] this mailbox is kept in {connector}, ask that system");
+            return Ok(Answer::no(&where_it_is));
+        }
         let Some(seat) = self.shared.take_mailbox_seat(login.mailbox_id) else {
             self.shared.stats.logins_failed_count.fetch_add(1, Ordering::Relaxed);
             return Ok(Answer::no("[LIMIT] this mailbox is open in too many places"));

@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use imap::ImapConfig;
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
+use store::values;
 use testkit::on_both;
 use tokio_rustls::TlsConnector;
 
@@ -128,4 +129,22 @@ async fn bounds() {
     first.refused("FROBNICATE", "BAD").await;
     assert!(first.line().await.starts_with("* BYE"));
     ground.stop().await;
+}
+
+#[tokio::test]
+async fn a_mailbox_that_is_kept_elsewhere_is_not_shown_empty() {
+    on_both(|t| async move {
+        let ground = Ground::new(&t.store).await;
+        let account = ground.directory.account(ground.account_id).await.unwrap().expect("the account");
+        let mut tx = t.store.begin().await.unwrap();
+        let row = values![ground.directory.id(), account.person_id, "dovecot"];
+        assert_eq!(tx.execute("connector.choose", &row).await.unwrap(), 1);
+        tx.commit().await.unwrap();
+        let mut client = ground.client().await;
+        let login = format!("LOGIN {LOGIN} \"{PASSWORD}\"");
+        let answer = client.refused(&login, "NO [AUTHORIZATIONFAILED]").await;
+        assert!(answer.contains("dovecot"), "{answer}");
+        ground.stop().await;
+    })
+    .await;
 }
