@@ -69,6 +69,24 @@ const rowsInPage = (page) => page.locator('[role="row"][data-index]').count();
 const focused = (page) => page.evaluate(() => Number(document.activeElement?.getAttribute("data-index") ?? -1));
 const scrolled = (page) => page.locator(".table-scroll").evaluate((list) => list.scrollTop);
 
+/** Until focus and place stay as they are for some frames. */
+const still = (page) =>
+  page.evaluate(
+    () =>
+      new Promise((done) => {
+        let last = "";
+        let same = 0;
+        const look = () => {
+          const at = `${document.activeElement?.getAttribute("data-index")} ${document.querySelector(".table-scroll")?.scrollTop}`;
+          same = at === last ? same + 1 : 0;
+          last = at;
+          if (same >= 5) done();
+          else requestAnimationFrame(look);
+        };
+        look();
+      }),
+  );
+
 /** By the End key until `wanted` rows were reached, or the last. */
 async function walk(page, wanted) {
   await page.locator('[role="row"][data-index="0"]').focus();
@@ -97,6 +115,7 @@ async function walk(page, wanted) {
 async function openAndReturn(page, how) {
   await page.keyboard.press("PageUp");
   await page.keyboard.press("PageUp");
+  await still(page);
   const index = await focused(page);
   await page.waitForFunction((at) => document.querySelector(`[role="row"][data-index="${at}"]`), index);
   const before = await scrolled(page);
@@ -114,6 +133,7 @@ async function openAndReturn(page, how) {
     await page.locator("aside.panel").waitFor({ state: "detached" });
   }
   await page.locator(`[role="row"][data-index="${index}"]`).waitFor();
+  await still(page);
   assert.ok(Math.abs((await scrolled(page)) - before) <= 1, `${await scrolled(page)} instead of ${before} pixels after coming back`);
 }
 
