@@ -167,8 +167,8 @@ impl LateJudge {
             self.tell(&mut tx, one).await?;
             if one.verdict.class != VerdictClass::Clean {
                 bad_count += 1;
-                let term = json!([[TermKind::LateBatch.as_str(), job_id.to_string(), one.message_id.0]]);
-                tx.execute("message.insert_terms", &values![&term]).await?;
+                let term = values![TermKind::LateBatch.as_str(), job_id.to_string(), one.message_id].to_vec();
+                tx.execute_each("message.insert_terms", vec![term]).await?;
             }
         }
         if bad_count > 0 {

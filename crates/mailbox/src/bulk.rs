@@ -33,7 +33,7 @@ pub fn deliver_ops(delivery: &Delivery) -> Vec<Op> {
         &delivery.safety_tip,
     ]
     .to_vec();
-    vec![Op::Each("mailbox.bump_roles", row.clone()), Op::EachGuarded("mailbox.deliver_each", row)]
+    vec![Op::EachPair("mailbox.bump_roles", "mailbox.deliver_each", row)]
 }
 
 /// Delivers many copies now. As [`put_back`] with the snapshot of mail that has just arrived.

@@ -1,17 +1,17 @@
 //! HTML read for its text, its links and what it fetches. Nothing is rendered, run or fetched.
 
-use std::cell::RefCell;
-use std::rc::Rc;
+use std::borrow::Cow;
 
-use lol_html::html_content::{Element, TextType};
-use lol_html::{DocumentContentHandlers, HtmlRewriter, MemorySettings, Settings, element, end_tag};
 use mail_parser::decoders::html::add_html_token;
+
+mod foreign;
+mod tokens;
+
+use tokens::{Tag, Token, Tokens};
 
 use crate::Limits;
 use crate::decode::head;
 
-/// Memory of the reader: bounds the open elements, and with them what unmatched end tags cost.
-const MEMORY_BYTES_MAX: usize = 512 * 1024;
 /// The longest character reference (`&CounterClockwiseContourIntegral;`).
 const ENTITY_BYTES_MAX: usize = 40;
 
@@ -42,7 +42,6 @@ pub(crate) struct Page {
 #[derive(Default)]
 struct Reader {
     page: Page,
-    pending: String,
     link: Option<HtmlLink>,
     blank: bool,
     link_text_chars_max: usize,
@@ -77,86 +76,121 @@ pub fn html_to_text(html: &str) -> String {
 
 fn read_as(html: &str, limits: &Limits, links_in_text: bool) -> Page {
     let cut = head(html, limits.text_bytes_max);
-    let reader = Rc::new(RefCell::new(Reader {
-        link_text_chars_max: limits.link_text_chars_max,
-        items_max: limits.urls_max,
-        links_in_text,
-        ..Reader::default()
-    }));
-    let (on_element, on_text) = (Rc::clone(&reader), Rc::clone(&reader));
-    let settings = Settings::new()
-        .append_element_content_handler(element!("*", move |el| {
-            on_element.borrow_mut().start(el);
-            let tag = el.tag_name();
-            if tag == "a" || is_block(&tag) {
-                let on_end = Rc::clone(&on_element);
-                // Elements without an end tag refuse a handler; they have no text either.
-                let _ = el.on_end_tag(end_tag!(move |end| {
-                    on_end.borrow_mut().end(&end.name());
-                    Ok(())
-                }));
-            }
-            Ok(())
-        }))
-        .append_document_content_handler(DocumentContentHandlers::default().text(
-            move |chunk: &mut lol_html::html_content::TextChunk<'_>| {
-                if matches!(chunk.text_type(), TextType::Data | TextType::PlainText) {
-                    on_text.borrow_mut().text(chunk.as_str(), chunk.last_in_text_node());
-                }
-                Ok(())
-            },
-        ))
-        .with_memory_settings(MemorySettings::new().with_max_allowed_memory_usage(MEMORY_BYTES_MAX))
-        .with_strict(false);
-    let mut rewriter = HtmlRewriter::new(settings, |_: &[u8]| {});
-    let complete = rewriter.write(cut.as_bytes()).and_then(|()| rewriter.end()).is_ok();
-    let mut reader = reader.take();
-    reader.flush();
+    let mut reader = Reader::new(limits, links_in_text);
+    for token in Tokens::of(cut) {
+        match token {
+            Token::Text(text) => reader.text(text),
+            Token::Start(tag) => reader.start(&lower(tag.name), &Addresses::of(tag)),
+            Token::End(name) => reader.end(&lower(name)),
+        }
+    }
     reader.close_link();
-    reader.page.broken = !complete || cut.len() < html.len();
-    reader.page
+    let mut page = reader.page;
+    page.broken = cut.len() < html.len();
+    if foreign::is_in(cut) {
+        foreign::add(&mut page, cut, limits);
+    }
+    page
+}
+
+fn lower(name: &str) -> Cow<'_, str> {
+    match name.bytes().any(|b| b.is_ascii_uppercase()) {
+        true => Cow::Owned(name.to_ascii_lowercase()),
+        false => Cow::Borrowed(name),
+    }
+}
+
+/// The attributes of an element that name an address, as written.
+#[derive(Default)]
+struct Addresses<'h> {
+    href: Option<Cow<'h, str>>,
+    src: Option<Cow<'h, str>>,
+    action: Option<Cow<'h, str>>,
+    formaction: Option<Cow<'h, str>>,
+    data: Option<Cow<'h, str>>,
+    background: Option<Cow<'h, str>>,
+}
+
+impl<'h> Addresses<'h> {
+    fn of(tag: Tag<'h>) -> Addresses<'h> {
+        let mut found = Addresses::default();
+        for (name, value) in tag.attributes() {
+            // Of two with one name the first counts.
+            if let Some(place) = found.place(name) {
+                place.get_or_insert(Cow::Borrowed(value));
+            }
+        }
+        found
+    }
+
+    fn place(&mut self, name: &str) -> Option<&mut Option<Cow<'h, str>>> {
+        let place = if name.eq_ignore_ascii_case("href") {
+            &mut self.href
+        } else if name.eq_ignore_ascii_case("src") {
+            &mut self.src
+        } else if name.eq_ignore_ascii_case("action") {
+            &mut self.action
+        } else if name.eq_ignore_ascii_case("formaction") {
+            &mut self.formaction
+        } else if name.eq_ignore_ascii_case("data") {
+            &mut self.data
+        } else if name.eq_ignore_ascii_case("background") {
+            &mut self.background
+        } else {
+            return None;
+        };
+        Some(place)
+    }
 }
 
 impl Reader {
-    fn start(&mut self, el: &Element<'_, '_>) {
-        self.flush();
-        let tag = el.tag_name();
-        if is_block(&tag) || tag == "br" {
+    fn new(limits: &Limits, links_in_text: bool) -> Reader {
+        Reader {
+            link_text_chars_max: limits.link_text_chars_max,
+            items_max: limits.urls_max,
+            links_in_text,
+            ..Reader::default()
+        }
+    }
+
+    /// A start tag; `tag` is lower case.
+    fn start(&mut self, tag: &str, addresses: &Addresses<'_>) {
+        if is_block(tag) || tag == "br" {
             self.new_line();
         } else if tag == "td" || tag == "th" {
             self.blank = true;
         }
-        let attribute = |name: &str| el.get_attribute(name).map(|value| decode_entities(&value));
-        match tag.as_str() {
+        let decoded = |value: &Option<Cow<'_, str>>| value.as_deref().map(|value| decode_entities(value).into_owned());
+        match tag {
             "a" | "area" => {
                 self.close_link();
-                if let Some(href) = attribute("href") {
+                if let Some(href) = decoded(&addresses.href) {
                     self.link = Some(HtmlLink { href, text: String::new() });
                 }
                 if tag == "area" {
                     self.close_link();
                 }
             }
-            "form" => self.keep_form(attribute("action")),
-            "img" => self.keep_image(attribute("src")),
-            "base" | "link" => self.keep_resource(attribute("href")),
+            "form" => self.keep_form(decoded(&addresses.action)),
+            "img" => self.keep_image(decoded(&addresses.src)),
+            "base" | "link" => self.keep_resource(decoded(&addresses.href)),
             "button" | "input" => {
-                self.keep_form(attribute("formaction"));
-                self.keep_image(attribute("src"));
+                self.keep_form(decoded(&addresses.formaction));
+                self.keep_image(decoded(&addresses.src));
             }
-            "object" => self.keep_resource(attribute("data")),
-            _ => self.keep_resource(attribute("src")),
+            "object" => self.keep_resource(decoded(&addresses.data)),
+            _ => self.keep_resource(decoded(&addresses.src)),
         }
-        if let Some(background) = attribute("background") {
+        if let Some(background) = decoded(&addresses.background) {
             self.keep_image(Some(background));
         }
     }
 
+    /// An end tag; `tag` is lower case.
     fn end(&mut self, tag: &str) {
-        self.flush();
-        if tag.eq_ignore_ascii_case("a") {
+        if tag == "a" {
             self.close_link();
-        } else {
+        } else if is_block(tag) {
             self.new_line();
         }
     }
@@ -205,37 +239,32 @@ impl Reader {
         self.blank = false;
     }
 
-    /// A text node may come in pieces; a character reference is only read in one.
-    fn text(&mut self, piece: &str, is_last: bool) {
-        self.pending.push_str(piece);
-        if is_last {
-            self.flush();
+    /// A whole text node: words, divided by one blank each.
+    fn text(&mut self, node: &str) {
+        let text = decode_entities(node);
+        let mut rest = &*text;
+        while let Some(start) = rest.find(|c: char| !c.is_whitespace()) {
+            self.blank |= start > 0;
+            rest = &rest[start..];
+            let (word, behind) = rest.split_at(rest.find(char::is_whitespace).unwrap_or(rest.len()));
+            self.word(word);
+            rest = behind;
         }
+        self.blank |= !rest.is_empty();
     }
 
-    fn flush(&mut self) {
-        if self.pending.is_empty() {
-            return;
+    fn word(&mut self, word: &str) {
+        let blank = std::mem::take(&mut self.blank);
+        if blank && !self.page.text.is_empty() && !self.page.text.ends_with(['\n', ' ']) {
+            self.page.text.push(' ');
         }
-        let pending = std::mem::take(&mut self.pending);
-        for c in decode_entities(&pending).chars() {
-            if c.is_whitespace() {
-                self.blank = true;
-                continue;
+        self.page.text.push_str(word);
+        let bytes_max = self.link_text_chars_max * 4;
+        if let Some(link) = self.link.as_mut().filter(|link| link.text.len() < bytes_max) {
+            if blank && !link.text.is_empty() {
+                link.text.push(' ');
             }
-            let blank = std::mem::take(&mut self.blank);
-            if blank && !self.page.text.is_empty() && !self.page.text.ends_with(['\n', ' ']) {
-                self.page.text.push(' ');
-            }
-            self.page.text.push(c);
-            if let Some(link) = &mut self.link
-                && link.text.len() < self.link_text_chars_max * 4
-            {
-                if blank && !link.text.is_empty() {
-                    link.text.push(' ');
-                }
-                link.text.push(c);
-            }
+            link.text.push_str(head(word, bytes_max));
         }
     }
 }
@@ -282,7 +311,10 @@ fn is_block(tag: &str) -> bool {
 }
 
 /// Character references decoded; what is none stays as written.
-pub(crate) fn decode_entities(text: &str) -> String {
+pub(crate) fn decode_entities(text: &str) -> Cow<'_, str> {
+    if memchr::memchr(b'&', text.as_bytes()).is_none() {
+        return Cow::Borrowed(text);
+    }
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = memchr::memchr(b'&', rest.as_bytes()) {
@@ -310,7 +342,7 @@ pub(crate) fn decode_entities(text: &str) -> String {
         }
     }
     out.push_str(rest);
-    out
+    Cow::Owned(out)
 }
 
 #[cfg(test)]
@@ -363,8 +395,22 @@ mod tests {
     }
 
     #[test]
-    fn hostile_nesting_is_bounded() {
-        let html = "<b>".repeat(150_000) + &"</i>".repeat(150_000);
-        assert!(read(&html, &Limits::default()).broken);
+    fn what_mail_programs_show_is_read() {
+        let links = |html: &str| read(html, &Limits::default()).links.into_iter().map(|l| l.href).collect::<Vec<_>>();
+        // Nothing runs scripts there.
+        assert_eq!(links("<noscript><a href=http://x.example>y</a></noscript>"), ["http://x.example"]);
+        // In SVG a style is markup, and CDATA is text; behind the SVG it is not: whoever shows it either way, we have seen it.
+        assert_eq!(links("<svg><style><a href=http://x.example>y</a></style></svg>"), ["http://x.example"]);
+        let hidden = "<svg></p><style><!--</style><a href=http://x.example>y</a>";
+        assert_eq!(links(hidden), ["http://x.example"]);
+        let hidden = "<svg><![CDATA[><style>]]></svg><a href=http://x.example>y</a>";
+        assert_eq!(links(hidden), ["http://x.example"]);
+    }
+
+    #[test]
+    fn hostile_nesting_costs_no_memory() {
+        let html = "<b>".repeat(150_000) + &"</i>".repeat(150_000) + "<a href=x>y</a>";
+        let page = read(&html, &Limits { text_bytes_max: usize::MAX, ..Limits::default() });
+        assert!(!page.broken && page.links.len() == 1);
     }
 }

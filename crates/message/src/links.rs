@@ -14,7 +14,8 @@ use crate::html::decode_entities;
 pub fn rewrite_links(html: &str, mut replace: impl FnMut(&str) -> Option<String>) -> Result<String, MessageError> {
     let settings = RewriteStrSettings::new()
         .append_element_content_handler(element!("a[href], area[href]", |el| {
-            let href = decode_entities(el.get_attribute("href").unwrap_or_default().trim());
+            let written = el.get_attribute("href").unwrap_or_default();
+            let href = decode_entities(written.trim());
             if is_web(&href)
                 && let Some(new) = replace(&href)
             {

@@ -127,10 +127,9 @@ FROM json_array_elements(CAST($1 AS JSON)) AS t(v)
 WHERE campaign_id = CAST(t.v ->> 0 AS BIGINT) AND position = CAST(t.v ->> 1 AS BIGINT) AND state = 'pending'
 
 -- name: enqueue_recipient
--- $1: rows of [campaign id, position, copy id].
-UPDATE campaign_recipient SET state = 'enqueued', copy_id = t.value ->> 2
-FROM json_each($1) AS t
-WHERE campaign_id = t.value ->> 0 AND position = t.value ->> 1 AND state = 'pending'
+-- For each row of [campaign id, position, copy id].
+UPDATE campaign_recipient SET state = 'enqueued', copy_id = $3
+WHERE campaign_id = $1 AND position = $2 AND state = 'pending'
 
 -- name: suppress_recipient @postgres
 -- Unsubscribed between the start and now. $1: rows of [campaign id, position].
@@ -138,9 +137,8 @@ UPDATE campaign_recipient SET state = 'suppressed' FROM json_array_elements(CAST
 WHERE campaign_id = CAST(t.v ->> 0 AS BIGINT) AND position = CAST(t.v ->> 1 AS BIGINT) AND state = 'pending'
 
 -- name: suppress_recipient
--- Unsubscribed between the start and now. $1: rows of [campaign id, position].
-UPDATE campaign_recipient SET state = 'suppressed' FROM json_each($1) AS t
-WHERE campaign_id = t.value ->> 0 AND position = t.value ->> 1 AND state = 'pending'
+-- Unsubscribed between the start and now. For each row of [campaign id, position].
+UPDATE campaign_recipient SET state = 'suppressed' WHERE campaign_id = $1 AND position = $2 AND state = 'pending'
 
 -- name: count_suppressed
 UPDATE campaign SET suppressed_count = suppressed_count + $2, audience_count = audience_count - $2 WHERE id = $1

@@ -102,10 +102,9 @@ FROM json_array_elements(CAST($1 AS JSON)) AS t(v)
 WHERE id = CAST(t.v ->> 2 AS BIGINT) AND lease_owner = t.v ->> 3 AND state IN ('leased', 'held')
 
 -- name: finish
--- To done or failed, from leased or from held with the attempt under way. $1: rows of [state, reply, id, lease owner].
-UPDATE delivery SET state = t.value ->> 0, last_reply = t.value ->> 1, lease_owner = '', lease_until = 0
-FROM json_each($1) AS t
-WHERE delivery.id = t.value ->> 2 AND lease_owner = t.value ->> 3 AND state IN ('leased', 'held')
+-- To done or failed, from leased or from held with the attempt under way. For each row of [state, reply, id, lease owner].
+UPDATE delivery SET state = $1, last_reply = $2, lease_owner = '', lease_until = 0
+WHERE id = $3 AND lease_owner = $4 AND state IN ('leased', 'held')
 
 -- name: defer @postgres
 -- $1: rows of [next try, reply, id, lease owner].
@@ -115,11 +114,10 @@ FROM json_array_elements(CAST($1 AS JSON)) AS t(v)
 WHERE id = CAST(t.v ->> 2 AS BIGINT) AND lease_owner = t.v ->> 3 AND state IN ('leased', 'held')
 
 -- name: defer
--- $1: rows of [next try, reply, id, lease owner].
+-- For each row of [next try, reply, id, lease owner].
 UPDATE delivery SET state = CASE WHEN state = 'leased' THEN 'due' ELSE state END,
-  next_try_at = t.value ->> 0, last_reply = t.value ->> 1, lease_owner = '', lease_until = 0
-FROM json_each($1) AS t
-WHERE delivery.id = t.value ->> 2 AND lease_owner = t.value ->> 3 AND state IN ('leased', 'held')
+  next_try_at = $1, last_reply = $2, lease_owner = '', lease_until = 0
+WHERE id = $3 AND lease_owner = $4 AND state IN ('leased', 'held')
 
 -- name: hold_campaign
 UPDATE delivery SET state = 'held' WHERE campaign_id = $1 AND state IN ('due', 'leased')

@@ -17,10 +17,8 @@ WHERE id = CAST(t.v ->> 4 AS BIGINT) AND campaign_id = CAST(t.v ->> 5 AS BIGINT)
 
 -- name: take_copy
 -- The arrival of a campaign copy: the row that was born when it was enqueued learns what became of it here.
--- $1: rows of [message id, disposition, policy, decision, copy id, campaign id].
-UPDATE copy SET received_message_id = t.value ->> 0, disposition = t.value ->> 1, policy = t.value ->> 2,
-  decision = t.value ->> 3
-FROM json_each($1) AS t WHERE copy.id = t.value ->> 4 AND copy.campaign_id = t.value ->> 5
+-- For each row of [message id, disposition, policy, decision, copy id, campaign id].
+UPDATE copy SET received_message_id = $1, disposition = $2, policy = $3, decision = $4 WHERE id = $5 AND campaign_id = $6
 
 -- name: sender_known
 -- One probe of message_by_sender.

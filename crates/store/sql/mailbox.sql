@@ -35,11 +35,8 @@ WITH wanted AS (
 UPDATE folder SET uid_next = uid_next + locked.mail_count, modseq = modseq + 1 FROM locked WHERE folder.id = locked.id
 
 -- name: bump_roles
--- First half of deliveries: takes as many uids from each folder as it gets mails. $1: rows as for deliver_each.
-UPDATE folder SET uid_next = uid_next + wanted.mail_count, modseq = modseq + 1 FROM (
-  SELECT t.value ->> 0 AS mailbox_id, t.value ->> 1 AS role, COUNT(*) AS mail_count FROM json_each($1) AS t GROUP BY 1, 2
-) AS wanted
-WHERE folder.mailbox_id = wanted.mailbox_id AND folder.role = wanted.role
+-- First half of a delivery: takes a uid from the folder. For each row as for deliver_each, right before it.
+UPDATE folder SET uid_next = uid_next + 1, modseq = modseq + 1 WHERE mailbox_id = $1 AND role = $2
 
 -- name: deliver_each @postgres
 -- Second half: the items take the uids that the bump made free. A copy that is there already stays as it is.
@@ -53,13 +50,11 @@ JOIN folder f ON f.mailbox_id = CAST(t.v ->> 0 AS BIGINT) AND f.role = t.v ->> 1
 ON CONFLICT (copy_id) DO NOTHING
 
 -- name: deliver_each
--- Second half: the items take the uids that the bump made free. A copy that is there already stays as it is.
--- $1: rows of [mailbox id, role, item id, copy id, message id, internal at, safety tip].
+-- Second half: the item takes the uid that the bump made free. A copy that is there already stays as it is.
+-- For each row of [mailbox id, role, item id, copy id, message id, internal at, safety tip].
 INSERT INTO mail_item (id, mailbox_id, folder_id, uid, copy_id, message_id, internal_at, safety_tip, modseq)
-SELECT t.value ->> 2, f.mailbox_id, f.id,
-  f.uid_next - 1 - COUNT(*) OVER (PARTITION BY f.id) + ROW_NUMBER() OVER (PARTITION BY f.id ORDER BY t.key),
-  t.value ->> 3, t.value ->> 4, t.value ->> 5, t.value ->> 6, f.modseq
-FROM json_each($1) AS t JOIN folder f ON f.mailbox_id = t.value ->> 0 AND f.role = t.value ->> 1 WHERE true
+SELECT $3, f.mailbox_id, f.id, f.uid_next - 1, $4, $5, $6, $7, f.modseq
+FROM folder f WHERE f.mailbox_id = $1 AND f.role = $2
 ON CONFLICT (copy_id) DO NOTHING
 
 -- name: insert_item

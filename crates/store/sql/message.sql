@@ -18,10 +18,8 @@ SELECT t.v ->> 0, t.v ->> 1, CAST(t.v ->> 2 AS BIGINT) FROM json_array_elements(
 ON CONFLICT (kind, value, message_id) DO NOTHING
 
 -- name: insert_terms
--- $1: rows of [kind, value, message id].
-INSERT INTO message_term (kind, value, message_id)
-SELECT t.value ->> 0, t.value ->> 1, t.value ->> 2 FROM json_each($1) AS t WHERE true
-ON CONFLICT (kind, value, message_id) DO NOTHING
+-- For each row of [kind, value, message id].
+INSERT INTO message_term (kind, value, message_id) VALUES ($1, $2, $3) ON CONFLICT (kind, value, message_id) DO NOTHING
 
 -- name: bodies
 -- Every stored body once, for verify. A message refused by policy keeps no body (pack_id 0).

@@ -1,14 +1,16 @@
 -- Packs: objects of many bodies.
 
--- name: insert
+-- name: put
+-- How far a pack reaches after a batch was appended to it.
 INSERT INTO pack (id, size_bytes, body_count, created_at) VALUES ($1, $2, $3, $4)
+ON CONFLICT (id) DO UPDATE SET size_bytes = excluded.size_bytes, body_count = pack.body_count + excluded.body_count
 
 -- name: all
 SELECT id, size_bytes, body_count, created_at FROM pack ORDER BY id
 
--- name: by_id
+-- name: reaches
 -- Whether a commit whose answer was lost had come to pass.
-SELECT id FROM pack WHERE id = $1
+SELECT id FROM pack WHERE id = $1 AND size_bytes >= $2
 
 -- name: named @postgres
 -- Which of these packs a row names: its own, or that of a message.

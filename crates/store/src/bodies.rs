@@ -1,9 +1,13 @@
 //! Message bodies: original bytes, many to an object ("pack"), read back by range.
 //!
 //! A pack is the bodies one after the other, nothing else: a body is `(pack, offset, length)` and its SHA-256 stands in
-//! its row. No object_store type leaves this file.
+//! its row. Batches are appended to the pack that this process has open, until it is large: making, naming and syncing a
+//! file for each batch costs more than writing it. No object_store type leaves this file.
 
+use std::fs::File;
+use std::io;
 use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,10 +17,13 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 use sha2::{Digest, Sha256};
+use tokio::sync::Mutex;
 
 use crate::error::io_kinds;
 use crate::{Row, StoreError};
 
+/// A pack that has so much is not appended to any more.
+const PACK_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// A page: less might fit where a mail does not.
 const PROBE_BYTES: usize = 4_096;
 
@@ -52,45 +59,83 @@ impl BodyRef {
     }
 }
 
-/// A pack as it was written.
+/// What a batch has added to a pack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PackInfo {
     /// Its id, which names the object.
     pub id: i64,
-    /// Size in bytes.
+    /// Where the batch begins.
+    pub start_bytes: u64,
+    /// Size of the pack in bytes, with the batch.
     pub size_bytes: u64,
-    /// How many bodies.
+    /// How many bodies the batch has.
     pub body_count: usize,
 }
 
 pub(crate) struct Bodies {
     objects: Arc<dyn ObjectStore>,
     dir: PathBuf,
+    /// The pack that is appended to.
+    open: Mutex<Option<OpenPack>>,
+}
+
+struct OpenPack {
+    id: i64,
+    path: PathBuf,
+    file: File,
+    size_bytes: u64,
+    /// Whether a row is known to say how far it reaches. Only then is it appended to: a pack that no row names is a leftover,
+    /// which may be taken away.
+    is_named: bool,
 }
 
 impl Bodies {
     pub(crate) fn open(dir: &Path) -> Result<Self, StoreError> {
         std::fs::create_dir_all(dir).map_err(|e| StoreError::from_io(&e))?;
         let local = LocalFileSystem::new_with_prefix(dir).map_err(|e| StoreError::from_io(&e))?.with_fsync(true);
-        Ok(Bodies { objects: Arc::new(local), dir: dir.to_owned() })
+        Ok(Bodies { objects: Arc::new(local), dir: dir.to_owned(), open: Mutex::new(None) })
     }
 
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// Writes the bodies as one object, durable when this returns.
-    pub(crate) async fn put(&self, pack_id: i64, bodies: &[Bytes]) -> Result<(PackInfo, Vec<BodyRef>), StoreError> {
-        let mut offset = 0;
-        let mut refs = Vec::with_capacity(bodies.len());
-        for body in bodies {
-            let bytes = body.len() as u64;
-            refs.push(BodyRef { pack_id, offset, bytes, sha256: sha256_hex(body) });
-            offset += bytes;
+    /// Appends the bodies to the open pack, or to a new one named `new_id`; durable when this returns.
+    pub(crate) async fn put(&self, new_id: i64, bodies: &[Bytes]) -> Result<(PackInfo, Vec<BodyRef>), StoreError> {
+        let mut slot = self.open.lock().await;
+        // What fails here leaves its pack as it is; the next batch begins another.
+        let open = slot.take().filter(|pack| pack.is_named && pack.size_bytes < PACK_BYTES_MAX);
+        let (dir, bodies) = (self.dir.clone(), bodies.to_vec());
+        let written = tokio::task::spawn_blocking(move || {
+            let mut pack = open.map_or_else(|| OpenPack::create(&dir, new_id), Ok)?;
+            let added = pack.append(&bodies)?;
+            Ok((pack, added))
+        })
+        .await
+        .map_err(|e| StoreError::Unavailable(format!("writing bodies ended badly: {e}")))?;
+        let (pack, added) = written.map_err(|e: io::Error| StoreError::from_io(&e))?;
+        *slot = Some(pack);
+        Ok(added)
+    }
+
+    /// The rows of a batch are committed.
+    pub(crate) async fn named(&self, info: &PackInfo) {
+        if let Some(pack) = self.open.lock().await.as_mut().filter(|pack| pack.id == info.id) {
+            pack.is_named = true;
         }
-        let payload = PutPayload::from_iter(bodies.iter().cloned());
-        self.objects.put(&object_path(pack_id), payload).await.map_err(|e| StoreError::from_io(&e))?;
-        Ok((PackInfo { id: pack_id, size_bytes: offset, body_count: bodies.len() }, refs))
+    }
+
+    /// Gives back the space of a batch that no row names.
+    pub(crate) async fn forget(&self, info: &PackInfo) {
+        let mut slot = self.open.lock().await;
+        let Some(pack) = slot.take_if(|pack| pack.id == info.id && pack.size_bytes == info.size_bytes) else { return };
+        let start_bytes = info.start_bytes;
+        let done = tokio::task::spawn_blocking(move || pack.cut(start_bytes)).await;
+        match done {
+            Ok(Ok(pack)) => *slot = pack,
+            Ok(Err(error)) => tracing::warn!("the end of pack {}, which no row names, stays: {error}", info.id),
+            Err(error) => tracing::warn!("cutting pack {} ended badly: {error}", info.id),
+        }
     }
 
     /// Reads a body and compares it with its hash: what is damaged is never handed on.
@@ -124,20 +169,55 @@ impl Bodies {
         Ok(got)
     }
 
-    /// Takes away a pack that no row names, if it is there.
-    pub(crate) async fn forget(&self, pack_id: i64) {
-        match self.objects.delete(&object_path(pack_id)).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
-            Err(error) => tracing::warn!("pack {pack_id}, which no row names, stays: {error}"),
-        }
-    }
-
     /// Writes a small object as mail is written, and takes it away again.
     pub(crate) async fn probe(&self, id: i64) -> Result<(), StoreError> {
         let path = ObjectPath::from(format!("probe/{id}"));
         let cannot = |e: object_store::Error| StoreError::from_io(&e);
         self.objects.put(&path, PutPayload::from_static(&[0; PROBE_BYTES])).await.map_err(cannot)?;
         self.objects.delete(&path).await.map_err(cannot)
+    }
+}
+
+impl OpenPack {
+    /// An empty pack whose name is durable.
+    fn create(dir: &Path, id: i64) -> io::Result<OpenPack> {
+        let path = dir.join(object_path(id).as_ref());
+        let folder = path.parent().unwrap_or(dir);
+        std::fs::create_dir_all(folder)?;
+        let file = File::options().write(true).create_new(true).open(&path)?;
+        for named in folder.ancestors().take_while(|above| above.starts_with(dir)) {
+            File::open(named)?.sync_all()?;
+        }
+        Ok(OpenPack { id, path, file, size_bytes: 0, is_named: false })
+    }
+
+    /// Writes the bodies one after the other, and waits until the disk has them.
+    fn append(&mut self, bodies: &[Bytes]) -> io::Result<(PackInfo, Vec<BodyRef>)> {
+        let start_bytes = self.size_bytes;
+        self.is_named = false;
+        let mut refs = Vec::with_capacity(bodies.len());
+        let mut whole = Vec::with_capacity(bodies.iter().map(Bytes::len).sum());
+        for body in bodies {
+            let (offset, bytes) = (start_bytes + whole.len() as u64, body.len() as u64);
+            refs.push(BodyRef { pack_id: self.id, offset, bytes, sha256: sha256_hex(body) });
+            whole.extend_from_slice(body);
+        }
+        self.file.write_all_at(&whole, start_bytes)?;
+        self.file.sync_data()?;
+        self.size_bytes += whole.len() as u64;
+        let info = PackInfo { id: self.id, start_bytes, size_bytes: self.size_bytes, body_count: bodies.len() };
+        Ok((info, refs))
+    }
+
+    /// Takes away what begins at `start_bytes`; the whole pack if that is all.
+    fn cut(mut self, start_bytes: u64) -> io::Result<Option<OpenPack>> {
+        if start_bytes == 0 {
+            std::fs::remove_file(&self.path)?;
+            return Ok(None);
+        }
+        self.file.set_len(start_bytes)?;
+        (self.size_bytes, self.is_named) = (start_bytes, true);
+        Ok(Some(self))
     }
 }
 

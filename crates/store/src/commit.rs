@@ -14,7 +14,8 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::{BodyRef, Inner, NewEvent, Severity, Store, StoreError, Tx, Value, values};
+use crate::db::Work;
+use crate::{BodyRef, Inner, NewEvent, PackInfo, Severity, Store, StoreError, Tx, Value, values};
 
 const BATCH_BYTES_MAX: usize = 1024 * 1024;
 const BATCH_MAX: usize = 128;
@@ -35,11 +36,14 @@ pub enum Op {
     Execute(&'static str, Vec<Value>),
     /// As `Execute`, and it must touch a row: otherwise the submission is a conflict.
     Guarded(&'static str, Vec<Value>),
-    /// One row for a statement that takes many: the rows of a batch are given together, as one JSON array of arrays in
-    /// `$1`. A round trip for each row is what a crowd cannot afford.
+    /// One row for a statement that takes many: the rows of a batch are given together. PostgreSQL takes them as one JSON
+    /// array of arrays in `$1`, since a round trip for each row is what a crowd cannot afford. On SQLite, where there is no
+    /// trip, a text that reads no JSON is run for each row, with its values as `$1`, `$2`, …
     Each(&'static str, Vec<Value>),
     /// As `Each`, and the statement must touch as many rows as it is given: otherwise the submission is a conflict.
     EachGuarded(&'static str, Vec<Value>),
+    /// Two statements for one row, of which the second rests on what the first has just done; the second is guarded.
+    EachPair(&'static str, &'static str, Vec<Value>),
     /// A copy with the state that its first event gives, and that event: nothing has to be looked up or moved.
     Birth {
         /// The values of `copy.insert`.
@@ -179,39 +183,68 @@ async fn settle(store: &Store, submissions: &[Submission]) -> Result<(), StoreEr
 }
 
 async fn try_once(store: &Store, submissions: &[Submission]) -> Result<(), StoreError> {
-    let pack_id: i64 = store.next_id();
-    match write(store, submissions, pack_id).await {
-        Ok(()) => Ok(()),
-        Err(Failed::Nothing(error)) => {
-            // A pack that no row names would only eat the space that is perhaps wanting.
-            store.inner.bodies.forget(pack_id).await;
+    let (pack, ops) = put(store, submissions).await?;
+    match (write(store, pack.as_ref(), ops).await, pack) {
+        (Ok(()), None) => Ok(()),
+        (Ok(()), Some(info)) => {
+            store.inner.bodies.named(&info).await;
+            Ok(())
+        }
+        (Err(Failed::Nothing(error)), pack) => {
+            // What no row names would only eat the space that is perhaps wanting.
+            if let Some(info) = pack {
+                store.inner.bodies.forget(&info).await;
+            }
             Err(error)
         }
-        // Every batch with bodies has a pack row of its own: where it is, all the rest is.
-        Err(Failed::Unclear(error)) => match store.query_one("pack.by_id", &values![pack_id]).await {
-            Ok(Some(_)) => Ok(()),
-            Ok(None) | Err(_) => Err(error),
-        },
+        (Err(Failed::Unclear(error)), None) => Err(error),
+        // A batch with bodies notes how far its pack reaches: where that is noted, all the rest is.
+        (Err(Failed::Unclear(error)), Some(info)) => {
+            match store.query_one("pack.reaches", &values![info.id, signed(info.size_bytes)]).await {
+                Ok(Some(_)) => Ok(()),
+                Ok(None) | Err(_) => Err(error),
+            }
+        }
     }
 }
 
-async fn write(store: &Store, submissions: &[Submission], pack_id: i64) -> Result<(), Failed> {
-    let tx = prepare(store, submissions, pack_id).await.map_err(Failed::Nothing)?;
-    tx.commit().await.map_err(|error| match error.severity() {
-        Severity::Transient => Failed::Unclear(error),
-        Severity::Permanent => Failed::Nothing(error),
-    })
+fn signed(unsigned: u64) -> i64 {
+    i64::try_from(unsigned).unwrap_or(i64::MAX)
 }
 
-/// Everything but the commit: the pack is durable, the rows are in the transaction.
-async fn prepare(store: &Store, submissions: &[Submission], pack_id: i64) -> Result<Tx, StoreError> {
+impl Failed {
+    /// After a commit has begun only a refusal is clear.
+    fn at(commit_has_begun: bool, error: StoreError) -> Failed {
+        match error.severity() {
+            Severity::Transient if commit_has_begun => Failed::Unclear(error),
+            Severity::Transient | Severity::Permanent => Failed::Nothing(error),
+        }
+    }
+}
+
+async fn write(store: &Store, pack: Option<&PackInfo>, ops: Vec<Op>) -> Result<(), Failed> {
+    let mut tx = store.begin().await.map_err(Failed::Nothing)?;
+    let mut sorted = Sorted::from(ops);
+    if let Some(info) = pack {
+        let row = values![info.id, signed(info.size_bytes), signed(info.body_count as u64), store.now()];
+        sorted.insert("pack.put", row.to_vec());
+    }
+    let (batch, events) = sorted.work(store);
+    if !events.is_empty() {
+        tx.run_all(batch).await.map_err(Failed::Nothing)?;
+        tx.append_events(&events).await.map_err(Failed::Nothing)?;
+        return tx.commit().await.map_err(|error| Failed::at(true, error));
+    }
+    tx.run_and_commit(batch).await.map_err(|(has_begun, error)| Failed::at(has_begun, error))
+}
+
+/// Writes the bodies, durably, and gives the rows that name their places.
+async fn put(store: &Store, submissions: &[Submission]) -> Result<(Option<PackInfo>, Vec<Op>), StoreError> {
     let bodies: Vec<Bytes> = submissions.iter().flat_map(|s| s.bodies.iter().cloned()).collect();
-    let mut refs = Vec::new();
-    let mut pack = None;
-    if !bodies.is_empty() {
-        let (info, places) = store.put(pack_id, &bodies).await?;
-        (pack, refs) = (Some(info), places);
-    }
+    let (pack, refs) = match bodies.is_empty() {
+        true => (None, Vec::new()),
+        false => store.put(&bodies).await.map(|(info, places)| (Some(info), places))?,
+    };
     let mut ops = Vec::new();
     let mut rest = refs.as_slice();
     for submission in submissions {
@@ -219,14 +252,7 @@ async fn prepare(store: &Store, submissions: &[Submission], pack_id: i64) -> Res
         ops.extend((submission.ops)(own));
         rest = others;
     }
-    let mut tx = store.begin().await?;
-    if let Some(info) = pack {
-        let size = i64::try_from(info.size_bytes).unwrap_or(i64::MAX);
-        let count = i64::try_from(info.body_count).unwrap_or(i64::MAX);
-        tx.execute("pack.insert", &values![info.id, size, count, store.now()]).await?;
-    }
-    tx.apply(ops).await?;
-    Ok(tx)
+    Ok((pack, ops))
 }
 
 impl Tx {
@@ -236,30 +262,9 @@ impl Tx {
     /// # Errors
     /// [`StoreError::Conflict`] when an insert exists already or a guarded statement touched nothing.
     pub async fn apply(&mut self, ops: Vec<Op>) -> Result<(), StoreError> {
-        let sorted = Sorted::from(ops);
-        for (name, rows) in sorted.inserts {
-            self.insert_many(name, &rows).await?;
-        }
-        for statement in sorted.statements {
-            self.run(statement).await?;
-        }
-        self.record_births(&sorted.births).await?;
-        self.append_events(&sorted.events).await
-    }
-
-    async fn run(&mut self, statement: Sql) -> Result<(), StoreError> {
-        match statement {
-            Sql::One { name, row, is_guarded: false } => self.execute(name, &row).await.map(|_| ()),
-            Sql::One { name, row, is_guarded: true } => self.execute_guarded(name, &row).await,
-            Sql::Many { name, rows, is_guarded } => {
-                let given = rows.len() as u64;
-                let touched = self.execute(name, &values![&serde_json::Value::Array(rows)]).await?;
-                if is_guarded && touched != given {
-                    return Err(StoreError::Conflict(format!("{name} touched {touched} of {given}")));
-                }
-                Ok(())
-            }
-        }
+        let (batch, events) = Sorted::from(ops).work(self.store());
+        self.run_all(batch).await?;
+        self.append_events(&events).await
     }
 }
 
@@ -267,14 +272,9 @@ impl Tx {
 #[derive(Default)]
 struct Sorted {
     inserts: Vec<(&'static str, Vec<Vec<Value>>)>,
-    statements: Vec<Sql>,
+    statements: Vec<Work>,
     births: Vec<NewEvent>,
     events: Vec<NewEvent>,
-}
-
-enum Sql {
-    One { name: &'static str, row: Vec<Value>, is_guarded: bool },
-    Many { name: &'static str, rows: Vec<serde_json::Value>, is_guarded: bool },
 }
 
 impl From<Vec<Op>> for Sorted {
@@ -283,10 +283,11 @@ impl From<Vec<Op>> for Sorted {
         for op in ops {
             match op {
                 Op::Insert(name, row) => sorted.insert(name, row),
-                Op::Execute(name, row) => sorted.statements.push(Sql::One { name, row, is_guarded: false }),
-                Op::Guarded(name, row) => sorted.statements.push(Sql::One { name, row, is_guarded: true }),
+                Op::Execute(name, row) => sorted.statements.push(Work::One { name, row, is_guarded: false }),
+                Op::Guarded(name, row) => sorted.statements.push(Work::One { name, row, is_guarded: true }),
                 Op::Each(name, row) => sorted.each(name, row, false),
                 Op::EachGuarded(name, row) => sorted.each(name, row, true),
+                Op::EachPair(first, second, row) => sorted.pair(first, second, row),
                 Op::Birth { copy, event } => {
                     sorted.insert("copy.insert", copy);
                     sorted.births.push(event);
@@ -299,6 +300,16 @@ impl From<Vec<Op>> for Sorted {
 }
 
 impl Sorted {
+    /// The statements in their order, and the events that come after them.
+    fn work(self, store: &Store) -> (Vec<Work>, Vec<NewEvent>) {
+        let mut batch: Vec<Work> = self.inserts.into_iter().map(|(name, rows)| Work::Insert { name, rows }).collect();
+        batch.extend(self.statements);
+        if !self.births.is_empty() {
+            batch.push(Work::Insert { name: "event.insert", rows: store.event_rows(&self.births) });
+        }
+        (batch, self.events)
+    }
+
     fn insert(&mut self, name: &'static str, row: Vec<Value>) {
         match self.inserts.iter_mut().find(|(n, _)| *n == name) {
             Some((_, rows)) => rows.push(row),
@@ -306,15 +317,25 @@ impl Sorted {
         }
     }
 
-    fn each(&mut self, wanted: &'static str, row: Vec<Value>, is_guarded: bool) {
-        let row = serde_json::Value::Array(row.into_iter().map(Value::into_json).collect());
+    fn pair(&mut self, first: &'static str, second: &'static str, row: Vec<Value>) {
         let same = self.statements.iter_mut().find_map(|statement| match statement {
-            Sql::Many { name, rows, .. } if *name == wanted => Some(rows),
-            Sql::Many { .. } | Sql::One { .. } => None,
+            Work::Pairs { first: known, second: too, rows } if (*known, *too) == (first, second) => Some(rows),
+            Work::Pairs { .. } | Work::Each { .. } | Work::One { .. } | Work::Insert { .. } => None,
         });
         match same {
             Some(rows) => rows.push(row),
-            None => self.statements.push(Sql::Many { name: wanted, rows: vec![row], is_guarded }),
+            None => self.statements.push(Work::Pairs { first, second, rows: vec![row] }),
+        }
+    }
+
+    fn each(&mut self, wanted: &'static str, row: Vec<Value>, is_guarded: bool) {
+        let same = self.statements.iter_mut().find_map(|statement| match statement {
+            Work::Each { name, rows, .. } if *name == wanted => Some(rows),
+            Work::Each { .. } | Work::Pairs { .. } | Work::One { .. } | Work::Insert { .. } => None,
+        });
+        match same {
+            Some(rows) => rows.push(row),
+            None => self.statements.push(Work::Each { name: wanted, rows: vec![row], is_guarded }),
         }
     }
 }

@@ -3,93 +3,87 @@
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions, PgRow};
 use sqlx::query::Query;
-use sqlx::sqlite::{
-    SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
-    SqliteRow, SqliteSynchronous,
-};
+use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqlitePool, SqlitePoolOptions, SqliteRow};
 use sqlx::{
     AssertSqlSafe, Column, ConnectOptions, Connection, Executor, Postgres, Row as _, Sqlite, Transaction, TypeInfo,
     ValueRef,
 };
-use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::seam::Step;
-use crate::sql::{self, Placeholder, Statement};
+use crate::sql;
+use crate::sqlite::{self, Writer, Writing};
 use crate::{Database, Guarantee, Row, Store, StoreError, Value};
 
 const READERS_MAX: u32 = 6;
-/// SQLite page caches in KiB (negative, as SQLite wants it). Readers share the system's page cache anyway.
-const WRITER_CACHE: &str = "-16000";
+/// The page cache of one of SQLite's readers in KiB (negative, as SQLite wants it). They share the system's page cache anyway.
 const READER_CACHE: &str = "-2000";
-/// Pages in the log before they are written to their places: a page that many commits touch is written there once.
-const CHECKPOINT_PAGES: &str = "8000";
 const POSTGRES_CONNECTIONS_MAX: u32 = 16;
 /// A connection that was at work so recently is not asked first whether it lives: that would double the way of each read.
 const TRUSTED_IDLE: Duration = Duration::from_millis(100);
 const BUSY_MS: u64 = 10_000;
 const ACQUIRE_MS: u64 = 10_000;
-/// For SQLite's one writer: longer than any transaction of ours lasts.
-const WRITER_WAIT_MS: u64 = 30_000;
 /// One process migrates at a time; the number means nothing else.
 const MIGRATION_LOCK: &str = "SELECT pg_advisory_xact_lock(7266182513)";
 /// What a line of a migration begins with that PostgreSQL takes for a comment.
 const SQLITE_ONLY: &str = "--sqlite: ";
-const SCHEMA_VERSION: &str = "SELECT MAX(version) FROM schema_version";
+const SCHEMA_VERSION: &str = "SELECT MAX(version) AS version FROM schema_version";
 /// A server that answers before its log is on disk would make 250 a lie: each connection insists. Stricter ones stay.
 const SYNCHRONOUS_COMMIT: &str =
     "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
-/// Rows per multi-row insert: so many at once, then what is left, so that few different texts reach the statement cache.
+/// Rows per multi-row insert on PostgreSQL: so many at once, then what is left, so that few different texts reach the statement cache.
 /// More rows gain little, and a prepared statement of thousands of parameters weighs hundreds of kilobytes.
 const CHUNKS: [usize; 2] = [64, 16];
-/// SQLite takes at most 32,766 parameters, PostgreSQL 65,535.
+/// PostgreSQL takes at most 65,535 parameters.
 const PARAMETERS_MAX: usize = 32_000;
 
 pub(crate) enum Db {
-    Sqlite { writer: Arc<Mutex<Writer>>, readers: SqlitePool },
+    Sqlite { writer: Writer, readers: SqlitePool },
     Postgres(PgPool),
-}
-
-/// SQLite's one writer. `open`: a transaction may have been left behind, by a dropped [`Tx`] or by a BEGIN or COMMIT whose
-/// future was dropped, and must be rolled back first.
-pub(crate) struct Writer {
-    connection: SqliteConnection,
-    open: bool,
-}
-
-/// The writer inside a transaction. Given up without an end it is rolled back at once, so that no lock is left on the file.
-pub(crate) struct Writing(Option<OwnedMutexGuard<Writer>>);
-
-impl std::ops::Deref for Writing {
-    type Target = Writer;
-
-    fn deref(&self) -> &Writer {
-        self.0.as_ref().expect("only a drop takes it")
-    }
-}
-
-impl std::ops::DerefMut for Writing {
-    fn deref_mut(&mut self) -> &mut Writer {
-        self.0.as_mut().expect("only a drop takes it")
-    }
-}
-
-impl Drop for Writing {
-    fn drop(&mut self) {
-        let Some(mut writer) = self.0.take().filter(|writer| writer.open) else { return };
-        // Without a runtime the process ends, and its locks with it.
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move { raw_sqlite(&mut writer, "ROLLBACK").await });
-        }
-    }
 }
 
 pub(crate) enum Begun {
     Sqlite(Writing),
     Postgres(Box<Transaction<'static, Postgres>>),
+}
+
+/// A statement of a batch.
+pub(crate) enum Work {
+    /// `INSERT … VALUES ($1, …)` for many rows.
+    Insert { name: &'static str, rows: Vec<Vec<Value>> },
+    /// A statement of its own. Guarded: it must touch a row.
+    One { name: &'static str, row: Vec<Value>, is_guarded: bool },
+    /// One statement for many rows. Guarded: it must touch as many.
+    Each { name: &'static str, rows: Vec<Vec<Value>>, is_guarded: bool },
+    /// Two statements for many rows, see [`Op::EachPair`](crate::Op::EachPair).
+    Pairs { first: &'static str, second: &'static str, rows: Vec<Vec<Value>> },
+}
+
+impl Work {
+    fn name(&self) -> &'static str {
+        match self {
+            Work::Insert { name, .. } | Work::One { name, .. } | Work::Each { name, .. } => name,
+            Work::Pairs { second, .. } => second,
+        }
+    }
+
+    /// Whether so many rows touched are enough.
+    fn check(&self, touched: u64) -> Result<(), StoreError> {
+        let conflict = |what: String| Err(StoreError::Conflict(what));
+        match self {
+            Work::One { name, is_guarded: true, .. } if touched == 0 => conflict(format!("{name} touched nothing")),
+            Work::Each { name, is_guarded: true, rows } | Work::Pairs { second: name, rows, .. }
+                if touched != rows.len() as u64 =>
+            {
+                conflict(format!("{name} touched {touched} of {}", rows.len()))
+            }
+            Work::Insert { .. } | Work::One { .. } | Work::Each { .. } | Work::Pairs { .. } => Ok(()),
+        }
+    }
 }
 
 impl Db {
@@ -139,23 +133,7 @@ impl Db {
 
     pub(crate) async fn begin(&self) -> Result<Begun, StoreError> {
         match self {
-            Db::Sqlite { writer, .. } => {
-                // Whoever has the writer gives it back in moments, unless it waits for another process's lock.
-                let patience = Duration::from_millis(WRITER_WAIT_MS);
-                let Ok(mut writer) = tokio::time::timeout(patience, writer.clone().lock_owned()).await else {
-                    return Err(StoreError::Unavailable("the writer is taken".into()));
-                };
-                if writer.open && raw_sqlite(&mut writer, "ROLLBACK").await.is_err() {
-                    // Nothing was open after all: the COMMIT or BEGIN that was dropped had ended or failed.
-                    tracing::debug!("a transaction that was left behind had ended already");
-                }
-                // Before the statement: whoever drops this future leaves it to SQLite whether the transaction begins.
-                writer.open = true;
-                // IMMEDIATE: a read transaction that upgrades later fails at once with SQLITE_BUSY_SNAPSHOT.
-                let mut writing = Writing(Some(writer));
-                raw_sqlite(&mut writing, "BEGIN IMMEDIATE").await?;
-                Ok(Begun::Sqlite(writing))
-            }
+            Db::Sqlite { writer, .. } => writer.begin().await.map(Begun::Sqlite),
             Db::Postgres(pool) => {
                 let tx = pool.begin().await.map_err(|e| StoreError::from_sql("begin", e))?;
                 Ok(Begun::Postgres(Box::new(tx)))
@@ -170,16 +148,18 @@ impl Db {
         let failed = |e| StoreError::from_sql("migration", e);
         match self {
             Db::Sqlite { writer, .. } => {
-                let mut writer = writer.lock().await;
-                let connection = &mut writer.connection;
-                let mut tx = connection.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
-                let seen: Option<i64> = sqlx::query_scalar(SCHEMA_VERSION).fetch_one(&mut *tx).await.map_err(failed)?;
-                if seen.unwrap_or(0) < version {
-                    let script = script.replace("BIGINT PRIMARY KEY", "INTEGER PRIMARY KEY").replace(SQLITE_ONLY, "");
-                    let text = AssertSqlSafe(format!("{script}\n{note}"));
-                    (&mut *tx).execute(sqlx::raw_sql(text)).await.map_err(failed)?;
-                }
-                tx.commit().await.map_err(failed)
+                let work = move |connection: &rusqlite::Connection| {
+                    sqlite::in_transaction(connection, || {
+                        let seen = sqlite::query(connection, "migration", SCHEMA_VERSION, &[])?;
+                        if seen.first().map(|row| row.opt_int("version")).transpose()?.flatten().unwrap_or(0) >= version {
+                            return Ok(());
+                        }
+                        let script =
+                            script.replace("BIGINT PRIMARY KEY", "INTEGER PRIMARY KEY").replace(SQLITE_ONLY, "");
+                        sqlite::script(connection, "migration", &format!("{script}\n{note}"))
+                    })
+                };
+                writer.alone(work).await
             }
             Db::Postgres(pool) => {
                 let mut tx = pool.begin().await.map_err(failed)?;
@@ -200,12 +180,16 @@ impl Db {
         let guarantee = |name, value: String, holds| Guarantee { name, value, holds };
         match self {
             Db::Sqlite { writer, .. } => {
-                let mut writer = writer.lock().await;
-                let connection = &mut writer.connection;
-                let level: i64 =
-                    sqlx::query_scalar("PRAGMA synchronous").fetch_one(&mut *connection).await.map_err(failed)?;
-                let journal: String =
-                    sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut *connection).await.map_err(failed)?;
+                let ask = |connection: &rusqlite::Connection| {
+                    let mut rows = sqlite::query(connection, "guarantees", "PRAGMA synchronous", &[])?;
+                    rows.extend(sqlite::query(connection, "guarantees", "PRAGMA journal_mode", &[])?);
+                    Ok(rows)
+                };
+                let rows = writer.alone(ask).await?;
+                let [level, journal] = &rows[..] else {
+                    return Err(StoreError::Unavailable("SQLite does not say how it writes".into()));
+                };
+                let (level, journal) = (level.int("synchronous")?, journal.text("journal_mode")?.to_owned());
                 let is_wal = journal == "wal";
                 // 2 is FULL: the log is fsynced at each commit; 1 (NORMAL) fsyncs at checkpoints only.
                 Ok(vec![
@@ -232,8 +216,8 @@ impl Db {
             "CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL, applied_at BIGINT NOT NULL);";
         match self {
             Db::Sqlite { writer, .. } => {
-                let mut writer = writer.lock().await;
-                (&mut writer.connection).execute(TABLE).await.map(|_| ())
+                writer.alone(|connection| sqlite::script(connection, "migration", TABLE)).await?;
+                Ok(())
             }
             // CREATE TABLE IF NOT EXISTS fails when two processes do it in the same moment.
             Db::Postgres(pool) => {
@@ -289,35 +273,23 @@ async fn open_sqlite(path: &Path) -> Result<Db, StoreError> {
     if let Some(dir) = path.parent() {
         std::fs::create_dir_all(dir).map_err(|e| StoreError::from_io(&e))?;
     }
+    let writer = Writer::open(path).await?;
     let options = SqliteConnectOptions::new()
         .filename(path)
-        .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
+        .read_only(true)
         .busy_timeout(Duration::from_millis(BUSY_MS))
         .statement_cache_capacity(512)
-        .pragma("cache_size", WRITER_CACHE)
         .pragma("temp_store", "MEMORY")
-        .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
+        .pragma("cache_size", READER_CACHE)
         .disable_statement_logging();
-    let connection =
-        SqliteConnection::connect_with(&options).await.map_err(|e| StoreError::from_sql("open the database", e))?;
     let readers = SqlitePoolOptions::new()
         .max_connections(READERS_MAX)
         .acquire_timeout(Duration::from_millis(ACQUIRE_MS))
         .test_before_acquire(false) // a file does not hang up, and asking first doubles the way of each read
-        .connect_with(options.read_only(true).create_if_missing(false).pragma("cache_size", READER_CACHE))
+        .connect_with(options)
         .await
         .map_err(|e| StoreError::from_sql("open the database", e))?;
-    Ok(Db::Sqlite { writer: Arc::new(Mutex::new(Writer { connection, open: false })), readers })
-}
-
-async fn raw_sqlite(writer: &mut Writer, text: &'static str) -> Result<(), StoreError> {
-    let done = sqlx::query(text).execute(&mut writer.connection).await;
-    if done.is_ok() && text != "BEGIN IMMEDIATE" {
-        writer.open = false;
-    }
-    done.map(|_| ()).map_err(|e| StoreError::from_sql(text, e))
+    Ok(Db::Sqlite { writer, readers })
 }
 
 /// A write transaction. See [`Store::begin`].
@@ -340,16 +312,16 @@ impl Tx {
     pub async fn query(&mut self, name: &'static str, values: &[Value]) -> Result<Vec<Row>, StoreError> {
         self.store.inner.seam.before(Step::Query)?;
         let statement = sql::statement(name);
-        let rows = match &mut self.begun {
-            Begun::Sqlite(writer) => bind_sqlite(statement.sqlite, values)
-                .fetch_all(&mut writer.connection)
-                .await
-                .map(|rows| sqlite_rows(&rows)),
-            Begun::Postgres(tx) => {
-                bind_postgres(statement.postgres, values).fetch_all(&mut ***tx).await.map(|rows| postgres_rows(&rows))
+        match &mut self.begun {
+            Begun::Sqlite(writing) => {
+                let values = values.to_vec();
+                writing.run(move |connection| sqlite::query(connection, name, statement.sqlite, &values)).await
             }
-        };
-        rows.map_err(|e| StoreError::from_sql(name, e))?
+            Begun::Postgres(tx) => {
+                let rows = bind_postgres(statement.postgres, values).fetch_all(&mut ***tx).await;
+                postgres_rows(&rows.map_err(|e| StoreError::from_sql(name, e))?)
+            }
+        }
     }
 
     /// Reads the first row of a named statement inside this transaction.
@@ -360,14 +332,23 @@ impl Tx {
     /// Runs a named statement; gives the number of rows touched.
     pub async fn execute(&mut self, name: &'static str, values: &[Value]) -> Result<u64, StoreError> {
         self.store.noted(self.store.inner.seam.before(Step::Execute))?;
-        let Statement { sqlite, postgres } = sql::statement(name);
+        let statement = sql::statement(name);
         let done = match &mut self.begun {
-            Begun::Sqlite(writer) => {
-                bind_sqlite(sqlite, values).execute(&mut writer.connection).await.map(|d| d.rows_affected())
+            Begun::Sqlite(writing) => {
+                let values = values.to_vec();
+                writing.run(move |connection| sqlite::execute(connection, name, statement.sqlite, &values)).await
             }
-            Begun::Postgres(tx) => bind_postgres(postgres, values).execute(&mut ***tx).await.map(|d| d.rows_affected()),
+            Begun::Postgres(tx) => {
+                let done = bind_postgres(statement.postgres, values).execute(&mut ***tx).await;
+                done.map(|d| d.rows_affected()).map_err(|e| StoreError::from_sql(name, e))
+            }
         };
-        self.store.noted(done.map_err(|e| StoreError::from_sql(name, e)))
+        self.store.noted(done)
+    }
+
+    /// Runs a named statement for each row, as [`Op::Each`](crate::Op::Each) does.
+    pub async fn execute_each(&mut self, name: &'static str, rows: Vec<Vec<Value>>) -> Result<(), StoreError> {
+        self.run_all(vec![Work::Each { name, rows, is_guarded: false }]).await
     }
 
     /// Runs a named statement that must touch at least one row.
@@ -383,6 +364,63 @@ impl Tx {
 
     /// Runs `INSERT … VALUES ($1, …)` for many rows, in few statements. Every row has as many values as the tuple.
     pub async fn insert_many(&mut self, name: &'static str, rows: &[Vec<Value>]) -> Result<u64, StoreError> {
+        match &mut self.begun {
+            Begun::Sqlite(writing) => {
+                let (store, work) = (self.store.clone(), Work::Insert { name, rows: rows.to_vec() });
+                writing.run(move |connection| sqlite_work(&store, connection, &work)).await
+            }
+            Begun::Postgres(_) => self.postgres_insert(name, rows).await,
+        }
+    }
+
+    /// Runs the statements of a batch in order.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when a guarded one touched too little; nothing after it is run.
+    pub(crate) async fn run_all(&mut self, batch: Vec<Work>) -> Result<(), StoreError> {
+        if let Begun::Sqlite(writing) = &mut self.begun {
+            let store = self.store.clone();
+            let run = move |connection: &rusqlite::Connection| {
+                batch.iter().try_for_each(|work| work.check(sqlite_work(&store, connection, work)?))
+            };
+            return writing.run(run).await;
+        }
+        for work in &batch {
+            let touched = match work {
+                Work::Insert { name, rows } => self.postgres_insert(name, rows).await?,
+                Work::One { name, row, .. } => self.execute(name, row).await?,
+                Work::Each { name, rows, .. } => self.execute(name, &[json_rows(rows)]).await?,
+                Work::Pairs { first, second, rows } => {
+                    let rows = [json_rows(rows)];
+                    self.execute(first, &rows).await?;
+                    self.execute(second, &rows).await?
+                }
+            };
+            work.check(touched)?;
+        }
+        Ok(())
+    }
+
+    /// Runs the statements of a batch in order and makes them durable. The flag of an error says whether the commit had begun:
+    /// then nobody knows whether it came to pass.
+    pub(crate) async fn run_and_commit(mut self, batch: Vec<Work>) -> Result<(), (bool, StoreError)> {
+        if matches!(self.begun, Begun::Postgres(_)) {
+            self.run_all(batch).await.map_err(|error| (false, error))?;
+            return self.commit().await.map_err(|error| (true, error));
+        }
+        let Begun::Sqlite(writing) = self.begun else { unreachable!("the other arm has returned") };
+        let (store, is_committing) = (self.store, Arc::new(AtomicBool::new(false)));
+        let reached = is_committing.clone();
+        let run = move |connection: &rusqlite::Connection| {
+            batch.iter().try_for_each(|work| work.check(sqlite_work(&store, connection, work)?))?;
+            reached.store(true, Ordering::Relaxed);
+            store.noted(store.inner.seam.before(Step::Commit))?;
+            store.noted(sqlite::commit(connection).and_then(|()| store.inner.seam.after(Step::Commit)))
+        };
+        writing.run_last(run).await.map_err(|error| (is_committing.load(Ordering::Relaxed), error))
+    }
+
+    async fn postgres_insert(&mut self, name: &'static str, rows: &[Vec<Value>]) -> Result<u64, StoreError> {
         let Some(columns) = rows.first().map(Vec::len) else { return Ok(0) };
         let mut rest = rows;
         let mut touched = 0;
@@ -392,33 +430,23 @@ impl Tx {
             let left = rest.len().min(PARAMETERS_MAX / columns.max(1)).max(1);
             let take = *CHUNKS.iter().find(fits).unwrap_or(&left);
             let (now, later) = rest.split_at(take);
-            touched += self.insert_chunk(name, columns, now).await?;
+            touched += self.postgres_insert_chunk(name, columns, now).await?;
             rest = later;
         }
         Ok(touched)
     }
 
-    async fn insert_chunk(
+    async fn postgres_insert_chunk(
         &mut self,
         name: &'static str,
         columns: usize,
         rows: &[Vec<Value>],
     ) -> Result<u64, StoreError> {
         self.store.noted(self.store.inner.seam.before(Step::Execute))?;
-        let Statement { sqlite, postgres } = sql::statement(name);
-        let values = rows.iter().flatten();
-        let done = match &mut self.begun {
-            Begun::Sqlite(writer) => {
-                let text = sql::repeat_values(sqlite, columns, rows.len(), Placeholder::InOrder);
-                let query = values.fold(sqlx::query(AssertSqlSafe(text)), bind_one_sqlite);
-                query.execute(&mut writer.connection).await.map(|d| d.rows_affected())
-            }
-            Begun::Postgres(tx) => {
-                let text = sql::repeat_values(postgres, columns, rows.len(), Placeholder::Numbered);
-                let query = values.fold(sqlx::query(AssertSqlSafe(text)), bind_one_postgres);
-                query.execute(&mut ***tx).await.map(|d| d.rows_affected())
-            }
-        };
+        let Begun::Postgres(tx) = &mut self.begun else { unreachable!("called for PostgreSQL") };
+        let text = sql::repeat_values(sql::statement(name).postgres, columns, rows.len());
+        let query = rows.iter().flatten().fold(sqlx::query(AssertSqlSafe(text)), bind_one_postgres);
+        let done = query.execute(&mut ***tx).await.map(|d| d.rows_affected());
         self.store.noted(done.map_err(|e| StoreError::from_sql(name, e)))
     }
 
@@ -430,7 +458,7 @@ impl Tx {
         let store = self.store;
         store.noted(store.inner.seam.before(Step::Commit))?;
         let done = match self.begun {
-            Begun::Sqlite(mut writer) => raw_sqlite(&mut writer, "COMMIT").await,
+            Begun::Sqlite(writing) => writing.commit().await,
             Begun::Postgres(tx) => tx.commit().await.map_err(|e| StoreError::from_sql("commit", e)),
         };
         store.noted(done.and_then(|()| store.inner.seam.after(Step::Commit)))
@@ -439,10 +467,36 @@ impl Tx {
     /// Gives it up. (Dropping does the same.)
     pub async fn rollback(self) -> Result<(), StoreError> {
         match self.begun {
-            Begun::Sqlite(mut writer) => raw_sqlite(&mut writer, "ROLLBACK").await,
+            // Dropping it is enough: whoever comes next waits behind the roll-back.
+            Begun::Sqlite(_) => Ok(()),
             Begun::Postgres(tx) => tx.rollback().await.map_err(|e| StoreError::from_sql("rollback", e)),
         }
     }
+}
+
+/// Runs one statement of a batch on the writer's thread.
+fn sqlite_work(store: &Store, connection: &rusqlite::Connection, work: &Work) -> Result<u64, StoreError> {
+    store.noted(store.inner.seam.before(Step::Execute))?;
+    let name = work.name();
+    let text = sql::statement(name).sqlite;
+    store.noted(match work {
+        Work::Insert { rows, .. } => sqlite::execute_each(connection, name, text, rows),
+        Work::One { row, .. } => sqlite::execute(connection, name, text, row),
+        // A text that reads no JSON is meant for one row.
+        Work::Each { rows, .. } if !text.contains("json_each($1)") => {
+            sqlite::execute_each(connection, name, text, rows)
+        }
+        Work::Each { rows, .. } => sqlite::execute(connection, name, text, &[json_rows(rows)]),
+        Work::Pairs { first, rows, .. } => {
+            sqlite::execute_pairs(connection, (first, sql::statement(first).sqlite), (name, text), rows)
+        }
+    })
+}
+
+/// Rows as the one parameter of a statement that takes many.
+fn json_rows(rows: &[Vec<Value>]) -> Value {
+    let row = |row: &Vec<Value>| serde_json::Value::Array(row.iter().cloned().map(Value::into_json).collect());
+    Value::from(serde_json::Value::Array(rows.iter().map(row).collect()))
 }
 
 type SqliteQuery<'q> = Query<'q, Sqlite, SqliteArguments>;

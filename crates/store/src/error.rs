@@ -99,6 +99,17 @@ impl StoreError {
         }
     }
 
+    /// From SQLite's extended result code.
+    pub(crate) fn from_sqlite(statement: &str, code: i32, problem: String) -> Self {
+        match code.unsigned_abs() {
+            // A primary key or a unique index.
+            1555 | 2067 => StoreError::Conflict(format!("{statement}: {problem}")),
+            code if is_full_sqlite(code) => StoreError::Full(problem),
+            code if is_passing_sqlite(code) => StoreError::Unavailable(problem),
+            _ => StoreError::Statement { statement: statement.into(), problem },
+        }
+    }
+
     /// From an error whose sources may hold the system's.
     pub(crate) fn from_io(error: &(dyn std::error::Error + 'static)) -> Self {
         let problem = error.to_string();
@@ -124,20 +135,30 @@ fn sqlite_code(code: &str) -> Option<u32> {
     code.parse::<u32>().ok().filter(|_| code.len() < 5)
 }
 
-/// SQLite: full (13), and no room for the shared memory file (4874); PostgreSQL: disk_full.
+/// PostgreSQL: disk_full.
 fn is_full(code: Option<&str>) -> bool {
     let Some(code) = code else { return false };
-    sqlite_code(code).map_or(code == "53100", |number| number & 0xFF == 13 || number == 4874)
+    sqlite_code(code).map_or(code == "53100", is_full_sqlite)
 }
 
-/// Trouble of the database and not of the statement. SQLite: permission (3), busy (5), locked (6), memory (7), read-only
-/// (8), I/O (10), corrupt (11), cannot open (14), not a database (26), with their extended codes; PostgreSQL: connection,
-/// access, resources, locks, shutdown, system, deadlock, read-only and internal classes. A damaged database is in here:
-/// what waits to be written must wait for its restore.
+/// Full (13), and no room for the shared memory file (4874).
+fn is_full_sqlite(code: u32) -> bool {
+    code & 0xFF == 13 || code == 4874
+}
+
+/// Trouble of the database and not of the statement. PostgreSQL: connection, access, resources, locks, shutdown, system,
+/// deadlock, read-only and internal classes.
 fn is_passing(code: Option<&str>) -> bool {
     let Some(code) = code else { return true };
     if let Some(number) = sqlite_code(code) {
-        return matches!(number & 0xFF, 3 | 5 | 6 | 7 | 8 | 10 | 11 | 14 | 26);
+        return is_passing_sqlite(number);
     }
     ["08", "25", "28", "3D", "40", "53", "55", "57", "58", "XX"].iter().any(|class| code.starts_with(class))
+}
+
+/// Permission (3), busy (5), locked (6), memory (7), read-only (8), I/O (10), corrupt (11), cannot open (14), not a
+/// database (26), with their extended codes. A damaged database is in here: what waits to be written must wait for its
+/// restore.
+fn is_passing_sqlite(code: u32) -> bool {
+    matches!(code & 0xFF, 3 | 5 | 6 | 7 | 8 | 10 | 11 | 14 | 26)
 }

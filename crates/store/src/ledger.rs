@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use model::{CopyId, EventKind, IllegalTransition, LastEvent, OrganisationId, Place, Timestamp, Whereabouts};
 
-use crate::{Row, StoreError, Tx, Value, values};
+use crate::{Row, Store, StoreError, Tx, Value, values};
 
 /// An entry for the event log.
 #[derive(Debug, Clone)]
@@ -69,6 +69,30 @@ struct State {
     untouched: bool,
 }
 
+impl Store {
+    /// The rows of `event.insert`.
+    pub(crate) fn event_rows(&self, events: &[NewEvent]) -> Vec<Vec<Value>> {
+        let row = |event: &NewEvent| {
+            values![
+                self.next_id::<i64>(),
+                event.organisation_id,
+                event.copy_id,
+                event.kind.as_str(),
+                event.place.map(Place::as_str),
+                event.place_detail.as_str(),
+                event.observed_at,
+                event.effective_at,
+                event.source,
+                event.cause_id,
+                event.actor.as_str(),
+                &event.detail,
+            ]
+            .to_vec()
+        };
+        events.iter().map(row).collect()
+    }
+}
+
 impl Tx {
     /// The present state of a copy, locked until the end of the transaction; `None` when there is no such copy.
     pub async fn whereabouts(&mut self, copy_id: CopyId) -> Result<Option<Whereabouts>, StoreError> {
@@ -92,7 +116,7 @@ impl Tx {
         if events.is_empty() {
             return Ok(());
         }
-        self.insert_events(events).await?;
+        self.insert_many("event.insert", &self.store().event_rows(events)).await?;
         let mut states = self.lock_states(events).await?;
         for event in events {
             let state = states
@@ -110,34 +134,6 @@ impl Tx {
         if !moved.is_empty() {
             self.execute("copy.set_whereabouts_of", &values![serde_json::Value::from(moved)]).await?;
         }
-        Ok(())
-    }
-
-    /// Writes the first events of copies that were inserted in this transaction with the state that these events give.
-    pub(crate) async fn record_births(&mut self, events: &[NewEvent]) -> Result<(), StoreError> {
-        self.insert_events(events).await
-    }
-
-    async fn insert_events(&mut self, events: &[NewEvent]) -> Result<(), StoreError> {
-        let row = |event: &NewEvent| {
-            values![
-                self.store().next_id::<i64>(),
-                event.organisation_id,
-                event.copy_id,
-                event.kind.as_str(),
-                event.place.map(Place::as_str),
-                event.place_detail.as_str(),
-                event.observed_at,
-                event.effective_at,
-                event.source,
-                event.cause_id,
-                event.actor.as_str(),
-                &event.detail,
-            ]
-            .to_vec()
-        };
-        let rows: Vec<Vec<Value>> = events.iter().map(row).collect();
-        self.insert_many("event.insert", &rows).await?;
         Ok(())
     }
 

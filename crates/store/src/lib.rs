@@ -10,6 +10,7 @@
 
 mod bodies;
 mod bus;
+mod checkpoint;
 mod commit;
 mod db;
 mod error;
@@ -20,6 +21,7 @@ mod ledger;
 mod migrate;
 mod seam;
 mod sql;
+mod sqlite;
 mod sweep;
 mod value;
 
@@ -220,11 +222,11 @@ impl Store {
         self.inner.commits.submit(submission).await
     }
 
-    /// Writes bodies as one pack, durable when this returns.
-    async fn put(&self, pack_id: i64, bodies: &[bytes::Bytes]) -> Result<(PackInfo, Vec<BodyRef>), StoreError> {
+    /// Writes bodies, durable when this returns.
+    async fn put(&self, bodies: &[bytes::Bytes]) -> Result<(PackInfo, Vec<BodyRef>), StoreError> {
         self.inner.health.check_space()?;
         self.noted(self.inner.seam.before(Step::Put))?;
-        let put = self.noted(self.inner.bodies.put(pack_id, bodies).await)?;
+        let put = self.noted(self.inner.bodies.put(self.next_id(), bodies).await)?;
         self.noted(self.inner.seam.after(Step::Put))?;
         Ok(put)
     }

@@ -108,18 +108,9 @@ fn without_comment(body: &'static str) -> &'static str {
     rest
 }
 
-/// How a repeated statement names its parameters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Placeholder {
-    /// `$1`, `$2`, as PostgreSQL wants them.
-    Numbered,
-    /// `?`, which SQLite counts by itself: nobody has to read thousands of names.
-    InOrder,
-}
-
 /// Repeats the tuple behind `VALUES` for `rows` rows. `INSERT … VALUES ($1, $2) ON CONFLICT …` with 2 rows becomes
 /// `… VALUES ($1,$2),($3,$4) ON CONFLICT …`. The tuple must be plain placeholders in order.
-pub(crate) fn repeat_values(sql: &str, columns: usize, rows: usize, placeholder: Placeholder) -> String {
+pub(crate) fn repeat_values(sql: &str, columns: usize, rows: usize) -> String {
     let start = sql.find("VALUES").expect("insert_many needs a VALUES clause") + "VALUES".len();
     let open = start + sql[start..].find('(').expect("VALUES has a tuple");
     let close = open + sql[open..].find(')').expect("the tuple ends");
@@ -134,13 +125,8 @@ pub(crate) fn repeat_values(sql: &str, columns: usize, rows: usize, placeholder:
             if column > 0 {
                 out.push(',');
             }
-            match placeholder {
-                Placeholder::Numbered => {
-                    out.push('$');
-                    out.push_str(&n.to_string());
-                }
-                Placeholder::InOrder => out.push('?'),
-            }
+            out.push('$');
+            out.push_str(&n.to_string());
         }
         out.push(')');
     }
@@ -162,11 +148,7 @@ mod tests {
 
     #[test]
     fn rows_are_repeated() {
-        let repeat = |placeholder| {
-            repeat_values("INSERT INTO t (a, b) VALUES ($1, $2) ON CONFLICT DO NOTHING", 2, 2, placeholder)
-        };
-        let numbered = "INSERT INTO t (a, b) VALUES ($1,$2),($3,$4) ON CONFLICT DO NOTHING";
-        assert_eq!(repeat(Placeholder::Numbered), numbered);
-        assert_eq!(repeat(Placeholder::InOrder), "INSERT INTO t (a, b) VALUES (?,?),(?,?) ON CONFLICT DO NOTHING");
+        let repeated = repeat_values("INSERT INTO t (a, b) VALUES ($1, $2) ON CONFLICT DO NOTHING", 2, 2);
+        assert_eq!(repeated, "INSERT INTO t (a, b) VALUES ($1,$2),($3,$4) ON CONFLICT DO NOTHING");
     }
 }

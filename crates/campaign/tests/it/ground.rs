@@ -156,8 +156,8 @@ impl Ground {
             let rows = tx.query("delivery.claim_due", &values).await.unwrap();
             for row in &rows {
                 let id = row.int("id").unwrap();
-                let done = serde_json::json!([["done", "250 2.0.0 ok", id, "agent"]]);
-                tx.execute_guarded("delivery.finish", &values![&done]).await.unwrap();
+                let done = values!["done", "250 2.0.0 ok", id, "agent"].to_vec();
+                tx.execute_each("delivery.finish", vec![done]).await.unwrap();
             }
             tx.commit().await.unwrap();
             if rows.is_empty() {
