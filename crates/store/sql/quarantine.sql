@@ -60,19 +60,28 @@ SELECT q.id FROM copy c JOIN quarantine_item q ON q.copy_id = c.id
 WHERE c.organisation_id = $1 AND c.person_id = $2 AND q.id = $3 AND q.permissions <> 0
 
 -- name: count_items @postgres
-SELECT q.status, q.held_by, q.reason, COUNT(*) AS item_count FROM quarantine_item q
+-- A cube as facets has, and how many of each cell somebody else than $3 has asked for.
+SELECT q.status, q.held_by, q.reason, COUNT(*) AS item_count,
+  CAST(SUM(CASE WHEN q.status = 'requested' AND q.requested_by <> $3 THEN 1 ELSE 0 END) AS BIGINT) AS by_others_count
+FROM quarantine_item q
 WHERE q.organisation_id = $1 AND q.id IN (SELECT CAST(value AS BIGINT) FROM json_array_elements_text(CAST($2 AS JSON)) AS t(value)) GROUP BY q.status, q.held_by, q.reason
 
 -- name: count_items
-SELECT q.status, q.held_by, q.reason, COUNT(*) AS item_count FROM quarantine_item q
+SELECT q.status, q.held_by, q.reason, COUNT(*) AS item_count,
+  CAST(SUM(CASE WHEN q.status = 'requested' AND q.requested_by <> $3 THEN 1 ELSE 0 END) AS BIGINT) AS by_others_count
+FROM quarantine_item q
 WHERE q.organisation_id = $1 AND q.id IN (SELECT value FROM json_each($2)) GROUP BY q.status, q.held_by, q.reason
 
 -- name: count_campaign
-SELECT q.status, q.held_by, q.reason, COUNT(*) AS item_count FROM quarantine_item q
+SELECT q.status, q.held_by, q.reason, COUNT(*) AS item_count,
+  CAST(SUM(CASE WHEN q.status = 'requested' AND q.requested_by <> $3 THEN 1 ELSE 0 END) AS BIGINT) AS by_others_count
+FROM quarantine_item q
 WHERE q.organisation_id = $1 AND q.campaign_id = $2 GROUP BY q.status, q.held_by, q.reason
 
 -- name: count_cause
-SELECT q.status, q.held_by, q.reason, COUNT(*) AS item_count FROM quarantine_item q
+SELECT q.status, q.held_by, q.reason, COUNT(*) AS item_count,
+  CAST(SUM(CASE WHEN q.status = 'requested' AND q.requested_by <> $3 THEN 1 ELSE 0 END) AS BIGINT) AS by_others_count
+FROM quarantine_item q
 WHERE q.organisation_id = $1 AND q.cause_id = $2 GROUP BY q.status, q.held_by, q.reason
 
 -- name: open_items @postgres

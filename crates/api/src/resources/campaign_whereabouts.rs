@@ -22,6 +22,9 @@ use crate::wire::{
     ActionOutcome, At, EventCount, Id, LastEvent, Page, Permission, Place, PlaceCount, Role, after_id, id, limit_of,
 };
 
+/// The longest reason of a request.
+const REASON_CHARS_MAX: usize = 500;
+
 /// The routes.
 pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
@@ -185,7 +188,7 @@ enum NotReceivedKind {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ReleaseRequest {
-    /// For the administrator who decides.
+    /// For the administrator who decides, in at most 500 characters; each copy's timeline shows it.
     #[serde(default)]
     reason: String,
 }
@@ -364,8 +367,12 @@ async fn request_campaign_release(
     Json(body): Json<ReleaseRequest>,
 ) -> Answer<ActionOutcome> {
     Campaigns::new(app.directory.clone()).get(campaign).await?;
-    let done = app.quarantine.request(&actor(&caller), &Selection::Campaign(campaign)).await?;
+    let reason = body.reason.trim();
+    if reason.chars().count() > REASON_CHARS_MAX {
+        return Err(Problem::invalid("reason", format!("Say it in at most {REASON_CHARS_MAX} characters.")));
+    }
+    let done = app.quarantine.request(&actor(&caller), &Selection::Campaign(campaign), reason).await?;
     let detail = serde_json::json!({ "count": done.done_count() });
-    app.audit(&caller, "release.request", format!("campaign {campaign}"), &body.reason, detail).await?;
+    app.audit(&caller, "release.request", format!("campaign {campaign}"), reason, detail).await?;
     Ok(Json(outcome(done, Step::Request)))
 }

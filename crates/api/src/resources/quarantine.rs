@@ -496,7 +496,7 @@ async fn request_quarantine_release(
     Json(body): Json<Selection>,
 ) -> Answer<ActionOutcome> {
     let selection = body.parse()?;
-    let done = app.quarantine.request(&actor(&caller), &selection).await?;
+    let done = app.quarantine.request(&actor(&caller), &selection, "").await?;
     decided(&app, &caller, "quarantine.request", &selection, &done).await?;
     Ok(Json(outcome(done, Step::Request)))
 }

@@ -141,3 +141,17 @@ async fn only_the_owner_switches_individual_tracking() {
     let saved = put(Role::Owner, settings).await.expect(StatusCode::OK).json();
     assert_eq!(saved["tracking"]["individual"]["by"], "owner");
 }
+
+#[tokio::test]
+async fn only_the_owner_moves_the_limit_that_asks_for_a_second_person() {
+    let server = Server::start(testkit::sqlite().await).await;
+    let mut settings = server.get(Role::Administrator, "/settings").await.expect(StatusCode::OK).json();
+    let put = |role, body: Value| server.call(role, axum::http::Method::PUT, "/settings", Some(body));
+    put(Role::Administrator, settings.clone()).await.expect(StatusCode::OK);
+    settings["limits"]["mass_action_max"] = json!(1_000_000);
+    let refused = put(Role::Administrator, settings.clone()).await.expect(StatusCode::FORBIDDEN);
+    assert_eq!(refused.json()["field"], "limits.mass_action_max");
+    put(Role::Owner, settings).await.expect(StatusCode::OK);
+    let kept = server.get(Role::Administrator, "/settings").await.expect(StatusCode::OK).json();
+    assert_eq!(kept["limits"]["mass_action_max"], 1_000_000);
+}
