@@ -99,6 +99,25 @@ async fn guessing_passwords_gets_slow_and_tells_nothing() {
 }
 
 #[tokio::test]
+async fn guessing_the_password_in_an_open_session_gets_slow_too() {
+    let server = with_carla(testkit::sqlite().await).await;
+    let signed_in = sign_in(&server, PASSWORD).await.expect(StatusCode::OK);
+    let (cookie, csrf) = (cookie_of(&signed_in), signed_in.json()["csrf"].as_str().expect("a csrf").to_owned());
+    let headers = [("cookie", cookie.as_str()), ("x-csrf-token", csrf.as_str())];
+    let change = async |current: &str| {
+        let body = json!({ "current": current, "password": "another long password" });
+        call(&server, "PUT", "/api/v1/me/password", &headers, Some(body)).await
+    };
+    for _ in 0..5 {
+        change("wrong wrong wrong").await.expect(StatusCode::UNPROCESSABLE_ENTITY);
+    }
+    let refused = change(PASSWORD).await.expect(StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(refused.header(header::RETRY_AFTER), "2");
+    server.test.clock.advance_ms(2_000);
+    change(PASSWORD).await.expect(StatusCode::NO_CONTENT);
+}
+
+#[tokio::test]
 async fn a_link_signs_in_once() {
     on_both(|t| async move {
         let server = with_carla(t).await;
