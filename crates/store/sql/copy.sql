@@ -148,10 +148,16 @@ SELECT COUNT(*) AS copy_count FROM copy c WHERE c.campaign_id = $1 AND c.organis
   AND EXISTS (SELECT 1 FROM event e WHERE e.copy_id = c.id AND e.kind IN ('accepted', 'held', 'dropped'))
 
 -- name: of_message_id_header
--- Copies of messages with this Message-ID, rendered or received.
+-- Copies of messages with this Message-ID, rendered or received. Two halves and a plus sign, so that
+-- SQLite finds each by its index and does not read all copies of the organisation.
 SELECT c.id, c.recipient, c.campaign_id, c.place, m.subject, m.received_at
-FROM message m JOIN copy c ON c.received_message_id = m.id OR c.message_id = m.id
-WHERE m.message_id_header = $1 AND c.organisation_id = $2 ORDER BY c.id LIMIT $3
+FROM message m JOIN copy c ON c.received_message_id = m.id
+WHERE m.message_id_header = $1 AND +c.organisation_id = $2
+UNION
+SELECT c.id, c.recipient, c.campaign_id, c.place, m.subject, m.received_at
+FROM message m JOIN copy c ON c.message_id = m.id
+WHERE m.message_id_header = $1 AND +c.organisation_id = $2
+ORDER BY 1 LIMIT $3
 
 -- name: ids
 SELECT id FROM copy WHERE id > $1 ORDER BY id LIMIT $2

@@ -18,6 +18,8 @@ mod faults;
 mod health;
 mod ledger;
 mod migrate;
+#[cfg(test)]
+mod plans;
 mod seam;
 mod sql;
 mod sweep;
