@@ -75,7 +75,9 @@ impl From<changes::Error> for Problem {
                 problems.into_iter().map(|p| FieldError { field: p.place, line: None, detail: p.problem }).collect(),
             ),
             E::NotFound { what, .. } => Problem::not_found(what),
-            E::State(_) | E::NoBacktest | E::StaleBacktest => Problem::conflict(error.to_string()),
+            E::State(_) | E::NoBacktest | E::StaleBacktest | E::NeedsSecondPerson { .. } => {
+                Problem::conflict(error.to_string())
+            }
             E::NeedsReason { .. } => Problem::invalid("override_reason", error.to_string()),
             E::RuleSet(_) | E::Row { .. } | E::CutOff(_) => {
                 Problem::from_severity(error.severity() == Severity::Transient, error)

@@ -41,9 +41,14 @@ impl<T: Serialize> IntoResponse for Json<T> {
 /// The whole body, within the limit of the route.
 pub async fn body_bytes<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
     Bytes::from_request(request, state).await.map_err(|rejection| match rejection.status().as_u16() {
-        413 => Problem::new(Kind::TooLarge, "The body is larger than this operation takes. Split it."),
+        413 => too_large(),
         _ => Problem::new(Kind::BadRequest, "The body could not be read to its end.").because(rejection),
     })
+}
+
+/// The body is over the limit of the route.
+pub fn too_large() -> Problem {
+    Problem::new(Kind::TooLarge, "The body is larger than this operation takes. Split it.")
 }
 
 /// Parses JSON; an error names the path of the field.

@@ -10,6 +10,7 @@ mod access;
 mod console;
 mod convert;
 mod extract;
+mod listener;
 mod looks;
 mod mail_view;
 mod masked;

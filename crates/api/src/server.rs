@@ -9,11 +9,13 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
+use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 
+use crate::listener::Bounded;
 use crate::problem::{Kind, Problem};
 use crate::{AppState, console, openapi, session_auth};
 
@@ -46,6 +48,8 @@ pub fn router(state: AppState) -> Router {
 /// When the listener fails.
 pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) -> std::io::Result<()> {
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    // Passing each connection through unchanged is what makes axum say where it comes from.
+    let listener = Bounded::new(listener).tap_io(|_| ());
     axum::serve(listener, service).with_graceful_shutdown(shutdown.cancelled_owned()).await
 }
 

@@ -27,7 +27,7 @@ use crate::state::Action;
 use crate::template::{Fields, Slots, Template};
 use crate::token::{Subject, Tokens, nonce, random};
 use crate::tracker::Tracker;
-use crate::{CampaignError, Campaigns};
+use crate::{CampaignError, Campaigns, Problem};
 
 /// Copies whose end is recorded in one transaction when a campaign was cancelled.
 const CANCEL_BATCH: i64 = 256;
@@ -187,7 +187,7 @@ impl Dispatcher {
         if let CampaignError::Store(error) = error {
             return Err(CampaignError::Store(error));
         }
-        tracing::error!(campaign.id = %id, "campaign {id} is paused, its messages cannot be made: {error}");
+        tracing::error!(campaign.id = %id, "campaign {id} is paused, its messages cannot be made: {}", for_the_log(&error));
         match self.campaigns.pause(id).await {
             Ok(_) | Err(CampaignError::State { .. } | CampaignError::Changed) => Ok(()),
             Err(other) => Err(other),
@@ -308,6 +308,14 @@ impl Dispatcher {
         tx.commit().await?;
         Ok(rows.len())
     }
+}
+
+/// What a log may say of an error: the fields and lines of the content, never a recipient's address, which an author is told.
+fn for_the_log(error: &CampaignError) -> String {
+    let CampaignError::Invalid(problems) = error else { return error.to_string() };
+    let place = |p: &Problem| p.line.map_or_else(|| p.field.to_owned(), |line| format!("{} line {line}", p.field));
+    let places: Vec<String> = problems.iter().map(place).collect();
+    format!("what is wrong with its {} is said when it is checked or sent as a test", places.join(", "))
 }
 
 impl Batch {
@@ -512,4 +520,20 @@ fn pending(row: &Row) -> Result<Pending, CampaignError> {
         address: row.text("address")?.to_owned(),
         fields: row.json("fields")?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_names_no_recipient() {
+        let invalid = CampaignError::Invalid(vec![
+            Problem::new("content", "ada@contoso.example: no value for city"),
+            Problem::at("subject", Some(1), "ada@contoso.example: no value for name"),
+        ]);
+        let said = for_the_log(&invalid);
+        assert!(said.contains("content, subject line 1") && !said.contains('@'), "{said}");
+        assert_eq!(for_the_log(&CampaignError::Token), "not a link of ours");
+    }
 }

@@ -1,10 +1,14 @@
 //! From what an author wrote to what one person gets.
 //!
 //! Once per campaign: MJML becomes HTML, each web link becomes a slot, the pixel's slot goes to the top, the plain text
-//! is made from the HTML. Once per person: merge fields and slots are filled, with fuel, in HTML escaped. A merge field
-//! that a person has no value for and that has no default is an error, never an empty space.
+//! is made from the HTML. Once per person: merge fields and slots are filled, in HTML escaped. A merge field that a person
+//! has no value for and that has no default is an error, never an empty space.
+//!
+//! An author is not trusted with the server's memory: there are fields, a few filters and `{% if %}`, and nothing that
+//! makes much out of little (loops, variables, repetition). What one rendering takes grows with the content and the values.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 
 use minijinja::value::Value;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior};
@@ -13,8 +17,12 @@ use serde::{Deserialize, Serialize};
 use crate::draft::{ContentType, Draft, Tracking};
 use crate::{CampaignError, Problem};
 
-/// Instructions that one rendering may take: a loop over a long list ends with an error, not with a stuck server.
+/// Instructions that one rendering may take.
 const FUEL: u64 = 200_000;
+/// Bytes of one part of one person's message.
+const PART_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// The statements that exist.
+const STATEMENTS: &[&str] = &["if", "elif", "else", "endif"];
 /// Links of one campaign that are tracked; what is more stays as written.
 pub const LINKS_MAX: usize = 500;
 /// Prefix of our own slots; a merge field may not begin with it.
@@ -141,10 +149,13 @@ impl Template {
         let (links, personal_links) = (slotted.links, slotted.personal_count);
         let subject = draft.subject.clone();
         let template = Template { subject, page, html, text, links, tracks_opens: tracks, personal_links };
-        match template.environment() {
-            Ok(_) => Ok(template),
-            Err(error) => {
-                let message = format!("a merge field is broken by the markup around it: {}", detail(&error));
+        // Markup that goes away can leave behind what was not there before.
+        let left = [&template.html, &template.text].into_iter().find_map(|part| growth(part)).map(|(_, why)| why);
+        let broken = template.environment().map(|_| ()).map_err(|error| detail(&error));
+        match left.map_or(broken, Err) {
+            Ok(()) => Ok(template),
+            Err(why) => {
+                let message = format!("a merge field is broken by the markup around it: {why}");
                 Err(vec![Problem::new("content", message)])
             }
         }
@@ -265,8 +276,14 @@ impl Renderer<'_> {
     }
 
     fn part(&self, part: &str, field: &'static str, context: &Value) -> Result<String, Problem> {
-        let rendered = self.environment.get_template(part).and_then(|template| template.render(context));
+        let mut page = Page(Vec::new());
+        let rendered =
+            self.environment.get_template(part).and_then(|t| t.render_to_write(context, &mut page).map(|_| ()));
+        let rendered = rendered.map(|()| String::from_utf8_lossy(&page.0).into_owned());
         rendered.map_err(|error| {
+            if error.kind() == minijinja::ErrorKind::WriteFailure {
+                return Problem::new(field, format!("it becomes larger than {PART_BYTES_MAX} bytes"));
+            }
             if error.kind() != minijinja::ErrorKind::UndefinedError {
                 return Problem::new(field, detail(&error));
             }
@@ -299,20 +316,105 @@ impl Renderer<'_> {
     }
 }
 
+/// What has been rendered, up to the limit.
+struct Page(Vec<u8>);
+
+impl io::Write for Page {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len() + bytes.len() > PART_BYTES_MAX {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 fn example(name: &str) -> String {
     format!("{{{{ {name} | default(\"…\") }}}}")
 }
 
 fn environment<'t>() -> Environment<'t> {
-    let mut environment = Environment::new();
+    use minijinja::{filters, tests};
+    let mut environment = Environment::empty();
+    environment.add_filter("default", filters::default);
+    environment.add_filter("d", filters::default);
+    environment.add_filter("upper", filters::upper);
+    environment.add_filter("lower", filters::lower);
+    environment.add_filter("title", filters::title);
+    environment.add_filter("capitalize", filters::capitalize);
+    environment.add_filter("trim", filters::trim);
+    environment.add_filter("length", filters::length);
+    environment.add_filter("escape", filters::escape);
+    environment.add_filter("e", filters::escape);
+    environment.add_test("defined", tests::is_defined);
+    environment.add_test("undefined", tests::is_undefined);
+    environment.add_test("startingwith", tests::is_startingwith);
+    environment.add_test("endingwith", tests::is_endingwith);
     environment.set_undefined_behavior(UndefinedBehavior::SemiStrict);
     environment.set_fuel(Some(FUEL));
     environment.set_auto_escape_callback(|name| if name == HTML { AutoEscape::Html } else { AutoEscape::None });
     environment
 }
 
+/// The first thing in a text that would make much out of little: where it is, and what it is.
+fn growth(source: &str) -> Option<(usize, String)> {
+    // Each `{%`, also one in a comment: so that nothing here rests on telling a statement from what only looks like one.
+    for (at, _) in source.match_indices("{%") {
+        let inside = source[at + 2..].trim_start_matches(['-', '+']).trim_start();
+        let word = &inside[..inside.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(inside.len())];
+        if !STATEMENTS.contains(&word) {
+            let only = "{% if %}, {% elif %}, {% else %} and {% endif %}";
+            return Some((at, format!("there is no {{% {word} %}}, only {only}")));
+        }
+    }
+    let mut at = 0;
+    while let Some(open) = source[at..].find('{').map(|i| at + i) {
+        at = match source.as_bytes().get(open + 1) {
+            Some(b'#') => source[open + 2..].find("#}").map_or(source.len(), |i| open + 2 + i + 2),
+            Some(b'{') => match operators(source, open + 2, b"}}") {
+                Ok(end) => end,
+                Err(found) => return Some(found),
+            },
+            Some(b'%') => match operators(source, open + 2, b"%}") {
+                Ok(end) => end,
+                Err(found) => return Some(found),
+            },
+            _ => open + 1,
+        };
+    }
+    None
+}
+
+/// The end of an expression that begins at `at`, or the operator in it that there is not. Strings may hold anything.
+fn operators(source: &str, mut at: usize, close: &[u8]) -> Result<usize, (usize, String)> {
+    let bytes = source.as_bytes();
+    let mut quote = None;
+    while let Some(&byte) = bytes.get(at) {
+        match (quote, byte) {
+            (Some(_), b'\\') => at += 1,
+            (Some(open), _) if byte == open => quote = None,
+            (Some(_), _) => {}
+            (None, b'"' | b'\'') => quote = Some(byte),
+            (None, b'*' | b'[' | b'{') => {
+                return Err((at, format!("there is no {:?} in a merge field", char::from(byte))));
+            }
+            (None, _) if bytes[at..].starts_with(close) => return Ok(at + close.len()),
+            (None, _) => {}
+        }
+        at += 1;
+    }
+    Ok(source.len())
+}
+
 /// What is wrong with the merge fields of a text, with its line.
 fn syntax(field: &'static str, source: &str) -> Option<Problem> {
+    if let Some((at, why)) = growth(source) {
+        return Some(Problem::at(field, Some(line_at(source, at)), format!("a merge field cannot be read: {why}")));
+    }
     let environment = environment();
     let template = match environment.template_from_str(source) {
         Ok(template) => template,
@@ -682,9 +784,39 @@ mod tests {
     }
 
     #[test]
-    fn a_template_that_runs_on_is_stopped() {
-        let endless = "{% for a in range(9999) %}{% for b in range(9999) %}x{% endfor %}{% endfor %}";
-        let template = Template::compile(&draft(ContentType::Html, endless)).unwrap();
-        assert!(render(&template, &Fields::default()).unwrap_err().message.contains("fuel"));
+    fn what_makes_much_out_of_little_is_refused_with_its_line() {
+        let refused = |content: &str, says: &str| {
+            for content_type in [ContentType::Html, ContentType::Mjml] {
+                let found = Template::compile(&draft(content_type, &format!("<p>\n{content}</p>"))).unwrap_err();
+                assert_eq!(found[0].line, Some(2), "{content}: {found:?}");
+                assert!(found[0].message.contains(says), "{content}: {found:?}");
+            }
+        };
+        refused("{% for a in name %}x{% endfor %}", "no {% for %}");
+        refused("{% set a = name ~ name %}", "no {% set %}");
+        refused("{%- include 'content.html' %}", "no {% include %}");
+        refused("{# {% raw %} #}", "no {% raw %}");
+        refused("{{ 'x' * 9999999 }}", "no '*'");
+        refused("{{ '\\'' * 9 }}", "no '*'");
+        refused("{{ [name] }}", "no '['");
+        refused("{{ name | replace('a', name) }}", "replace");
+        let starred = Template::compile(&draft(ContentType::Html, "{# * #}*{{ team | default('*[{\\'') }}*")).unwrap();
+        assert!(render(&starred, &Fields::default()).unwrap().text.contains("**[{'*"));
+    }
+
+    #[test]
+    fn markup_that_goes_away_leaves_no_statement() {
+        let hidden = draft(ContentType::Html, "{<b></b>% set a = name %<b></b>}{<b></b>{ a ~ a }<b></b>}");
+        let found = Template::compile(&hidden).map(|template| template.text().to_owned());
+        assert!(found.as_ref().is_err_and(|p| p[0].message.contains("no {% set %}")), "{found:?}");
+    }
+
+    #[test]
+    fn a_message_that_becomes_too_large_is_stopped() {
+        let template = Template::compile(&draft(ContentType::Html, &"{{ name }}".repeat(2_000))).unwrap();
+        let person = |length| Fields { name: "x".repeat(length), ..Fields::default() };
+        assert!(render(&template, &person(100)).is_ok());
+        let message = render(&template, &person(10_000)).unwrap_err().message;
+        assert!(message.contains("larger than 4194304 bytes"), "{message}");
     }
 }

@@ -74,7 +74,8 @@ impl Changes {
     /// the purge has its job, all or nothing. `override_reason` is needed, and kept, only where the backtest warned.
     ///
     /// # Errors
-    /// [`Error::NoBacktest`], [`Error::StaleBacktest`], [`Error::NeedsReason`], or [`Error::State`].
+    /// [`Error::NoBacktest`], [`Error::StaleBacktest`], [`Error::NeedsReason`], [`Error::NeedsSecondPerson`], or
+    /// [`Error::State`].
     pub async fn activate(&self, id: ChangeId, actor: &Actor, override_reason: &str) -> Result<Activation, Error> {
         let reason = checked_reason(override_reason)?;
         let found = self.get(id).await?;
@@ -82,6 +83,7 @@ impl Changes {
             return Ok(Activation::Already(Box::new(found)));
         }
         let backtest = self.tested(&found, &reason).await?;
+        self.by_enough_people(&found, &backtest, actor).await?;
         let next = self.next(|base, next_id| with_change(base, &found.diff, id, next_id)).await?;
         let mut tx = self.store().begin().await?;
         let locked = self.lock(&mut tx, id).await?;
@@ -180,6 +182,15 @@ impl Changes {
             return Err(Error::NeedsReason { warning: backtest.warning });
         }
         Ok(backtest)
+    }
+
+    /// Pulling back very much mail takes two: whoever proposed it and whoever puts it in force. (Taking it back takes one.)
+    async fn by_enough_people(&self, change: &Change, backtest: &Backtest, actor: &Actor) -> Result<(), Error> {
+        let (count, limit) = (backtest.report.purge_count, self.directory.settings().await?.limits.mass_action_max);
+        if count > limit && change.proposed_by == actor.login {
+            return Err(Error::NeedsSecondPerson { count, limit, proposed_by: change.proposed_by.clone() });
+        }
+        Ok(())
     }
 
     /// Compiles the version that `edit` makes of the active one.

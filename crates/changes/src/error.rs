@@ -63,6 +63,19 @@ pub enum Error {
         /// Its words.
         warning: String,
     },
+    /// It would pull back more copies than one person may.
+    #[error(
+        "activating it pulls back {count} copies, and more than {limit} (the setting limits.mass_action_max) need a second \
+         person: somebody else than {proposed_by}, who proposed it, activates it"
+    )]
+    NeedsSecondPerson {
+        /// How many, by its backtest.
+        count: i64,
+        /// The limit.
+        limit: i64,
+        /// The first person.
+        proposed_by: String,
+    },
     /// The active rule set does not load: a defect of ours or a foreign hand.
     #[error("the rule set does not load: {0}")]
     RuleSet(String),
@@ -102,6 +115,7 @@ impl Error {
             | Error::NoBacktest
             | Error::StaleBacktest
             | Error::NeedsReason { .. }
+            | Error::NeedsSecondPerson { .. }
             | Error::RuleSet(_)
             | Error::Row { .. } => Severity::Permanent,
         }

@@ -7,8 +7,8 @@ mod house;
 use std::collections::BTreeSet;
 
 use changes::{
-    Activation, Allow, Allowed, BacktestOptions, BacktestState, Change, ChangeFilter, ChangeState, Error, Proposal,
-    Stop, Undo,
+    Activation, Actor, Allow, Allowed, BacktestOptions, BacktestState, Change, ChangeFilter, ChangeState, Error,
+    Proposal, Stop, Undo,
 };
 use house::{House, Mail, admin};
 use model::{ChangeId, CopyId, Place, VerdictClass};
@@ -171,6 +171,34 @@ async fn nothing_becomes_active_untested_stale_or_half() {
         assert_eq!(house.active_count().await, 1);
         let audit = house.directory.audit_page(None, 100).await.unwrap();
         assert_eq!(audit.iter().filter(|entry| entry.action == "change.activate").count(), 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn pulling_back_very_much_takes_two_people() {
+    on_both(|t| async move {
+        let house = House::build(t, 3).await;
+        let landed = house.arrive(Mail { campaign: None, subject: "Landed", host: HOST, count: 3 }).await;
+        let mut settings = house.directory.settings().await.unwrap();
+        settings.limits.mass_action_max = 2;
+        house.directory.save_settings(&settings).await.unwrap();
+        let change = house.propose(feed(HOST)).await;
+        house.test(change.id).await;
+        let refused = house.changes.activate(change.id, &admin(), "").await.unwrap_err();
+        assert!(matches!(refused, Error::NeedsSecondPerson { count: 3, limit: 2, .. }), "{refused}");
+        assert!(refused.to_string().contains("somebody else than ada"), "{refused}");
+        assert_eq!(house.changes.get(change.id).await.unwrap().state, ChangeState::Backtested);
+        assert_eq!(house.work().await, 0);
+
+        let other = Actor { account_id: None, login: "eve".into() };
+        assert!(matches!(house.changes.activate(change.id, &other, "").await.unwrap(), Activation::Done { .. }));
+        assert_eq!(house.work().await, 1);
+        assert_eq!(house.at(&landed, Place::Quarantine).await.len(), 3);
+        // Bringing it all back is urgent: one is enough.
+        house.changes.undo(change.id, &admin(), "a mistake").await.unwrap();
+        assert_eq!(house.work().await, 1);
+        assert_eq!(house.at(&landed, Place::Inbox).await.len(), 3);
     })
     .await;
 }

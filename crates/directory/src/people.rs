@@ -215,12 +215,13 @@ impl Directory {
         let counted = self.store.query_one("person.count_matching", &of[..6]).await?;
         facets.people_count = counted.map_or(Ok(0), |row| row.int("n"))?;
         let groups = [
-            ("person.by_department", &mut facets.departments),
-            ("person.by_city", &mut facets.cities),
-            ("person.by_language", &mut facets.languages),
+            ("department", &mut facets.departments),
+            ("city", &mut facets.cities),
+            ("language", &mut facets.languages),
         ];
-        for (statement, values) in groups {
-            for row in self.store.query(statement, &of).await? {
+        for (column, values) in groups {
+            let of = [of.clone(), values![column].to_vec()].concat();
+            for row in self.store.query("person.facet", &of).await? {
                 values.push((row.text("value")?.to_owned(), row.int("n")?));
             }
         }

@@ -102,7 +102,7 @@ pub async fn restore(config: &Config, source: &Path) -> Result<(), CliError> {
     }
     check_manifest(source)?;
     copy_tree(&source.join(OBJECTS), &config.objects_dir).map_err(|e| CliError::failed("copy the objects", &e))?;
-    fs::create_dir_all(&config.data_dir).map_err(|e| CliError::failed("make the data directory", &e))?;
+    server::make_data_dir(&config.data_dir)?;
     // The database last and by rename: a restore that was cut off leaves a directory without data.
     let partial = database.with_extension("partial");
     fs::copy(source.join(DATABASE), &partial).map_err(|e| CliError::failed("copy the rows", &e))?;

@@ -281,6 +281,7 @@ pub const KEYS: &[Key] = &[
 ];
 
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
+const ROUTES_MAX: usize = 1_000;
 
 /// The configuration, typed.
 #[derive(Debug, Clone)]
@@ -501,12 +502,14 @@ fn typed(
         "none" => Dns::None,
         _ => Dns::At(read.one("dns.server")?),
     };
-    let optional = |name: &'static str| read.text(name).is_empty().then_some(());
     Ok(Config {
         data_dir: data_dir.to_owned(),
-        hostname: read.text("server.hostname").to_owned(),
+        hostname: read.one::<Domain>("server.hostname")?.as_str().to_owned(),
         node: read.number("server.node", 0, 1023)? as u16,
-        organisation_name: read.text("organisation.name").to_owned(),
+        organisation_name: match read.text("organisation.name") {
+            name if (1..=200).contains(&name.chars().count()) && !name.contains(char::is_control) => name.to_owned(),
+            _ => return Err(read.wrong("organisation.name", "one line of 1 to 200 characters")),
+        },
         organisation_domains: read.many("organisation.domains", 1_000)?,
         smtp_listen: read.many("smtp.listen", 16)?,
         smtp_size_bytes_max: read.number("smtp.size_bytes_max", 65_536, 268_435_456)?,
@@ -533,9 +536,7 @@ fn typed(
         lmtp_listen: read.any("lmtp.listen", 16)?,
         rates: rates(&read)?,
         http_listen: read.one("http.listen")?,
-        public_url: optional("http.public_url")
-            .is_none()
-            .then(|| read.text("http.public_url").trim_end_matches('/').to_owned()),
+        public_url: read.base_url("http.public_url")?,
         database,
         objects_dir: match read.text("store.objects_dir") {
             "" => data_dir.join("objects"),
@@ -629,6 +630,20 @@ impl Reader<'_> {
         if words.contains(&word) { Ok(word.to_owned()) } else { Err(self.wrong(name, &words.join(", "))) }
     }
 
+    /// An address that paths are put behind.
+    fn base_url(&self, name: &'static str) -> Result<Option<String>, CliError> {
+        let text = self.text(name).trim_end_matches('/');
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let url = url::Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+        let bare = url.filter(|url| url.query().is_none() && url.fragment().is_none() && url.username().is_empty());
+        match bare {
+            Some(_) => Ok(Some(text.to_owned())),
+            None => Err(self.wrong(name, "a URL such as https://landfall.example.org")),
+        }
+    }
+
     /// `mail.example.org:587`, `192.0.2.1:25` or `[2001:db8::1]:25`.
     fn host_and_port(&self, name: &'static str) -> Result<Option<(String, u16)>, CliError> {
         let text = self.text(name);
@@ -647,8 +662,12 @@ impl Reader<'_> {
     fn routes(&self) -> Result<Vec<(Domain, SocketAddr)>, CliError> {
         const NAME: &str = "outbound.routes";
         let form = "domain=address:port, comma between";
-        let parts = self.text(NAME).split(',').map(str::trim).filter(|p| !p.is_empty());
+        let parts: Vec<&str> = self.text(NAME).split(',').map(str::trim).filter(|p| !p.is_empty()).collect();
+        if parts.len() > ROUTES_MAX {
+            return Err(self.wrong(NAME, &format!("at most {ROUTES_MAX} of them")));
+        }
         parts
+            .into_iter()
             .map(|part| {
                 let (domain, addr) = part.split_once('=').ok_or_else(|| self.wrong(NAME, form))?;
                 let domain = Domain::parse(domain.trim()).map_err(|_| self.wrong(NAME, form))?;
@@ -761,10 +780,22 @@ mod tests {
             ("[store]\ndatabase = \"mysql://x\"\n", None, "postgres://"),
             ("[outbound]\nroutes = \"a.example\"\n", None, "domain=address:port"),
             ("[smtp]\ntls_key = \"k.pem\"\n", None, "both the certificate and the key"),
+            ("[server]\nhostname = \"\"\n", None, "server.hostname"),
+            ("[server]\nhostname = \"mx example\"\n", None, "host name"),
+            ("[organisation]\nname = \" \"\n", None, "1 to 200 characters"),
+            ("", Some(("LANDFALL_ORGANISATION_NAME", "a\r\nb")), "one line"),
+            ("[http]\npublic_url = \"landfall.example.org\"\n", None, "a URL such as"),
+            ("[http]\npublic_url = \"javascript:x\"\n", None, "a URL such as"),
+            ("[http]\npublic_url = \"https://u@landfall.example.org\"\n", None, "a URL such as"),
         ] {
             let environment: Vec<_> = environment.into_iter().collect();
             let error = load(toml, &environment).err().unwrap_or_else(|| panic!("{toml:?} should be refused"));
             assert!(error.contains(wanted), "{error:?} should say {wanted:?}");
         }
+        let many: Vec<String> = (0..=ROUTES_MAX).map(|n| format!("d{n}.example=127.0.0.1:25")).collect();
+        let error = load("", &[("LANDFALL_OUTBOUND_ROUTES", &many.join(","))]).expect_err("too many");
+        assert!(error.contains("at most 1000"), "{error}");
+        let good = load("[http]\npublic_url = \"https://landfall.example.org/x/\"\n", &[]).expect("a URL");
+        assert_eq!(good.public_url.as_deref(), Some("https://landfall.example.org/x"));
     }
 }

@@ -18,6 +18,8 @@ use crate::error::CliError;
 const CONNECTORS_MAX: usize = 64;
 /// A name of a connector, in bytes.
 const NAME_BYTES_MAX: usize = 32;
+/// What `mailboxes.connector` names.
+const MAILBOXES_MAX: usize = 1_000;
 /// A secret's file, in bytes.
 const SECRET_BYTES_MAX: u64 = 4_096;
 
@@ -110,7 +112,11 @@ pub fn dotted_of(variable: &str) -> Option<String> {
 pub fn mailboxes(text: &str, connectors: &[ConnectorConfig]) -> Result<MailboxConnectors, String> {
     let names = connectors.iter().map(|one| one.name.clone()).collect();
     let mut read = MailboxConnectors { names, ..MailboxConnectors::default() };
-    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+    let parts: Vec<&str> = text.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
+    if parts.len() > MAILBOXES_MAX {
+        return Err(format!("at most {MAILBOXES_MAX} of them"));
+    }
+    for part in parts {
         let (domain, name) = part.split_once('=').map_or((None, part), |(domain, name)| (Some(domain), name.trim()));
         if name != EMBEDDED && !read.names.contains(name) {
             return Err(format!("there is no [connectors.{name}]"));

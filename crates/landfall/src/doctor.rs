@@ -2,6 +2,8 @@
 
 use std::net::TcpListener;
 
+use store::Database;
+
 use crate::config::{Config, KEYS, Origin};
 use crate::connectors::CONNECTOR_KEYS;
 use crate::error::CliError;
@@ -89,14 +91,22 @@ fn report(failed: &mut usize, what: &str, outcome: Result<String, String>) {
     }
 }
 
+/// Looking makes nothing: where the data directory is not there yet, it is the nearest folder above it that has to be writable.
 fn writable(config: &Config) -> Result<String, String> {
-    std::fs::create_dir_all(&config.data_dir).map_err(|e| e.to_string())?;
-    let probe = config.data_dir.join(".doctor");
+    let dir = std::path::absolute(&config.data_dir).map_err(|e| e.to_string())?;
+    let there = dir.ancestors().find(|folder| folder.exists()).unwrap_or(&dir);
+    let probe = there.join(".doctor");
     std::fs::write(&probe, b"x").and_then(|()| std::fs::remove_file(&probe)).map_err(|e| e.to_string())?;
-    Ok(config.data_dir.display().to_string())
+    let when = if there == dir { "" } else { " is made at the first start" };
+    Ok(format!("{}{when}", config.data_dir.display()))
 }
 
 async fn database(config: &Config) -> Result<String, String> {
+    if let Database::Sqlite { path } = &config.database
+        && !path.exists()
+    {
+        return Ok(format!("schema version {} is made at the first start", store::SCHEMA_VERSION));
+    }
     let store = server::open_store(config).await.map_err(|e| e.to_string())?;
     store.ping().await.map_err(|e| e.to_string())?;
     if let Some(directory) = directory::Directory::open(&store).await.map_err(|e| e.to_string())? {

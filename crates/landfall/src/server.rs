@@ -52,6 +52,8 @@ pub struct Server {
     pub is_new: bool,
     /// The rule set in force.
     pub protection: ProtectionCache,
+    /// Held as long as the server runs.
+    _alone: Option<Alone>,
     stop: Stop,
     gateways: Vec<Listening>,
     /// Submission and LMTP.
@@ -64,6 +66,56 @@ pub struct Server {
     api: JoinHandle<std::io::Result<()>>,
 }
 
+/// The file whose lock says that a server runs on a data directory.
+const LOCK: &str = "server.lock";
+
+/// That no other server runs on the data directory: two on one SQLite file would each take the other's deliveries for those
+/// of a dead process, and send them again. The system lets go of the lock when the process ends, however it does.
+#[derive(Debug)]
+pub struct Alone {
+    _file: std::fs::File,
+}
+
+impl Alone {
+    /// Takes the lock; makes the data directory when it is new. Processes that share a PostgreSQL have leases instead.
+    ///
+    /// # Errors
+    /// [`CliError::Input`] when another server has it.
+    pub fn on(config: &Config) -> Result<Option<Alone>, CliError> {
+        if !matches!(config.database, Database::Sqlite { .. }) {
+            return Ok(None);
+        }
+        make_data_dir(&config.data_dir)?;
+        let path = config.data_dir.join(LOCK);
+        let cannot = |e: &dyn std::fmt::Display| CliError::failed(&format!("lock {}", path.display()), e);
+        let file = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+        let file = file.map_err(|e| cannot(&e))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Alone { _file: file })),
+            Err(std::fs::TryLockError::WouldBlock) => Err(CliError::Input(format!(
+                "another server runs on {}: stop it first, or name another folder with --data",
+                config.data_dir.display()
+            ))),
+            Err(std::fs::TryLockError::Error(e)) => Err(cannot(&e)),
+        }
+    }
+}
+
+/// A new data directory is its owner's alone: keys, hashes of passwords and everybody's mail will be in it.
+pub(crate) fn make_data_dir(dir: &std::path::Path) -> Result<(), CliError> {
+    use std::os::unix::fs::DirBuilderExt;
+    if let Some(parent) = dir.parent() {
+        std::fs::create_dir_all(parent)
+            .map_err(|e| CliError::failed(&format!("make the folder {}", parent.display()), &e))?;
+    }
+    match std::fs::DirBuilder::new().mode(0o700).create(dir) {
+        Err(error) if !dir.is_dir() => {
+            Err(CliError::failed(&format!("make the data directory {}", dir.display()), &error))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
 /// Ends come in order, see [`Server::stop`].
 struct Stop {
     intake: CancellationToken,
@@ -72,8 +124,7 @@ struct Stop {
 
 /// Opens the store that a configuration names.
 pub async fn open_store(config: &Config) -> Result<Store, CliError> {
-    std::fs::create_dir_all(&config.data_dir)
-        .map_err(|e| CliError::failed(&format!("make the data directory {}", config.data_dir.display()), &e))?;
+    make_data_dir(&config.data_dir)?;
     let store =
         StoreConfig { database: config.database.clone(), objects_dir: config.objects_dir.clone(), node: config.node };
     let store = Store::open(store, Arc::new(SystemClock)).await?;
@@ -176,9 +227,19 @@ impl Server {
     /// # Errors
     /// What the operator has to mend.
     pub async fn start(config: Config) -> Result<Server, CliError> {
+        let alone = Alone::on(&config)?;
+        Server::start_alone(config, alone).await
+    }
+
+    /// As [`Server::start`], where the data directory is held already.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub async fn start_alone(config: Config, alone: Option<Alone>) -> Result<Server, CliError> {
         let store = open_store(&config).await?;
         store.start_sweeping();
-        Server::start_on(config, store).await
+        let server = Server::start_on(config, store).await?;
+        Ok(Server { _alone: alone, ..server })
     }
 
     /// As [`Server::start`], on a store that is open already.
@@ -239,6 +300,7 @@ impl Server {
             http: http_addr,
             is_new,
             protection,
+            _alone: None,
             stop,
             gateways,
             services,

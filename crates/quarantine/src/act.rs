@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use directory::{Directory, ProtectionCache};
 use mailbox::Connectors;
-use model::{EventKind, OrganisationId, Permission, PersonId, QuarantineItemId, ReleaseStatus};
+use model::{EventKind, OrganisationId, Permission, PersonId, QuarantineItemId, ReleaseStatus, SqlText};
 use serde_json::json;
 use store::{NewEvent, Store, Topic, Tx, values};
 
@@ -57,30 +57,31 @@ impl Quarantine {
     ///
     /// # Errors
     /// [`QuarantineError::Forbidden`] without `quarantine.release`; [`QuarantineError::NeedsSecondPerson`] over the limit
-    /// for mass actions. Malware and high confidence phish are refused one by one, see [`Outcome::refused`].
+    /// for mass actions: what somebody else has asked for is decided by two, the rest by one. Malware and high confidence
+    /// phish are refused one by one, see [`Outcome::refused`].
     pub async fn release(&self, actor: &Actor, selection: &Selection) -> Result<Outcome, QuarantineError> {
         actor.needs(Permission::QuarantineRelease)?;
-        let effect = self.effect(selection).await?;
-        self.within_limit(effect.count()).await?;
+        let (effect, by_others_count) = self.effect_of(selection, &actor.login).await?;
+        self.within_limit(effect.count() - by_others_count).await?;
         if effect.count() > DIRECT_MAX {
             let job_id = job::enqueue_release(self, actor, selection, effect.count()).await?;
             return Ok(Outcome { job_id: Some(job_id), unchanged_count: effect.unchanged_count, ..Outcome::default() });
         }
-        let mut outcome = self.step_through(selection, Step::Free, actor).await?;
+        let mut outcome = self.step_through(selection, Step::Free, actor, "").await?;
         outcome.unchanged_count += effect.unchanged_count;
         Ok(outcome)
     }
 
-    /// Asks for the release of the copies that nobody has decided on. Whoever may not see the quarantine asks for copies
-    /// of campaigns only.
+    /// Asks for the release of the copies that nobody has decided on, saying why, or nothing. Whoever may not see the
+    /// quarantine asks for copies of campaigns only.
     ///
     /// # Errors
     /// [`QuarantineError::Forbidden`] without `release.request` or `quarantine.read`.
-    pub async fn request(&self, actor: &Actor, selection: &Selection) -> Result<Outcome, QuarantineError> {
+    pub async fn request(&self, actor: &Actor, selection: &Selection, why: &str) -> Result<Outcome, QuarantineError> {
         if !actor.role.may(Permission::QuarantineRead) {
             actor.needs(Permission::ReleaseRequest)?;
         }
-        self.mark(actor, selection, Step::Request, ReleaseStatus::Requested).await
+        self.mark(actor, selection, Step::Request, ReleaseStatus::Requested, why).await
     }
 
     /// Denies what was asked for.
@@ -89,7 +90,7 @@ impl Quarantine {
     /// [`QuarantineError::Forbidden`] without `quarantine.release`.
     pub async fn deny(&self, actor: &Actor, selection: &Selection) -> Result<Outcome, QuarantineError> {
         actor.needs(Permission::QuarantineRelease)?;
-        self.mark(actor, selection, Step::Deny, ReleaseStatus::Denied).await
+        self.mark(actor, selection, Step::Deny, ReleaseStatus::Denied, "").await
     }
 
     async fn mark(
@@ -98,14 +99,15 @@ impl Quarantine {
         selection: &Selection,
         step: Step,
         is_so: ReleaseStatus,
+        why: &str,
     ) -> Result<Outcome, QuarantineError> {
         selection.check()?;
-        let cells = selection.cube(self.store(), self.organisation_id()).await?;
-        self.within_limit(cells.iter().filter(|c| advance(c.status, step).is_ok()).map(|c| c.count).sum()).await?;
+        // However many they are: asking and denying move no mail, and asking is the first half of what two persons do.
+        let cells = selection.cube(self.store(), self.organisation_id(), &actor.login).await?;
         // Released and expired ones are not in the pages that follow: they are decided, so nothing changes for them.
         let decided = |status| status != is_so && advance(status, Step::Free).is_err();
-        let decided_count: i64 = cells.iter().filter(|c| decided(c.status)).map(|c| c.count).sum();
-        let mut outcome = self.step_through(selection, step, actor).await?;
+        let decided_count: i64 = cells.iter().filter(|(c, _)| decided(c.status)).map(|(c, _)| c.count).sum();
+        let mut outcome = self.step_through(selection, step, actor, why).await?;
         outcome.unchanged_count += decided_count;
         Ok(outcome)
     }
@@ -147,7 +149,7 @@ impl Quarantine {
         let selection = Selection::Items(vec![id]);
         // What the policy granted was checked by the caller; an administrator's reach over this one item follows from it.
         let actor = Actor { login: login.to_owned(), role: model::Role::Administrator };
-        let mut outcome = self.step_through(&selection, step, &actor).await?;
+        let mut outcome = self.step_through(&selection, step, &actor, "").await?;
         if outcome.done_count() + outcome.refused_count + outcome.unchanged_count == 0 {
             outcome.unchanged_count = 1;
         }
@@ -160,11 +162,17 @@ impl Quarantine {
     }
 
     /// All pages of a selection, each in a transaction of its own.
-    async fn step_through(&self, selection: &Selection, step: Step, actor: &Actor) -> Result<Outcome, QuarantineError> {
+    async fn step_through(
+        &self,
+        selection: &Selection,
+        step: Step,
+        actor: &Actor,
+        why: &str,
+    ) -> Result<Outcome, QuarantineError> {
         let mut outcome = Outcome::default();
         let mut after = QuarantineItemId(0);
         loop {
-            let (page, changed) = self.step_page(selection, step, actor, after).await?;
+            let (page, changed) = self.step_page(selection, step, actor, why, after).await?;
             self.announce(&changed);
             outcome.add(changed.outcome);
             match page.last() {
@@ -179,11 +187,12 @@ impl Quarantine {
         selection: &Selection,
         step: Step,
         actor: &Actor,
+        why: &str,
         after: QuarantineItemId,
     ) -> Result<(Vec<Ref>, Changed), QuarantineError> {
         let mut tries = 1;
         loop {
-            match self.try_page(selection, step, actor, after).await {
+            match self.try_page(selection, step, actor, why, after).await {
                 Err(error) if error.severity() == Severity::Transient && tries < TRIES_MAX => tries += 1,
                 done => return done,
             }
@@ -195,6 +204,7 @@ impl Quarantine {
         selection: &Selection,
         step: Step,
         actor: &Actor,
+        why: &str,
         after: QuarantineItemId,
     ) -> Result<(Vec<Ref>, Changed), QuarantineError> {
         let page = selection.open_page(self.store(), self.organisation_id(), after, BATCH_MAX).await?;
@@ -205,7 +215,7 @@ impl Quarantine {
         let mut tx = self.store().begin().await?;
         let changed = match step {
             Step::Free => self.free_page(&mut tx, &page, actor, Right::Role, &back).await?,
-            Step::Request | Step::Deny | Step::Expire => self.mark_page(&mut tx, &page, step, actor).await?,
+            Step::Request | Step::Deny | Step::Expire => self.mark_page(&mut tx, &page, step, actor, why).await?,
         };
         tx.commit().await?;
         self.take_back(&changed.strays).await?;
@@ -219,7 +229,9 @@ impl Quarantine {
         page: &[Ref],
         step: Step,
         actor: &Actor,
+        why: &str,
     ) -> Result<Changed, QuarantineError> {
+        let why = SqlText::new(why.trim());
         let mut changed = Changed::default();
         let mut ids = Vec::new();
         let mut events = Vec::new();
@@ -242,10 +254,14 @@ impl Quarantine {
             changed.outcome.marked_count += 1;
             changed.campaigns.insert(held.campaign_id.map_or(0, |id| id.0));
             ids.push(held.id.0);
+            let mut detail = json!({ "item_id": held.id, "held_for": held.reason });
+            if !why.as_str().is_empty() {
+                detail["reason"] = json!(why.as_str());
+            }
             events.push(NewEvent {
                 cause_id: held.cause_id,
                 actor: actor.login.clone(),
-                detail: json!({ "item_id": held.id, "held_for": held.reason }),
+                detail,
                 ..NewEvent::now(self.organisation_id(), held.copy_id, kind, SOURCE, now)
             });
         }

@@ -28,7 +28,8 @@ pub enum QuarantineError {
     NotFound,
     /// A mass action over the limit.
     #[error(
-        "this would change {count} copies, and more than {limit} (the setting limits.mass_action_max) need a second person"
+        "this would change {count} copies, and more than {limit} (the setting limits.mass_action_max) need a second person: let \
+         somebody else ask for their release first"
     )]
     NeedsSecondPerson {
         /// How many it would change.

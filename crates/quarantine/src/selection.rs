@@ -122,14 +122,21 @@ impl Selection {
         refs(&store.query(statement, &page).await?)
     }
 
-    /// How many items it has, by status, way of holding and reason.
-    pub(crate) async fn cube(&self, store: &Store, of: model::OrganisationId) -> Result<Vec<Cell>, StoreError> {
+    /// How many items it has, by status, way of holding and reason; and how many of each cell somebody else than `login` has
+    /// asked for.
+    pub(crate) async fn cube(
+        &self,
+        store: &Store,
+        of: model::OrganisationId,
+        login: &str,
+    ) -> Result<Vec<(Cell, i64)>, StoreError> {
         let statement = match self {
             Selection::Items(_) => "quarantine.count_items",
             Selection::Campaign(_) => "quarantine.count_campaign",
             Selection::Cause(_) => "quarantine.count_cause",
         };
-        store.query(statement, &[Value::from(of), self.key()]).await?.iter().map(Cell::from_row).collect()
+        let rows = store.query(statement, &[Value::from(of), self.key(), Value::from(login)]).await?;
+        rows.iter().map(|row| Ok((Cell::from_row(row)?, row.int("by_others_count")?))).collect()
     }
 }
 
@@ -163,9 +170,15 @@ impl Quarantine {
     /// # Errors
     /// [`QuarantineError::TooManyItems`]; the store's.
     pub async fn effect(&self, selection: &Selection) -> Result<Effect, QuarantineError> {
+        Ok(self.effect_of(selection, "").await?.0)
+    }
+
+    /// The same, with how many of these copies somebody else than `login` has asked for.
+    pub(crate) async fn effect_of(&self, selection: &Selection, login: &str) -> Result<(Effect, i64), QuarantineError> {
         selection.check()?;
-        let mut effect = Effect::default();
-        for cell in selection.cube(self.store(), self.organisation_id()).await? {
+        let (mut effect, mut by_others_count) = (Effect::default(), 0);
+        for (cell, by_others) in selection.cube(self.store(), self.organisation_id(), login).await? {
+            by_others_count += by_others;
             if advance(cell.status, Step::Free).is_err() {
                 effect.unchanged_count += cell.count;
                 continue;
@@ -181,6 +194,6 @@ impl Quarantine {
                 effect.requested_count += cell.count;
             }
         }
-        Ok(effect)
+        Ok((effect, by_others_count))
     }
 }

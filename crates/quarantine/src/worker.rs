@@ -404,7 +404,7 @@ impl Worker {
             let Some(last) = page.last() else { return Ok(()) };
             after = last.id;
             let mut tx = store.begin().await?;
-            let changed = self.quarantine.mark_page(&mut tx, &page, Step::Expire, &nobody).await?;
+            let changed = self.quarantine.mark_page(&mut tx, &page, Step::Expire, &nobody, "").await?;
             tx.commit().await?;
             self.quarantine.announce(&changed);
         }

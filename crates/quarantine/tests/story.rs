@@ -303,10 +303,10 @@ async fn communicators_request_and_administrators_release() {
         let q = &house.quarantine;
 
         assert!(matches!(q.release(&cora, &everything()).await, Err(QuarantineError::Forbidden(_))));
-        let asked = q.request(&cora, &everything()).await.unwrap();
+        let asked = q.request(&cora, &everything(), "").await.unwrap();
         assert_eq!((asked.marked_count, asked.refused_count), (4, 0));
         house.expect_places(&sent, &[("quarantine", "release_requested", 4)]).await;
-        let again = q.request(&cora, &everything()).await.unwrap();
+        let again = q.request(&cora, &everything(), "").await.unwrap();
         assert_eq!(again.sentence(Step::Request), "all 4 were already requested; nothing changed");
 
         // One is denied; it stays, and can be released all the same.
@@ -315,7 +315,7 @@ async fn communicators_request_and_administrators_release() {
         let denied = q.deny(&adam, &Selection::Items(vec![list[0].id])).await.unwrap();
         assert_eq!(denied.marked_count, 1);
         house.expect_places(&sent, &[("quarantine", "release_requested", 3), ("quarantine", "denied", 1)]).await;
-        let asked = q.request(&cora, &everything()).await.unwrap();
+        let asked = q.request(&cora, &everything(), "").await.unwrap();
         assert_eq!((asked.unchanged_count, asked.refused_count), (3, 1), "what was denied is not asked for again");
 
         let effect = q.effect(&everything()).await.unwrap();
@@ -370,7 +370,31 @@ async fn a_mass_action_over_the_limit_needs_a_second_person() {
         house.directory.save_settings(&settings).await.unwrap();
         let refused = house.quarantine.release(&actor("adam", Role::Administrator), &everything()).await.unwrap_err();
         assert!(matches!(refused, QuarantineError::NeedsSecondPerson { count: 3, limit: 2 }));
+        assert!(refused.to_string().contains("ask for their release first"), "{refused}");
         house.expect_places(&sent, &[("quarantine", "held", 3)]).await;
+
+        // Whoever asked is not a second person. Somebody else is, also for more copies than the limit.
+        let (adam, cora) = (actor("adam", Role::Administrator), actor("cora", Role::Communicator));
+        assert_eq!(house.quarantine.request(&adam, &everything(), "").await.unwrap().marked_count, 3);
+        let refused = house.quarantine.release(&adam, &everything()).await.unwrap_err();
+        assert!(matches!(refused, QuarantineError::NeedsSecondPerson { count: 3, .. }));
+        let other = actor("eve", Role::Administrator);
+        let few = house.quarantine.release(&other, &everything()).await.unwrap();
+        assert_eq!(few.released_count, 3, "adam asked, eve released");
+        house.expect_places(&sent, &[("inbox", "released", 3)]).await;
+
+        let more = house.receive(HOST, 3, Some(QuarantineReason::Spam), true).await;
+        let asked = house.quarantine.request(&cora, &everything(), "everybody waits for it").await.unwrap();
+        assert_eq!(asked.marked_count, 3, "asking moves nothing and has no limit");
+        let event = house.store().query("event.of_copy", &values![more[0].copy_id]).await.unwrap().pop().unwrap();
+        let detail: serde_json::Value = event.json("detail").unwrap();
+        assert_eq!(
+            (event.text("kind").unwrap(), detail["reason"].as_str()),
+            ("release_requested", Some("everybody waits for it"))
+        );
+        assert_eq!(house.quarantine.release(&adam, &everything()).await.unwrap().released_count, 3);
+        house.expect_places(&more, &[("inbox", "released", 3)]).await;
+        house.check_ledger(&more).await;
     })
     .await;
 }

@@ -111,27 +111,36 @@ WHERE c.campaign_id = $1 AND c.organisation_id = $2 AND c.place = 'quarantine'
 GROUP BY q.held_by, q.reason, q.policy_name, q.explanation, q.cause_id, 6, 7 ORDER BY copy_count DESC LIMIT $3
 
 -- name: other_reasons_of_campaign @postgres
--- Why copies are in Junk, did not arrive or still wait: the event that says so, its reply and the verdict's deciding signal.
+-- Why copies are in Junk, did not arrive or still wait: the event that says so, its reply and the deciding signal of the verdict
+-- that it arrived with, or that moved it to Junk afterwards.
 SELECT c.place, e.kind, e.cause_id, COALESCE(CAST(e.detail AS JSON) ->> 'reply', '') AS reply, COALESCE(c.policy, '') AS policy,
-  COALESCE(CAST(m.verdict AS JSON) #>> '{signals,0,sentence}', '') AS sentence,
-  COALESCE(CAST(m.verdict AS JSON) #>> '{signals,0,rule}', '') AS rule,
-  COALESCE(CAST(m.verdict AS JSON) #>> '{signals,0,origin}', '') AS origin, COUNT(*) AS copy_count, MIN(c.place_at) AS since_at
+  COALESCE(CASE e.kind WHEN 'purged' THEN CAST(e.detail AS JSON) ->> 'sentence'
+    ELSE CAST(m.verdict AS JSON) #>> '{signals,0,sentence}' END, '') AS sentence,
+  COALESCE(CASE e.kind WHEN 'purged' THEN CAST(e.detail AS JSON) ->> 'rule'
+    ELSE CAST(m.verdict AS JSON) #>> '{signals,0,rule}' END, '') AS rule,
+  COALESCE(CASE e.kind WHEN 'purged' THEN CAST(e.detail AS JSON) ->> 'origin'
+    ELSE CAST(m.verdict AS JSON) #>> '{signals,0,origin}' END, '') AS origin,
+  COALESCE(CAST(e.detail AS JSON) ->> 'reason', '') AS why, COUNT(*) AS copy_count, MIN(c.place_at) AS since_at
 FROM copy c JOIN event e ON e.id = (
   SELECT x.id FROM event x WHERE x.copy_id = c.id AND x.kind = c.last_event ORDER BY x.effective_at DESC, x.id DESC LIMIT 1)
 LEFT JOIN message m ON m.id = c.received_message_id
 WHERE c.campaign_id = $1 AND c.organisation_id = $2 AND c.place IN ('junk', 'not_received', 'on_its_way', 'unknown')
-GROUP BY c.place, e.kind, e.cause_id, 4, 5, 6, 7, 8 ORDER BY copy_count DESC LIMIT $3
+GROUP BY c.place, e.kind, e.cause_id, 4, 5, 6, 7, 8, 9 ORDER BY copy_count DESC LIMIT $3
 
 -- name: other_reasons_of_campaign
 SELECT c.place, e.kind, e.cause_id, COALESCE(json_extract(e.detail, '$.reply'), '') AS reply, COALESCE(c.policy, '') AS policy,
-  COALESCE(json_extract(m.verdict, '$.signals[0].sentence'), '') AS sentence,
-  COALESCE(json_extract(m.verdict, '$.signals[0].rule'), '') AS rule,
-  COALESCE(json_extract(m.verdict, '$.signals[0].origin'), '') AS origin, COUNT(*) AS copy_count, MIN(c.place_at) AS since_at
+  COALESCE(CASE e.kind WHEN 'purged' THEN json_extract(e.detail, '$.sentence')
+    ELSE json_extract(m.verdict, '$.signals[0].sentence') END, '') AS sentence,
+  COALESCE(CASE e.kind WHEN 'purged' THEN json_extract(e.detail, '$.rule')
+    ELSE json_extract(m.verdict, '$.signals[0].rule') END, '') AS rule,
+  COALESCE(CASE e.kind WHEN 'purged' THEN json_extract(e.detail, '$.origin')
+    ELSE json_extract(m.verdict, '$.signals[0].origin') END, '') AS origin,
+  COALESCE(json_extract(e.detail, '$.reason'), '') AS why, COUNT(*) AS copy_count, MIN(c.place_at) AS since_at
 FROM copy c JOIN event e ON e.id = (
   SELECT x.id FROM event x WHERE x.copy_id = c.id AND x.kind = c.last_event ORDER BY x.effective_at DESC, x.id DESC LIMIT 1)
 LEFT JOIN message m ON m.id = c.received_message_id
 WHERE c.campaign_id = $1 AND c.organisation_id = $2 AND c.place IN ('junk', 'not_received', 'on_its_way', 'unknown')
-GROUP BY c.place, e.kind, e.cause_id, 4, 5, 6, 7, 8 ORDER BY copy_count DESC LIMIT $3
+GROUP BY c.place, e.kind, e.cause_id, 4, 5, 6, 7, 8, 9 ORDER BY copy_count DESC LIMIT $3
 
 -- name: count_handed_over
 -- Copies of a campaign that a host has answered 250 for, whatever became of them afterwards.
@@ -139,10 +148,16 @@ SELECT COUNT(*) AS copy_count FROM copy c WHERE c.campaign_id = $1 AND c.organis
   AND EXISTS (SELECT 1 FROM event e WHERE e.copy_id = c.id AND e.kind IN ('accepted', 'held', 'dropped'))
 
 -- name: of_message_id_header
--- Copies of messages with this Message-ID, rendered or received.
+-- Copies of messages with this Message-ID, rendered or received. Two halves and a plus sign, so that
+-- SQLite finds each by its index and does not read all copies of the organisation.
 SELECT c.id, c.recipient, c.campaign_id, c.place, m.subject, m.received_at
-FROM message m JOIN copy c ON c.received_message_id = m.id OR c.message_id = m.id
-WHERE m.message_id_header = $1 AND c.organisation_id = $2 ORDER BY c.id LIMIT $3
+FROM message m JOIN copy c ON c.received_message_id = m.id
+WHERE m.message_id_header = $1 AND +c.organisation_id = $2
+UNION
+SELECT c.id, c.recipient, c.campaign_id, c.place, m.subject, m.received_at
+FROM message m JOIN copy c ON c.message_id = m.id
+WHERE m.message_id_header = $1 AND +c.organisation_id = $2
+ORDER BY 1 LIMIT $3
 
 -- name: ids
 SELECT id FROM copy WHERE id > $1 ORDER BY id LIMIT $2

@@ -50,8 +50,17 @@ UPDATE incident SET status = $1, cause = $2, progress = $3, impact_count = $4, p
 WHERE id = $8
 
 -- name: insert_copy
+-- added_at: when its present loss was taken in. A copy that is lost again is taken in again.
 INSERT INTO incident_copy (incident_id, copy_id, campaign_id, added_at) VALUES ($1, $2, $3, $4)
-ON CONFLICT (incident_id, copy_id) DO NOTHING
+ON CONFLICT (incident_id, copy_id) DO UPDATE SET added_at = excluded.added_at
+
+-- name: taken_in @postgres
+-- Of some copies those that are in scope, and since when.
+SELECT copy_id, added_at FROM incident_copy
+WHERE incident_id = $1 AND copy_id IN (SELECT CAST(value AS BIGINT) FROM json_array_elements_text(CAST($2 AS JSON)) AS t(value))
+
+-- name: taken_in
+SELECT copy_id, added_at FROM incident_copy WHERE incident_id = $1 AND copy_id IN (SELECT value FROM json_each($2))
 
 -- name: insert_update
 INSERT INTO incident_update (id, incident_id, at, author, status, text) VALUES ($1, $2, $3, $4, $5, $6)
@@ -60,7 +69,7 @@ INSERT INTO incident_update (id, incident_id, at, author, status, text) VALUES (
 SELECT id, at, author, status, text FROM incident_update WHERE incident_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3
 
 -- name: refused_page
--- Copies of campaigns that other hosts refused, or that came back, and that are in no incident yet. What the detail says of
+-- Copies of campaigns that other hosts refused, or that came back, and that are in no incident since. What the detail says of
 -- the class decides whether the cause is shared; an address that is gone is nobody else's incident.
 SELECT c.id AS copy_id, c.campaign_id, c.place_at, c.recipient, e.kind, e.detail
 FROM copy c
@@ -68,12 +77,12 @@ JOIN event e ON e.id = (SELECT x.id FROM event x WHERE x.copy_id = c.id AND x.ki
   ORDER BY x.effective_at DESC, x.id DESC LIMIT 1)
 WHERE c.organisation_id = $1 AND c.place = 'not_received' AND c.id > $2 AND c.campaign_id IS NOT NULL
   AND c.last_event IN ('rejected', 'bounced') AND c.received_message_id IS NULL AND c.place_at >= $3
-  AND NOT EXISTS (SELECT 1 FROM incident_copy i WHERE i.copy_id = c.id)
+  AND NOT EXISTS (SELECT 1 FROM incident_copy i WHERE i.copy_id = c.id AND i.added_at >= c.place_at)
 ORDER BY c.id LIMIT $4
 
 -- name: lost_page
--- Copies of campaigns that were accepted and are not in a mailbox, by our own doing, and in no incident of that cause yet.
--- What a person has decided (a denied release) is no loss.
+-- Copies of campaigns that were accepted and are not in a mailbox, by our own doing, and were taken into no incident since they
+-- were lost: one that came back and is lost again counts again. What a person has decided (a denied release) is no loss.
 SELECT c.id AS copy_id, c.campaign_id, c.place_at, e.kind, e.cause_id, COALESCE(q.reason, '') AS reason,
   COALESCE(q.policy_name, c.policy, '') AS policy_name, COALESCE(q.explanation, '') AS explanation
 FROM copy c
@@ -83,8 +92,7 @@ JOIN event e ON e.id = (SELECT x.id FROM event x WHERE x.copy_id = c.id
 LEFT JOIN quarantine_item q ON q.id = (SELECT MAX(y.id) FROM quarantine_item y WHERE y.copy_id = c.id)
 WHERE c.organisation_id = $1 AND c.place = $2 AND c.id > $3 AND c.campaign_id IS NOT NULL
   AND c.last_event NOT IN ('denied', 'expired')
-  AND NOT EXISTS (SELECT 1 FROM incident_copy i JOIN incident n ON n.id = i.incident_id
-    WHERE i.copy_id = c.id AND (n.cause_id = e.cause_id OR n.cause_kind = 'unknown'))
+  AND NOT EXISTS (SELECT 1 FROM incident_copy i WHERE i.copy_id = c.id AND i.added_at >= c.place_at)
 ORDER BY c.id LIMIT $4
 
 -- name: scope

@@ -50,41 +50,23 @@ SELECT COUNT(*) AS n FROM person WHERE organisation_id = $1
   AND ((name_lower >= $2 AND name_lower < $3) OR (address >= $2 AND address < $3))
   AND (CAST($4 AS TEXT) = '' OR department = $4) AND (CAST($5 AS TEXT) = '' OR city = $5) AND (CAST($6 AS TEXT) = '' OR language = $6)
 
--- name: by_department @postgres
-SELECT department AS value, COUNT(*) AS n FROM person WHERE organisation_id = $1
-  AND ((name_lower COLLATE "C" >= $2 AND name_lower COLLATE "C" < $3) OR (address COLLATE "C" >= $2 AND address COLLATE "C" < $3))
-  AND (CAST($4 AS TEXT) = '' OR department = $4) AND (CAST($5 AS TEXT) = '' OR city = $5) AND (CAST($6 AS TEXT) = '' OR language = $6)
-  AND department <> '' GROUP BY department ORDER BY COUNT(*) DESC, department LIMIT $7
+-- name: facet @postgres
+-- $8: the column whose values are counted.
+SELECT value, COUNT(*) AS n FROM (
+  SELECT CASE CAST($8 AS TEXT) WHEN 'department' THEN department WHEN 'city' THEN city ELSE language END AS value
+  FROM person WHERE organisation_id = $1
+    AND ((name_lower COLLATE "C" >= $2 AND name_lower COLLATE "C" < $3) OR (address COLLATE "C" >= $2 AND address COLLATE "C" < $3))
+    AND (CAST($4 AS TEXT) = '' OR department = $4) AND (CAST($5 AS TEXT) = '' OR city = $5) AND (CAST($6 AS TEXT) = '' OR language = $6)
+) t WHERE value <> '' GROUP BY value ORDER BY COUNT(*) DESC, value LIMIT $7
 
--- name: by_department
-SELECT department AS value, COUNT(*) AS n FROM person WHERE organisation_id = $1
-  AND ((name_lower >= $2 AND name_lower < $3) OR (address >= $2 AND address < $3))
-  AND (CAST($4 AS TEXT) = '' OR department = $4) AND (CAST($5 AS TEXT) = '' OR city = $5) AND (CAST($6 AS TEXT) = '' OR language = $6)
-  AND department <> '' GROUP BY department ORDER BY COUNT(*) DESC, department LIMIT $7
-
--- name: by_city @postgres
-SELECT city AS value, COUNT(*) AS n FROM person WHERE organisation_id = $1
-  AND ((name_lower COLLATE "C" >= $2 AND name_lower COLLATE "C" < $3) OR (address COLLATE "C" >= $2 AND address COLLATE "C" < $3))
-  AND (CAST($4 AS TEXT) = '' OR department = $4) AND (CAST($5 AS TEXT) = '' OR city = $5) AND (CAST($6 AS TEXT) = '' OR language = $6)
-  AND city <> '' GROUP BY city ORDER BY COUNT(*) DESC, city LIMIT $7
-
--- name: by_city
-SELECT city AS value, COUNT(*) AS n FROM person WHERE organisation_id = $1
-  AND ((name_lower >= $2 AND name_lower < $3) OR (address >= $2 AND address < $3))
-  AND (CAST($4 AS TEXT) = '' OR department = $4) AND (CAST($5 AS TEXT) = '' OR city = $5) AND (CAST($6 AS TEXT) = '' OR language = $6)
-  AND city <> '' GROUP BY city ORDER BY COUNT(*) DESC, city LIMIT $7
-
--- name: by_language @postgres
-SELECT language AS value, COUNT(*) AS n FROM person WHERE organisation_id = $1
-  AND ((name_lower COLLATE "C" >= $2 AND name_lower COLLATE "C" < $3) OR (address COLLATE "C" >= $2 AND address COLLATE "C" < $3))
-  AND (CAST($4 AS TEXT) = '' OR department = $4) AND (CAST($5 AS TEXT) = '' OR city = $5) AND (CAST($6 AS TEXT) = '' OR language = $6)
-  AND language <> '' GROUP BY language ORDER BY COUNT(*) DESC, language LIMIT $7
-
--- name: by_language
-SELECT language AS value, COUNT(*) AS n FROM person WHERE organisation_id = $1
-  AND ((name_lower >= $2 AND name_lower < $3) OR (address >= $2 AND address < $3))
-  AND (CAST($4 AS TEXT) = '' OR department = $4) AND (CAST($5 AS TEXT) = '' OR city = $5) AND (CAST($6 AS TEXT) = '' OR language = $6)
-  AND language <> '' GROUP BY language ORDER BY COUNT(*) DESC, language LIMIT $7
+-- name: facet
+-- $8: the column whose values are counted.
+SELECT value, COUNT(*) AS n FROM (
+  SELECT CASE CAST($8 AS TEXT) WHEN 'department' THEN department WHEN 'city' THEN city ELSE language END AS value
+  FROM person WHERE organisation_id = $1
+    AND ((name_lower >= $2 AND name_lower < $3) OR (address >= $2 AND address < $3))
+    AND (CAST($4 AS TEXT) = '' OR department = $4) AND (CAST($5 AS TEXT) = '' OR city = $5) AND (CAST($6 AS TEXT) = '' OR language = $6)
+) t WHERE value <> '' GROUP BY value ORDER BY COUNT(*) DESC, value LIMIT $7
 
 -- name: count
 SELECT COUNT(*) AS people FROM person WHERE organisation_id = $1

@@ -60,19 +60,28 @@ SELECT q.id FROM copy c JOIN quarantine_item q ON q.copy_id = c.id
 WHERE c.organisation_id = $1 AND c.person_id = $2 AND q.id = $3 AND q.permissions <> 0
 
 -- name: count_items @postgres
-SELECT q.status, q.held_by, q.reason, COUNT(*) AS item_count FROM quarantine_item q
+-- A cube as facets has, and how many of each cell somebody else than $3 has asked for.
+SELECT q.status, q.held_by, q.reason, COUNT(*) AS item_count,
+  CAST(SUM(CASE WHEN q.status = 'requested' AND q.requested_by <> $3 THEN 1 ELSE 0 END) AS BIGINT) AS by_others_count
+FROM quarantine_item q
 WHERE q.organisation_id = $1 AND q.id IN (SELECT CAST(value AS BIGINT) FROM json_array_elements_text(CAST($2 AS JSON)) AS t(value)) GROUP BY q.status, q.held_by, q.reason
 
 -- name: count_items
-SELECT q.status, q.held_by, q.reason, COUNT(*) AS item_count FROM quarantine_item q
+SELECT q.status, q.held_by, q.reason, COUNT(*) AS item_count,
+  CAST(SUM(CASE WHEN q.status = 'requested' AND q.requested_by <> $3 THEN 1 ELSE 0 END) AS BIGINT) AS by_others_count
+FROM quarantine_item q
 WHERE q.organisation_id = $1 AND q.id IN (SELECT value FROM json_each($2)) GROUP BY q.status, q.held_by, q.reason
 
 -- name: count_campaign
-SELECT q.status, q.held_by, q.reason, COUNT(*) AS item_count FROM quarantine_item q
+SELECT q.status, q.held_by, q.reason, COUNT(*) AS item_count,
+  CAST(SUM(CASE WHEN q.status = 'requested' AND q.requested_by <> $3 THEN 1 ELSE 0 END) AS BIGINT) AS by_others_count
+FROM quarantine_item q
 WHERE q.organisation_id = $1 AND q.campaign_id = $2 GROUP BY q.status, q.held_by, q.reason
 
 -- name: count_cause
-SELECT q.status, q.held_by, q.reason, COUNT(*) AS item_count FROM quarantine_item q
+SELECT q.status, q.held_by, q.reason, COUNT(*) AS item_count,
+  CAST(SUM(CASE WHEN q.status = 'requested' AND q.requested_by <> $3 THEN 1 ELSE 0 END) AS BIGINT) AS by_others_count
+FROM quarantine_item q
 WHERE q.organisation_id = $1 AND q.cause_id = $2 GROUP BY q.status, q.held_by, q.reason
 
 -- name: open_items @postgres
@@ -106,8 +115,10 @@ SELECT COUNT(*) AS item_count FROM quarantine_item q
 WHERE q.organisation_id = $1 AND q.cause_id = $2 AND q.held_by = 'purge' AND q.status IN ('needs_review', 'requested', 'denied')
 
 -- name: expired
+-- Asked every second, and mostly nothing is: the plus signs keep SQLite from walking everything held in the order of ids.
 SELECT q.id, q.copy_id FROM quarantine_item q
-WHERE q.organisation_id = $1 AND q.status IN ('needs_review', 'requested', 'denied') AND q.expires_at <= $2 AND q.id > $3 ORDER BY q.id LIMIT $4
+WHERE +q.organisation_id = $1 AND q.status IN ('needs_review', 'requested', 'denied') AND q.expires_at <= $2 AND +q.id > $3
+ORDER BY q.id LIMIT $4
 
 -- name: held_by_ids @postgres
 -- Read again once the copies are locked: what a decision needs of each item.
@@ -148,10 +159,11 @@ SELECT id, facts FROM message WHERE id IN (SELECT CAST(value AS BIGINT) FROM jso
 SELECT id, facts FROM message WHERE id IN (SELECT value FROM json_each($1))
 
 -- name: candidates_by_terms @postgres
--- Messages with one of the terms ($5: [[kind, value], …]) of which a copy lies in a mailbox, a page in the order of ids.
+-- Messages with one of the terms ($5: [[kind, value], …]) of which a copy lies in a mailbox, a page in the order of ids. Each page
+-- begins at the terms, behind the page before: the plus signs keep SQLite from reading all mail of the window for each page.
 SELECT m.id, m.facts, m.from_address, m.subject, m.subject_lower, m.body_bytes FROM message m
-WHERE m.organisation_id = $1 AND m.id > $2 AND m.received_at >= $3
-  AND m.id IN (SELECT x.message_id FROM message_term x JOIN (SELECT t.v->>0 AS kind, t.v->>1 AS value FROM json_array_elements(CAST($5 AS JSON)) AS t(v)) w ON w.kind = x.kind AND w.value = x.value)
+WHERE +m.organisation_id = $1 AND +m.received_at >= $3
+  AND m.id IN (SELECT x.message_id FROM message_term x JOIN (SELECT t.v->>0 AS kind, t.v->>1 AS value FROM json_array_elements(CAST($5 AS JSON)) AS t(v)) w ON w.kind = x.kind AND w.value = x.value WHERE x.message_id > $2)
   AND (EXISTS (SELECT 1 FROM mail_item i WHERE i.message_id = m.id) OR EXISTS (
     SELECT 1 FROM copy c JOIN mailbox b ON b.person_id = c.person_id
     WHERE c.received_message_id = m.id AND c.place IN ('inbox', 'junk', 'other_folder')))
@@ -163,10 +175,11 @@ WHERE c.place IN ('inbox', 'junk', 'other_folder') AND m.organisation_id = $1 AN
   AND m.id IN (SELECT x.message_id FROM message_term x JOIN (SELECT t.v->>0 AS kind, t.v->>1 AS value FROM json_array_elements(CAST($3 AS JSON)) AS t(v)) w ON w.kind = x.kind AND w.value = x.value)
 
 -- name: candidates_by_terms
--- Messages with one of the terms ($5: [[kind, value], …]) of which a copy lies in a mailbox, a page in the order of ids.
+-- Messages with one of the terms ($5: [[kind, value], …]) of which a copy lies in a mailbox, a page in the order of ids. Each page
+-- begins at the terms, behind the page before: the plus signs keep SQLite from reading all mail of the window for each page.
 SELECT m.id, m.facts, m.from_address, m.subject, m.subject_lower, m.body_bytes FROM message m
-WHERE m.organisation_id = $1 AND m.id > $2 AND m.received_at >= $3
-  AND m.id IN (SELECT x.message_id FROM message_term x JOIN (SELECT json_extract(value, '$[0]') AS kind, json_extract(value, '$[1]') AS value FROM json_each($5)) w ON w.kind = x.kind AND w.value = x.value)
+WHERE +m.organisation_id = $1 AND +m.received_at >= $3
+  AND m.id IN (SELECT x.message_id FROM message_term x JOIN (SELECT json_extract(value, '$[0]') AS kind, json_extract(value, '$[1]') AS value FROM json_each($5)) w ON w.kind = x.kind AND w.value = x.value WHERE x.message_id > $2)
   AND (EXISTS (SELECT 1 FROM mail_item i WHERE i.message_id = m.id) OR EXISTS (
     SELECT 1 FROM copy c JOIN mailbox b ON b.person_id = c.person_id
     WHERE c.received_message_id = m.id AND c.place IN ('inbox', 'junk', 'other_folder')))
@@ -178,8 +191,9 @@ WHERE c.place IN ('inbox', 'junk', 'other_folder') AND m.organisation_id = $1 AN
   AND m.id IN (SELECT x.message_id FROM message_term x JOIN (SELECT json_extract(value, '$[0]') AS kind, json_extract(value, '$[1]') AS value FROM json_each($3)) w ON w.kind = x.kind AND w.value = x.value)
 
 -- name: candidates_of_window
+-- In the order of ids, so that each page goes on where the last one ended; the plus signs keep SQLite to it.
 SELECT m.id, m.facts, m.from_address, m.subject, m.subject_lower, m.body_bytes FROM message m
-WHERE m.organisation_id = $1 AND m.id > $2 AND m.received_at >= $3
+WHERE +m.organisation_id = $1 AND m.id > $2 AND +m.received_at >= $3
   AND (EXISTS (SELECT 1 FROM mail_item i WHERE i.message_id = m.id) OR EXISTS (
     SELECT 1 FROM copy c JOIN mailbox b ON b.person_id = c.person_id
     WHERE c.received_message_id = m.id AND c.place IN ('inbox', 'junk', 'other_folder')))

@@ -19,6 +19,8 @@ mod faults;
 mod health;
 mod ledger;
 mod migrate;
+#[cfg(test)]
+mod plans;
 mod seam;
 mod sql;
 mod sqlite;

@@ -86,8 +86,7 @@ pub async fn campaign_whereabouts(
     campaign_id: CampaignId,
 ) -> Result<CampaignWhereabouts, Error> {
     let head = campaign_head(store, organisation_id, campaign_id).await?;
-    let rows = store.query("copy.count_of_campaign", &values![campaign_id, organisation_id]).await?;
-    let places = rows.iter().map(place_count).collect::<Result<Vec<_>, Error>>()?;
+    let places = campaign_places(store, organisation_id, campaign_id).await?;
     let handed_over = store.query_one("copy.count_handed_over", &values![campaign_id, organisation_id]).await?;
     Ok(CampaignWhereabouts {
         campaign_id,
@@ -99,6 +98,19 @@ pub async fn campaign_whereabouts(
         newest_evidence_at: places.iter().map(|p| p.newest_at).max(),
         places,
     })
+}
+
+/// How many copies of a campaign are at which place now: what a list of campaigns shows.
+///
+/// # Errors
+/// The store's.
+pub async fn campaign_places(
+    store: &Store,
+    organisation_id: OrganisationId,
+    campaign_id: CampaignId,
+) -> Result<Vec<PlaceCount>, Error> {
+    let rows = store.query("copy.count_of_campaign", &values![campaign_id, organisation_id]).await?;
+    rows.iter().map(place_count).collect()
 }
 
 fn place_count(row: &Row) -> Result<PlaceCount, Error> {

@@ -23,7 +23,9 @@ pub use copies::{COPIES_PAGE_MAX, CopyFilter, CopyRow, copies};
 pub use error::Error;
 pub use headline::{HeadlineFacts, headline, headline_of};
 pub use incident::{Detector, DetectorConfig};
-pub use ledger::{CampaignWhereabouts, PlaceCount, Proof, Totals, campaign_whereabouts, proof, totals};
+pub use ledger::{
+    CampaignWhereabouts, PlaceCount, Proof, Totals, campaign_places, campaign_whereabouts, proof, totals,
+};
 pub use reasons::{REASONS_MAX, Reason, ReasonGroup, reasons};
 pub use search::{Found, SEARCH_MAX, search};
 pub use series::{BUCKETS_MAX, Point, Series, series};

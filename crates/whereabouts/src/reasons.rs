@@ -109,7 +109,10 @@ fn other(row: &Row) -> Result<Reason, Error> {
     let (kind, reply, sentence) = (row.text("kind")?, row.text("reply")?, finding(row.text("sentence")?));
     let (group, sentence) = match place {
         Place::Junk => (ReasonGroup::Junk, or_else(sentence, "judged spam")),
-        Place::NotReceived => (ReasonGroup::NotReceived, not_received(kind, reply, sentence)),
+        Place::NotReceived => {
+            let said = if reply.is_empty() { row.text("why")? } else { reply };
+            (ReasonGroup::NotReceived, not_received(kind, said, sentence))
+        }
         Place::OnItsWay => (ReasonGroup::Waiting, waiting(kind, reply)),
         Place::Accepted | Place::Inbox | Place::OtherFolder | Place::Quarantine | Place::Deleted | Place::Unknown => {
             (ReasonGroup::Unknown, "no source can say where it is".to_owned())
@@ -134,14 +137,15 @@ fn other(row: &Row) -> Result<Reason, Error> {
     })
 }
 
-fn not_received(kind: &str, reply: &str, finding: &str) -> String {
+/// `said`: the host's reply, or why somebody ended it.
+fn not_received(kind: &str, said: &str, finding: &str) -> String {
     let because = |what: &str, why: &str| if why.is_empty() { what.to_owned() } else { format!("{what}: {why}") };
     match kind {
-        "rejected" => because("refused by the recipient's host", reply),
-        "bounced" => because("bounced", reply),
+        "rejected" => because("refused by the recipient's host", said),
+        "bounced" => because("bounced", said),
         "dropped" => because("dropped by policy", finding),
-        "expired" => because("the time to try, or the retention in quarantine, ended", reply),
-        _ => because("not received", reply),
+        "expired" => because("the time to try, or the retention in quarantine, ended", said),
+        _ => because("not received", said),
     }
 }
 

@@ -5,6 +5,7 @@ use serde::Serialize;
 use store::{Store, values};
 
 use crate::Error;
+use crate::incident::Incident;
 use crate::ledger::place;
 
 /// Hits of each kind at most.
@@ -83,12 +84,12 @@ pub async fn search(store: &Store, organisation_id: OrganisationId, text: &str) 
         found.push(Found::Person { id: row.id("id")?, address, name });
     }
     found.extend(messages(store, organisation_id, text.as_str(), limit).await?);
-    for incident in crate::incident::page(store, organisation_id, None, None, NAMES_MAX).await? {
-        if incident.title.to_lowercase().contains(&lower) || incident.id.to_string() == lower {
-            let status = incident.status.as_str().to_owned();
-            found.push(Found::Incident { id: incident.id, title: incident.title, status });
-        }
-    }
+    let incidents = crate::incident::page(store, organisation_id, None, None, NAMES_MAX).await?;
+    let fits = |i: &Incident| i.title.to_lowercase().contains(&lower) || i.id.to_string() == lower;
+    found.extend(incidents.into_iter().filter(fits).take(SEARCH_MAX).map(|incident| {
+        let status = incident.status.as_str().to_owned();
+        Found::Incident { id: incident.id, title: incident.title, status }
+    }));
     found.extend(host(store, organisation_id, &lower).await?);
     Ok(found)
 }

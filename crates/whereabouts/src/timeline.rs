@@ -136,6 +136,9 @@ fn answer(place: Place, place_detail: &str, last_event: LastEvent, actor: &str, 
         LastEvent::Rejected => format!("refused by the host {when}"),
         LastEvent::Accepted => format!("it arrived {when}"),
         LastEvent::Held => format!("held on arrival {when}, nobody released it"),
+        LastEvent::Purged if place == Place::Junk => {
+            format!("moved there after arrival {when}{by}, nobody put it back")
+        }
         LastEvent::Purged => format!("pulled back after arrival {when}{by}, nobody put it back"),
         LastEvent::ReleaseRequested => format!("release requested {when}{by}, nobody decided yet"),
         LastEvent::Denied => format!("release denied {when}{by}"),
@@ -173,6 +176,7 @@ fn meaning(kind: EventKind, place: Option<Place>, folder: &str, actor: &str, det
             place => format!("Arrived in {}", landed(place)),
         },
         EventKind::Held => with("Put in quarantine on arrival", sentence),
+        EventKind::Purged if place == Some(Place::Junk) => with(&format!("Moved to Junk after arrival{by}"), sentence),
         EventKind::Purged => with(&format!("Pulled back into quarantine after arrival{by}"), sentence),
         EventKind::ReleaseRequested => with(&format!("Release requested{by}"), word("reason")),
         EventKind::Denied => with(&format!("Release denied{by}"), word("reason")),
@@ -211,5 +215,11 @@ mod tests {
             answer(Place::Quarantine, "", LastEvent::Held, "", "10:14 UTC"),
             "In quarantine: held on arrival 10:14 UTC, nobody released it."
         );
+        // A purge of what is spam ends in Junk.
+        let text = answer(Place::Junk, "", LastEvent::Purged, "ada", "10:14 UTC");
+        assert_eq!(text, "In Junk: moved there after arrival 10:14 UTC by ada, nobody put it back.");
+        let text =
+            meaning(EventKind::Purged, Some(Place::Junk), "", "ada", &serde_json::json!({"sentence": "Spam: x"}));
+        assert_eq!(text, "Moved to Junk after arrival by ada: Spam: x");
     }
 }

@@ -34,8 +34,11 @@ impl House {
 
     /// The feed update that flags the tracking host, activated against the warning; its purge is done.
     async fn flag_host(&self) -> ChangeId {
-        let add = format!("{HOST}:8080");
-        let (kind, class) = (FeedKind::UrlHost, VerdictClass::Phish);
+        self.flag_host_as(VerdictClass::Phish).await
+    }
+
+    async fn flag_host_as(&self, class: VerdictClass) -> ChangeId {
+        let (kind, add) = (FeedKind::UrlHost, format!("{HOST}:8080"));
         let proposal = Proposal::Feed { feed: "phishing-hosts".into(), kind, class, add, remove: vec![] };
         let change = self.changes.propose(proposal, "feed of today", &admin()).await.unwrap();
         self.changes.backtest(change.id, BacktestOptions::default(), &admin()).await.unwrap();
@@ -306,6 +309,116 @@ async fn a_second_landing_is_counted_and_a_loss_without_a_change_has_an_incident
         assert_eq!((closed.status, closed.resolved_at), (Status::Resolved, Some(store.now())));
         assert_eq!(house.scan().await, ScanReport::default(), "what a person has closed stays closed");
         assert_eq!(house.texts(incident_id).await.len(), 3, "one of the detector, two of a person");
+    })
+    .await;
+}
+
+impl House {
+    /// Says of some copies that this happened to them now.
+    async fn happened(&self, copies: &[CopyId], kind: EventKind, cause_id: Option<i64>) {
+        self.t.clock.advance_ms(1_000);
+        let (of, now) = (self.directory.id(), self.store().now());
+        let event = |copy: &CopyId| NewEvent { cause_id, ..NewEvent::now(of, *copy, kind, "purge", now) };
+        let mut tx = self.store().begin().await.unwrap();
+        tx.append_events(&copies.iter().map(event).collect::<Vec<_>>()).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_reason_is_what_happened_last_not_how_it_arrived() {
+    on_both(|t| async move {
+        let house = House::build(t, PEOPLE).await;
+        let (store, of) = (house.store().clone(), house.directory.id());
+        let (campaign, sent) = house.send("Benefits").await;
+        house.t.clock.advance_ms(1_000);
+        let change = house.flag_host_as(VerdictClass::Spam).await;
+        let [why] = &reasons(&store, of, campaign).await.unwrap()[..] else { panic!("one reason") };
+        assert_eq!((why.group, why.count, why.cause_id), (ReasonGroup::Junk, 12, Some(change.0)));
+        assert!(why.sentence.contains(HOST) && why.rule == "feed_url_host", "it arrived clean: {why:?}");
+        assert!(why.origin.contains("phishing-hosts"), "{why:?}");
+        let told = copy_timeline(&store, of, sent[0]).await.unwrap();
+        assert!(told.answer.starts_with("In Junk: moved there after arrival"), "{}", told.answer);
+        assert!(house.headline(campaign).await.contains("12 are in Junk because"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_was_ended_says_why() {
+    on_both(|t| async move {
+        let house = House::build(t, PEOPLE).await;
+        let (store, of) = (house.store().clone(), house.directory.id());
+        house.flag_host().await;
+        let (campaign, held) = house.send("Benefits").await;
+        house.t.clock.advance_ms(1_000);
+        let mut event = NewEvent::now(of, held[0], EventKind::Expired, "campaign", store.now());
+        event.detail = serde_json::json!({ "reason": "the campaign was cancelled" });
+        let mut tx = store.begin().await.unwrap();
+        tx.append_events(&[event]).await.unwrap();
+        tx.commit().await.unwrap();
+        let why = reasons(&store, of, campaign).await.unwrap();
+        let ended = why.iter().find(|reason| reason.group == ReasonGroup::NotReceived).expect("one did not arrive");
+        assert_eq!(ended.count, 1);
+        assert!(ended.sentence.ends_with(": the campaign was cancelled"), "{}", ended.sentence);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_lost_again_opens_its_incident_again() {
+    on_both(|t| async move {
+        let house = House::build(t, PEOPLE).await;
+        let (store, of) = (house.store().clone(), house.directory.id());
+        let (campaign, sent) = house.send("Benefits").await;
+        house.t.clock.advance_ms(1_000);
+        let change = house.flag_host().await;
+        house.t.clock.advance_ms(SETTINGS.1);
+        let [id] = house.settle().await.opened[..] else { panic!("no incident") };
+        house.changes.undo(change, &admin(), "a false alarm").await.unwrap();
+        house.work().await;
+        assert_eq!(house.settle().await.resolved, [id]);
+        let told = house.texts(id).await.len();
+
+        house.happened(&sent[..3], EventKind::Purged, Some(change.0)).await;
+        let report = house.settle().await;
+        assert_eq!((report.opened.len(), report.joined_count, report.update_count), (0, 3, 1));
+        let again = incident::get(&store, of, id).await.unwrap();
+        assert_eq!((again.status, again.impact_count, again.resolved_at), (Status::Identified, 3, None));
+        let texts = house.texts(id).await;
+        assert_eq!(texts[told].1, "Lost again by the same cause: 3 copies in scope are not in a mailbox.");
+        assert_eq!(incident::of_campaign(&store, of, campaign).await.unwrap().len(), 1, "one incident per cause");
+
+        house.happened(&sent[..3], EventKind::Restored, Some(change.0)).await;
+        assert_eq!(house.settle().await.resolved, [id]);
+        let texts: Vec<String> = house.texts(id).await.into_iter().skip(told + 1).map(|(_, text)| text).collect();
+        assert!(texts[0].starts_with("Remedy: so far 12 copies were put back"), "{texts:?}");
+        assert!(texts[1].starts_with("Resolved: of 12 copies in scope, 12 are back"), "{texts:?}");
+        assert_eq!(texts.len(), 2, "{texts:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_copy_that_was_lost_before_is_lost_by_another_cause_too() {
+    on_both(|t| async move {
+        let house = House::build(t, PEOPLE).await;
+        let (store, of) = (house.store().clone(), house.directory.id());
+        let (campaign, sent) = house.send("Benefits").await;
+        house.happened(&sent, EventKind::Purged, None).await;
+        house.t.clock.advance_ms(SETTINGS.1);
+        let [unknown] = house.settle().await.opened[..] else { panic!("no incident") };
+        house.happened(&sent, EventKind::Restored, None).await;
+        assert_eq!(house.settle().await.resolved, [unknown]);
+
+        house.t.clock.advance_ms(1_000);
+        let change = house.flag_host().await;
+        house.t.clock.advance_ms(SETTINGS.1);
+        let [by_change] = house.settle().await.opened[..] else { panic!("the change has no incident of its own") };
+        let found = incident::get(&store, of, by_change).await.unwrap();
+        assert_eq!((found.cause.change_id, found.impact_count), (Some(change), 12));
+        assert_eq!(incident::get(&store, of, unknown).await.unwrap().status, Status::Resolved, "it is over");
+        assert_eq!(incident::of_campaign(&store, of, campaign).await.unwrap().len(), 2);
     })
     .await;
 }

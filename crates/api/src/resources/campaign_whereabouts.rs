@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use whereabouts::{BUCKETS_MAX, CopyFilter, Reason, ReasonGroup};
+use whereabouts::{BUCKETS_MAX, CopyFilter, HeadlineFacts, Reason, ReasonGroup};
 
 use crate::AppState;
 use crate::access::{Caller, holders, operation};
@@ -21,6 +21,9 @@ use crate::resources::quarantine::{actor, outcome};
 use crate::wire::{
     ActionOutcome, At, EventCount, Id, LastEvent, Page, Permission, Place, PlaceCount, Role, after_id, id, limit_of,
 };
+
+/// The longest reason of a request.
+const REASON_CHARS_MAX: usize = 500;
 
 /// The routes.
 pub fn routes() -> OpenApiRouter<AppState> {
@@ -185,7 +188,7 @@ enum NotReceivedKind {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ReleaseRequest {
-    /// For the administrator who decides.
+    /// For the administrator who decides, in at most 500 characters; each copy's timeline shows it.
     #[serde(default)]
     reason: String,
 }
@@ -236,7 +239,12 @@ fn tone(seen: &whereabouts::CampaignWhereabouts) -> Tone {
 }
 
 /// What can be done about a campaign's copies now, with how many each would touch.
-async fn actions(app: &AppState, caller: &Caller, campaign: CampaignId) -> Result<Vec<CampaignAction>, Problem> {
+async fn actions(
+    app: &AppState,
+    caller: &Caller,
+    campaign: CampaignId,
+    reasons: &[Reason],
+) -> Result<Vec<CampaignAction>, Problem> {
     let effect = app.quarantine.effect(&Selection::Campaign(campaign)).await?;
     let mut actions = Vec::new();
     let mut add = |kind, count, permission: P, target_id, sentence: String| {
@@ -260,7 +268,7 @@ async fn actions(app: &AppState, caller: &Caller, campaign: CampaignId) -> Resul
     if effect.count() > 0 {
         add(CampaignActionKind::Release, effect.count(), P::QuarantineRelease, id(campaign), effect.sentence());
     }
-    for reason in whereabouts::reasons(&app.store, caller.organisation_id, campaign).await? {
+    for reason in reasons {
         let Some(cause) = reason.cause_id.filter(|_| reason.group == ReasonGroup::PulledBack) else { continue };
         let Ok(change) = app.changes.get(ChangeId(cause)).await else { continue };
         if change.state == changes::ChangeState::Active {
@@ -278,17 +286,23 @@ async fn campaign_whereabouts(
     State(app): State<AppState>,
     caller: Caller,
     PathId(campaign): PathId<CampaignId>,
-) -> Answer<CampaignWhereabouts> {
+) -> MaskedAnswer {
     let of = caller.organisation_id;
-    let seen = whereabouts::campaign_whereabouts(&app.store, of, campaign).await?;
+    let facts = HeadlineFacts {
+        state: Campaigns::new(app.directory.clone()).get(campaign).await?.state.as_str().to_owned(),
+        whereabouts: whereabouts::campaign_whereabouts(&app.store, of, campaign).await?,
+        reasons: whereabouts::reasons(&app.store, of, campaign).await?,
+        now: app.store.now(),
+    };
     let incidents = match caller.may(P::IncidentRead) {
         true => whereabouts::incident::of_campaign(&app.store, of, campaign).await?,
         false => Vec::new(),
     };
+    let seen = &facts.whereabouts;
     let event = |event| seen.places.iter().filter(|p| p.last_event == event).map(|p| p.count).sum();
-    Ok(Json(CampaignWhereabouts {
-        headline: whereabouts::headline(&app.store, of, campaign).await?,
-        tone: tone(&seen),
+    let answer = CampaignWhereabouts {
+        headline: whereabouts::headline_of(&facts),
+        tone: tone(seen),
         total_count: seen.copy_count,
         audience_count: seen.audience_count,
         suppressed_count: seen.suppressed_count,
@@ -298,8 +312,9 @@ async fn campaign_whereabouts(
         oldest_evidence_at: seen.oldest_evidence_at.map(At),
         newest_evidence_at: seen.newest_evidence_at.map(At),
         incidents: incidents.into_iter().map(IncidentSummary::from).collect(),
-        actions: actions(&app, &caller, campaign).await?,
-    }))
+        actions: actions(&app, &caller, campaign, &facts.reasons).await?,
+    };
+    Masked::new(app.tracker.tokens(), &answer)
 }
 
 /// Where they were over time.
@@ -364,8 +379,12 @@ async fn request_campaign_release(
     Json(body): Json<ReleaseRequest>,
 ) -> Answer<ActionOutcome> {
     Campaigns::new(app.directory.clone()).get(campaign).await?;
-    let done = app.quarantine.request(&actor(&caller), &Selection::Campaign(campaign)).await?;
+    let reason = body.reason.trim();
+    if reason.chars().count() > REASON_CHARS_MAX {
+        return Err(Problem::invalid("reason", format!("Say it in at most {REASON_CHARS_MAX} characters.")));
+    }
+    let done = app.quarantine.request(&actor(&caller), &Selection::Campaign(campaign), reason).await?;
     let detail = serde_json::json!({ "count": done.done_count() });
-    app.audit(&caller, "release.request", format!("campaign {campaign}"), &body.reason, detail).await?;
+    app.audit(&caller, "release.request", format!("campaign {campaign}"), reason, detail).await?;
     Ok(Json(outcome(done, Step::Request)))
 }

@@ -376,7 +376,8 @@ pub async fn summaries(
 ) -> Result<Vec<CampaignSummary>, Problem> {
     let mut found = Vec::new();
     for c in campaigns(app).list(before, limit.into()).await? {
-        let seen = whereabouts::campaign_whereabouts(&app.store, caller.organisation_id, c.id).await?;
+        let seen = whereabouts::campaign_places(&app.store, caller.organisation_id, c.id).await?;
+        let at = |place| seen.iter().filter(|p| p.place == place).map(|p| p.count).sum();
         found.push(CampaignSummary {
             id: id(c.id),
             name: c.draft.name,
@@ -388,7 +389,7 @@ pub async fn summaries(
             created_at: c.created_at.into(),
             send_started_at: c.send_started_at.map(At),
             sent_at: c.sent_at.map(At),
-            places: PlaceCount::all(|place| seen.at(place)),
+            places: PlaceCount::all(at),
         });
     }
     Ok(found)

@@ -23,6 +23,7 @@ use whereabouts::Found;
 use crate::AppState;
 use crate::access::{Access, Caller, operation, who_may};
 use crate::extract::{Answer, Json, Query};
+use crate::masked::{Masked, MaskedAnswer};
 use crate::problem::{Kind, Problem};
 use crate::resources::campaigns::{self, CampaignSummary};
 use crate::resources::incidents::IncidentSummary;
@@ -168,7 +169,7 @@ struct News {
 
 /// What waits for whoever is signed in.
 #[utoipa::path(get, path = "/home", tag = "home", responses((status = 200, body = Home)))]
-async fn home(State(app): State<AppState>, caller: Caller) -> Answer<Home> {
+async fn home(State(app): State<AppState>, caller: Caller) -> MaskedAnswer {
     let mut home = Home::default();
     if caller.may(P::CampaignRead) {
         home.campaigns = Some(campaigns::summaries(&app, &caller, None, SHOWN).await?);
@@ -196,7 +197,8 @@ async fn home(State(app): State<AppState>, caller: Caller) -> Answer<Home> {
             home.unseen_count = Some(inboxes.map(|folder| folder.unseen_count).sum());
         }
     }
-    Ok(Json(home))
+    // An incident's title can quote the link of a copy.
+    Masked::new(app.tracker.tokens(), &home)
 }
 
 async fn waiting(app: &AppState) -> Result<Waiting, Problem> {
@@ -217,9 +219,10 @@ async fn waiting(app: &AppState) -> Result<Waiting, Problem> {
 /// Finds a person, a campaign, a Message-ID, a URL host, an incident; only what the role may see.
 #[utoipa::path(get, path = "/search", tag = "home", params(SearchQuery),
     responses((status = 200, body = Vec<SearchHit>)))]
-async fn search(State(app): State<AppState>, caller: Caller, Query(q): Query<SearchQuery>) -> Answer<Vec<SearchHit>> {
+async fn search(State(app): State<AppState>, caller: Caller, Query(q): Query<SearchQuery>) -> MaskedAnswer {
     let found = whereabouts::search(&app.store, caller.organisation_id, &q.q).await?;
-    Ok(Json(found.into_iter().filter_map(|found| search_hit(&caller, found)).collect()))
+    let hits: Vec<SearchHit> = found.into_iter().filter_map(|found| search_hit(&caller, found)).collect();
+    Masked::new(app.tracker.tokens(), &hits)
 }
 
 /// A hit with the page that shows it; `None` when the caller may not see that.

@@ -10,7 +10,7 @@ use whereabouts::incident::{self, Status};
 
 use crate::AppState;
 use crate::access::{Caller, holders, operation};
-use crate::extract::{Answer, Json, PathId, Query};
+use crate::extract::{Json, PathId, Query};
 use crate::masked::{Masked, MaskedAnswer};
 use crate::wire::{At, Id, Page, Permission, Role, after_id, id, limit_of};
 
@@ -316,31 +316,29 @@ impl From<incident::Update> for IncidentUpdate {
     }
 }
 
-async fn one(app: &AppState, caller: &Caller, incident: IncidentId) -> Answer<Incident> {
+async fn one(app: &AppState, caller: &Caller, incident: IncidentId) -> MaskedAnswer {
     let detail = incident::detail(&app.store, caller.organisation_id, incident).await?;
-    Ok(Json(Incident {
+    let answer = Incident {
         cause_detail: Cause::from(&detail.incident.cause),
         summary: detail.incident.into(),
         campaigns: detail.campaigns.into_iter().map(IncidentCampaign::from).collect(),
         contrast: detail.contrast.into(),
         remedies: detail.remedies.into_iter().map(|remedy| Remedy::of(remedy, caller)).collect(),
         updates: detail.updates.into_iter().map(IncidentUpdate::from).collect(),
-    }))
+    };
+    Masked::new(app.tracker.tokens(), &answer)
 }
 
 /// Incidents, newest first.
 #[utoipa::path(get, path = "/incidents", tag = "incidents", params(IncidentsQuery),
     responses((status = 200, body = Page<IncidentSummary>)))]
-async fn list_incidents(
-    State(app): State<AppState>,
-    caller: Caller,
-    Query(q): Query<IncidentsQuery>,
-) -> Answer<Page<IncidentSummary>> {
+async fn list_incidents(State(app): State<AppState>, caller: Caller, Query(q): Query<IncidentsQuery>) -> MaskedAnswer {
     let limit = limit_of(q.limit)?;
     let before = after_id(q.after.as_deref())?.map(IncidentId);
     let status = q.status.map(Status::from);
     let found = incident::page(&app.store, caller.organisation_id, status, before, limit.into()).await?;
-    Ok(Json(Page::by_id(found.into_iter().map(IncidentSummary::from).collect(), limit, |i| i.id)))
+    let page = Page::by_id(found.into_iter().map(IncidentSummary::from).collect(), limit, |i| i.id);
+    Masked::new(app.tracker.tokens(), &page)
 }
 
 /// One incident.
@@ -350,8 +348,7 @@ async fn get_incident(
     caller: Caller,
     PathId(incident): PathId<IncidentId>,
 ) -> MaskedAnswer {
-    let Json(found) = one(&app, &caller, incident).await?;
-    Masked::new(app.tracker.tokens(), &found)
+    one(&app, &caller, incident).await
 }
 
 /// Adds a dated update.
@@ -362,7 +359,7 @@ async fn add_incident_update(
     caller: Caller,
     PathId(incident): PathId<IncidentId>,
     Json(body): Json<NewIncidentUpdate>,
-) -> Answer<Incident> {
+) -> MaskedAnswer {
     let to = body.status.map(Status::from);
     incident::add_update(&app.store, caller.organisation_id, incident, &body.text, to, &caller.login).await?;
     one(&app, &caller, incident).await

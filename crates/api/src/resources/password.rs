@@ -13,6 +13,7 @@ use crate::AppState;
 use crate::access::{Caller, operation};
 use crate::extract::Json;
 use crate::problem::Problem;
+use crate::resources::session::{Client, not_throttled};
 
 /// The routes.
 pub fn routes() -> OpenApiRouter<AppState> {
@@ -35,11 +36,17 @@ struct NewPassword {
 async fn set_password(
     State(app): State<AppState>,
     caller: Caller,
+    Client(client): Client,
     Json(body): Json<NewPassword>,
 ) -> Result<StatusCode, Problem> {
+    // Whoever found a session open must not find the password out with it.
+    not_throttled(&app, &caller.login, client)?;
     let _permit = app.password_checks.acquire().await.map_err(|closed| Problem::from_severity(true, closed))?;
     match app.directory.change_password(caller.account_id, &body.current, &body.password).await {
-        Err(DirectoryError::Unauthenticated) => return Err(Problem::invalid("current", "This is not your password.")),
+        Err(DirectoryError::Unauthenticated) => {
+            app.throttle.failed(&caller.login, client, app.store.now());
+            return Err(Problem::invalid("current", "This is not your password."));
+        }
         done => done?,
     }
     app.audit(&caller, "account.password", format!("account {}", caller.account_id), "", serde_json::json!({})).await?;

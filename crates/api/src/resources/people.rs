@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use axum::extract::multipart::MultipartError;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{DefaultBodyLimit, FromRequest, Multipart, Path, Request, State};
 use axum::http::{StatusCode, header};
@@ -14,7 +15,7 @@ use utoipa_axum::routes;
 
 use crate::AppState;
 use crate::access::{Caller, operation};
-use crate::extract::{Answer, Json, PathId, Query, body_bytes};
+use crate::extract::{Answer, Json, PathId, Query, body_bytes, too_large};
 use crate::problem::{Kind, Problem};
 use crate::wire::{At, Id, Page, ValueCount, after_id, id, limit_of};
 
@@ -372,14 +373,17 @@ async fn csv_of(request: Request, app: &AppState) -> Result<bytes::Bytes, Proble
     if !kind.to_ascii_lowercase().starts_with("multipart/form-data") {
         return body_bytes(request, app).await;
     }
-    let broken = |cause: String| {
-        Problem::new(Kind::BadRequest, "The form could not be read: send one file as multipart/form-data.")
-            .because(cause)
+    let broken = |status: StatusCode, cause: String| match status {
+        StatusCode::PAYLOAD_TOO_LARGE => too_large(),
+        _ => Problem::new(Kind::BadRequest, "The form could not be read: send one file as multipart/form-data.")
+            .because(cause),
     };
-    let mut form = Multipart::from_request(request, app).await.map_err(|e| broken(e.to_string()))?;
-    while let Some(field) = form.next_field().await.map_err(|e| broken(e.to_string()))? {
+    let unread = |e: MultipartError| broken(e.status(), e.body_text());
+    let form = Multipart::from_request(request, app).await;
+    let mut form = form.map_err(|e| broken(e.status(), e.body_text()))?;
+    while let Some(field) = form.next_field().await.map_err(unread)? {
         if field.file_name().is_some() {
-            return field.bytes().await.map_err(|e| broken(e.to_string()));
+            return field.bytes().await.map_err(unread);
         }
     }
     Err(Problem::invalid("file", "the form has no file: choose the CSV file to import"))

@@ -447,10 +447,10 @@ async fn quarantine_item_headers(
     caller: Caller,
     PathId(item): PathId<QuarantineItemId>,
     Json(body): Json<LookReason>,
-) -> Answer<HeaderSection> {
+) -> MaskedAnswer {
     note_reading(&app, &caller, "quarantine.headers", item, &body.reason).await?;
     let raw = app.quarantine.headers(item).await?;
-    Ok(Json(HeaderSection { raw }))
+    Masked::new(app.tracker.tokens(), &HeaderSection { raw })
 }
 
 /// What a release would do, before doing it.
@@ -496,7 +496,7 @@ async fn request_quarantine_release(
     Json(body): Json<Selection>,
 ) -> Answer<ActionOutcome> {
     let selection = body.parse()?;
-    let done = app.quarantine.request(&actor(&caller), &selection).await?;
+    let done = app.quarantine.request(&actor(&caller), &selection, "").await?;
     decided(&app, &caller, "quarantine.request", &selection, &done).await?;
     Ok(Json(outcome(done, Step::Request)))
 }

@@ -75,7 +75,7 @@ struct Organisation {
 }
 
 /// The client's address, where the server knows it.
-struct Client(Option<IpAddr>);
+pub struct Client(pub Option<IpAddr>);
 
 impl<S: Send + Sync> FromRequestParts<S> for Client {
     type Rejection = std::convert::Infallible;
@@ -85,7 +85,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Client {
     }
 }
 
-fn not_throttled(app: &AppState, login: &str, client: Option<IpAddr>) -> Result<(), Problem> {
+/// Refuses while this login, or this client, has guessed wrong too often.
+pub fn not_throttled(app: &AppState, login: &str, client: Option<IpAddr>) -> Result<(), Problem> {
     let wait_ms = app.throttle.wait_ms(login, client, app.store.now());
     if wait_ms <= 0 {
         return Ok(());

@@ -97,7 +97,7 @@ struct IncidentSettings {
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct LimitSettings {
-    /// Actions on more copies than this need a second person.
+    /// Actions on more copies than this need a second person; only the owner changes it.
     mass_action_max: i64,
 }
 
@@ -273,7 +273,7 @@ async fn get_settings(State(app): State<AppState>, _caller: Caller) -> Answer<Se
     Ok(Json(app.directory.settings().await?.into()))
 }
 
-/// Replaces the settings. Individual tracking is switched by the owner alone.
+/// Replaces the settings. Individual tracking and the limit for mass actions are the owner's alone.
 #[utoipa::path(put, path = "/settings", tag = "settings", request_body = Settings,
     responses((status = 200, body = Settings)))]
 async fn put_settings(State(app): State<AppState>, caller: Caller, Json(body): Json<Settings>) -> Answer<Settings> {
@@ -291,6 +291,11 @@ async fn put_settings(State(app): State<AppState>, caller: Caller, Json(body): J
         if let Some(individual) = &mut settings.tracking.individual {
             individual.by = caller.login.clone();
         }
+    }
+    if settings.limits != before.limits && caller.role != model::Role::Owner {
+        let detail =
+            "Only the owner sets how many copies one person may act on: the limit is there for everybody else.";
+        return Err(Problem::new(Kind::Forbidden, detail).at("limits.mass_action_max"));
     }
     app.directory.save_settings(&settings).await?;
     let detail = serde_json::json!({ "before": before, "after": settings });
@@ -327,7 +332,8 @@ async fn create_account(
         password: body.password,
     };
     let made = app.directory.create_account(new).await?;
-    let detail = serde_json::json!({ "role": made.role });
+    // A login opens its person's mailbox.
+    let detail = serde_json::json!({ "role": made.role, "person_id": made.person_id.map(|id| id.to_string()) });
     app.audit(&caller, "account.create", made.login.clone(), "", detail).await?;
     Ok((StatusCode::CREATED, Json(made.into())))
 }

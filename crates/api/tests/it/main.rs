@@ -6,6 +6,7 @@ mod elsewhere;
 mod links;
 mod lists;
 mod looks;
+mod masks;
 mod permissions;
 mod problems;
 mod server;

@@ -113,6 +113,12 @@ async fn a_csv_with_bad_rows_names_their_lines_and_applies_nothing() {
         let report = server.send(request.body(Body::from(form)).expect("a request")).await.expect(StatusCode::OK);
         assert_eq!(report.json()["created_count"], 1);
         check(&import("", "name\nBob\n").await, 422, "csv", "address");
+        let mut form = b"--b\r\nContent-Disposition: form-data; name=\"f\"; filename=\"p.csv\"\r\n\r\n".to_vec();
+        form.resize(64 * 1024 * 1024 + 1, b'a');
+        let request = Request::post("/api/v1/people/import")
+            .header(header::AUTHORIZATION, format!("Bearer {}", server.token(Role::Administrator)))
+            .header(header::CONTENT_TYPE, "multipart/form-data; boundary=b");
+        check(&server.send(request.body(Body::from(form)).expect("a request")).await, 413, "", "larger");
     })
     .await;
 }

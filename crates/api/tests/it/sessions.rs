@@ -99,6 +99,25 @@ async fn guessing_passwords_gets_slow_and_tells_nothing() {
 }
 
 #[tokio::test]
+async fn guessing_the_password_in_an_open_session_gets_slow_too() {
+    let server = with_carla(testkit::sqlite().await).await;
+    let signed_in = sign_in(&server, PASSWORD).await.expect(StatusCode::OK);
+    let (cookie, csrf) = (cookie_of(&signed_in), signed_in.json()["csrf"].as_str().expect("a csrf").to_owned());
+    let headers = [("cookie", cookie.as_str()), ("x-csrf-token", csrf.as_str())];
+    let change = async |current: &str| {
+        let body = json!({ "current": current, "password": "another long password" });
+        call(&server, "PUT", "/api/v1/me/password", &headers, Some(body)).await
+    };
+    for _ in 0..5 {
+        change("wrong wrong wrong").await.expect(StatusCode::UNPROCESSABLE_ENTITY);
+    }
+    let refused = change(PASSWORD).await.expect(StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(refused.header(header::RETRY_AFTER), "2");
+    server.test.clock.advance_ms(2_000);
+    change(PASSWORD).await.expect(StatusCode::NO_CONTENT);
+}
+
+#[tokio::test]
 async fn a_link_signs_in_once() {
     on_both(|t| async move {
         let server = with_carla(t).await;
@@ -140,4 +159,18 @@ async fn only_the_owner_switches_individual_tracking() {
     put(Role::Administrator, settings.clone()).await.expect(StatusCode::FORBIDDEN);
     let saved = put(Role::Owner, settings).await.expect(StatusCode::OK).json();
     assert_eq!(saved["tracking"]["individual"]["by"], "owner");
+}
+
+#[tokio::test]
+async fn only_the_owner_moves_the_limit_that_asks_for_a_second_person() {
+    let server = Server::start(testkit::sqlite().await).await;
+    let mut settings = server.get(Role::Administrator, "/settings").await.expect(StatusCode::OK).json();
+    let put = |role, body: Value| server.call(role, axum::http::Method::PUT, "/settings", Some(body));
+    put(Role::Administrator, settings.clone()).await.expect(StatusCode::OK);
+    settings["limits"]["mass_action_max"] = json!(1_000_000);
+    let refused = put(Role::Administrator, settings.clone()).await.expect(StatusCode::FORBIDDEN);
+    assert_eq!(refused.json()["field"], "limits.mass_action_max");
+    put(Role::Owner, settings).await.expect(StatusCode::OK);
+    let kept = server.get(Role::Administrator, "/settings").await.expect(StatusCode::OK).json();
+    assert_eq!(kept["limits"]["mass_action_max"], 1_000_000);
 }

@@ -142,17 +142,22 @@ async fn the_change(stage: &Stage, report: &mut Report, progress: &mut Progress)
     }
     let predicted = change["change"]["backtest"]["moved_count"].as_i64().unwrap_or(0);
     report.expect("act 2: copies that the backtest predicts", predicted, i64::from(stage.people));
-    let state = change["change"]["state"].as_str().unwrap_or_default().to_owned();
-    if state == "backtested" {
-        if stage.exit || stage.skip_choice {
+    let happens = match change["change"]["state"].as_str() {
+        // Decided when the story was here before.
+        Some("active") => true,
+        Some("stopped" | "undone") => false,
+        _ if stage.exit || stage.skip_choice => {
             let reason = json!({ "override_reason": "The feed's publisher is trusted; marked urgent" });
             admin.post(&format!("/changes/{id}/activate"), reason).await?;
             println!("   Activated against the warning by the administrator; who and why is recorded.");
-        } else if !choice(stage, &admin, &id).await? {
-            let act = act(stage, "The change").await?;
-            report.push(act);
-            return Ok(false);
+            true
         }
+        _ => choice(stage, &admin, &id).await?,
+    };
+    if !happens {
+        let act = act(stage, "The change").await?;
+        report.push(act);
+        return Ok(false);
     }
     jobs_done(&admin, &id).await?;
     let act = act(stage, "The change").await?;
@@ -191,7 +196,7 @@ async fn backtested(admin: &Session, id: &str) -> Result<Value, CliError> {
     .await
 }
 
-/// Waits for somebody to decide in the console (or to press Enter). Gives whether it was let happen.
+/// Waits for somebody to decide in the console. Gives whether it was let happen.
 async fn choice(stage: &Stage, admin: &Session, id: &str) -> Result<bool, CliError> {
     println!("\n   Your choice, as administrator in the console:");
     println!("     {}/changes/{id}", stage.server.url());
@@ -313,10 +318,12 @@ async fn ready(stage: &Stage, change: &str) -> Result<bool, CliError> {
         println!("   Or press Enter, and the story does it.");
     }
     let enter = async {
-        if !terminal {
-            return std::future::pending().await;
+        match terminal.then(enter_pressed) {
+            Some(pressed) => {
+                let _ = pressed.await;
+            }
+            None => std::future::pending().await,
         }
-        let _ = tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new())).await;
     };
     let by_hand = async {
         loop {
@@ -331,6 +338,18 @@ async fn ready(stage: &Stage, change: &str) -> Result<bool, CliError> {
         () = enter => Ok(true),
         done = by_hand => done.map(|()| false),
     }
+}
+
+/// Hears of a line on standard input. The thread that waits for it is its own: the runtime would wait for one of its threads when
+/// it ends, and a Ctrl-C would then have no effect before somebody presses Enter.
+fn enter_pressed() -> tokio::sync::oneshot::Receiver<()> {
+    let (pressed, heard) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        if std::io::stdin().read_line(&mut String::new()).is_ok() {
+            let _ = pressed.send(());
+        }
+    });
+    heard
 }
 
 /// After the story: the late scanner's fetches are machines too, and nobody else changed.

@@ -59,7 +59,8 @@ pub async fn run(args: DemoArgs) -> Result<ExitCode, CliError> {
         () = &mut stop => {
             println!("Stopping: the story continues here next time");
             stage.end().await;
-            return Ok(ExitCode::SUCCESS);
+            // Whoever asked for the whole story has not got it.
+            return Ok(if args.exit { ExitCode::from(1) } else { ExitCode::SUCCESS });
         }
     };
     let came_true = match outcome {
@@ -85,6 +86,10 @@ async fn play(stage: &Stage, args: &DemoArgs) -> Result<bool, CliError> {
     report.proof = stage.proof().await?;
     if ending == Ending::BroughtBack {
         report.check_proof(i64::from(stage.people));
+    }
+    if ending == Ending::Stopped && args.exit {
+        let words = "the change was stopped on this data: to play the whole story, name a new folder with --data";
+        report.problems.push(words.into());
     }
     if let Some(file) = &args.report {
         report.write(file)?;

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::Path;
 
 use directory::{Directory, NewAccount};
 use dns::ZoneServer;
 use model::{Address, Domain, Role};
 use serde::{Deserialize, Serialize};
-use store::values;
+use store::{Store, values};
 
 use super::DemoArgs;
 use super::client::{Session, Web};
@@ -15,8 +16,10 @@ use super::people::{DOMAIN, LOGINS, PASSWORD, csv};
 use super::report::{ProofReport, Reach};
 use crate::config::{Config, Dns, environment};
 use crate::error::CliError;
-use crate::server::{self, Server};
+use crate::server::{self, Alone, Server};
 
+/// What the demo's organisation is called.
+const ORGANISATION: &str = "Contoso";
 /// The list that everybody is on.
 pub const LIST: &str = "Everyone";
 /// Browsers resolve names below localhost to loopback.
@@ -59,20 +62,24 @@ impl Stage {
     /// Makes the organisation (or finds it) and starts the server.
     pub async fn set(args: &DemoArgs) -> Result<Stage, CliError> {
         let mut config = Config::load(&args.data, None, &environment())?;
-        config.organisation_name = "Contoso".into();
+        config.organisation_name = ORGANISATION.into();
         config.organisation_domains = vec![Domain::parse(DOMAIN).map_err(|e| CliError::failed(DOMAIN, &e))?];
         config.hostname = format!("mx.{DOMAIN}");
+        let alone = Alone::on(&config)?;
         let (names, known) = {
             let store = server::open_store(&config).await?;
+            only_a_demos(&store, &args.data).await?;
             let directory = server::open_directory(&store, &config).await?;
             (start_names(&directory).await?, prepare(&directory, args.people).await?)
         };
         config.dns = Dns::At(names.addr());
-        let server = Server::start(config).await?;
+        let server = Server::start_alone(config, alone).await?;
         let tracking_host = format!("{TRACKING_HOST}:{}", server.http.port());
         let mut settings = server.directory.settings().await?;
         settings.tracking.base_url = format!("http://{tracking_host}");
         settings.incident.delay_ms = INCIDENT_DELAY_MS;
+        // One administrator plays for two people, however large the organisation is.
+        settings.limits.mass_action_max = settings.limits.mass_action_max.max(2 * i64::from(known));
         server.directory.save_settings(&settings).await?;
         let web = Web::new(server.http, TRACKING_HOST)?;
         let stage = Stage {
@@ -147,6 +154,21 @@ impl Stage {
     pub async fn end(self) {
         self.server.stop().await;
     }
+}
+
+/// The demo's logins have a password that everybody knows: on the data of another organisation they would be open doors.
+async fn only_a_demos(store: &Store, dir: &Path) -> Result<(), CliError> {
+    let Some(directory) = Directory::open(store).await? else { return Ok(()) };
+    let organisation = directory.organisation();
+    let domains: Vec<&str> = organisation.domains.iter().map(Domain::as_str).collect();
+    if organisation.name == ORGANISATION && domains == [DOMAIN] {
+        return Ok(());
+    }
+    Err(CliError::Input(format!(
+        "{} holds the data of {}, not of a demo: name a new folder with --data",
+        dir.display(),
+        organisation.name
+    )))
 }
 
 /// The organisation's names on loopback: SPF, DKIM, DMARC, MX.

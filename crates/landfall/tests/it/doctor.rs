@@ -20,6 +20,7 @@ async fn every_key_is_printed_with_default_and_limit() {
     assert!(hostname.contains("mx.example") && hostname.contains("environment"), "{hostname}");
     assert!(ran.stdout.contains("ok      database and objects: schema version"), "{}", ran.stdout);
     assert!(!ran.stdout.contains("FAILED"), "{}", ran.stdout);
+    assert!(!site.data().exists(), "looking makes nothing: a backup could not be restored into it");
 }
 
 #[tokio::test]

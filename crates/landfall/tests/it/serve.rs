@@ -155,3 +155,26 @@ async fn who_is_locked_out_gets_a_link_from_the_command_line() {
     site.run_here("sign-in-link", &["mallory"]).await.refused(2, &["mallory"]);
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_data_directory_is_one_servers_and_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let site = Site::new();
+    let (server, owner) = site.serve_first().await;
+    let mode = std::fs::metadata(site.data()).expect("the data directory").permissions().mode();
+    assert_eq!(mode & 0o777, 0o700, "keys and everybody's mail are in it");
+    let data = site.data().display().to_string();
+    site.run_here("serve", &[]).await.refused(2, &["another server runs on", &data, "--data"]);
+    site.run_here("demo", &[]).await.refused(2, &["another server runs on", &data, "--data"]);
+    owner.add_people(&["ada@example.org"]).await;
+    server.deliver("ada@example.org", MAIL).await;
+    server.kill().await;
+
+    // Whoever dies holds nothing any more. What is no demo's gets no logins with a password that everybody knows.
+    site.run_here("demo", &[]).await.refused(2, &["not of a demo", &data, "--data"]);
+    site.run_here("seed", &[]).await.refused(2, &["holds data already", &data]);
+    let again = site.serve().await;
+    let accounts = owner.on(again.http).get("/accounts").await;
+    assert_eq!(accounts.as_array().map(Vec::len), Some(1), "{accounts}");
+    again.stop().await;
+}

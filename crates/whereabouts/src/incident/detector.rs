@@ -121,10 +121,17 @@ async fn news(notices: &mut Receiver<Notice>) {
     }
 }
 
-/// Lost copies of one cause that are in no incident of it yet.
+/// A copy, and when it was lost.
+struct Lost {
+    copy_id: CopyId,
+    campaign_id: CampaignId,
+    at: Timestamp,
+}
+
+/// Lost copies of one cause that were taken into no incident since.
 #[derive(Default)]
 struct Group {
-    copies: Vec<(CopyId, CampaignId)>,
+    copies: Vec<Lost>,
     /// Those lost for at least the delay.
     ripe_count: i64,
     pulled_back_count: i64,
@@ -195,7 +202,7 @@ pub async fn scan(directory: &Directory, instead_of_settings: Option<(i64, i64)>
     Ok(report)
 }
 
-/// Every lost copy that is in no incident of its cause, by cause; and whether there are more than one scan takes.
+/// Every lost copy that was taken into no incident since it was lost, by cause; and whether there are more than one scan takes.
 async fn lost_groups(
     store: &Store,
     organisation_id: OrganisationId,
@@ -248,7 +255,7 @@ async fn refused_groups(
             }
             let group = groups.entry(CauseKey::of_words("refused", &class, &sentence)).or_default();
             let at = row.at("place_at")?;
-            group.copies.push((row.id("copy_id")?, row.id("campaign_id")?));
+            group.copies.push(Lost { copy_id: row.id("copy_id")?, campaign_id: row.id("campaign_id")?, at });
             group.ripe_count += i64::from(at <= ripe_until);
             group.first_at = Some(group.first_at.map_or(at, |first| first.min(at)));
             let domain = row.text("recipient")?.rsplit_once('@').map_or("", |(_, domain)| domain);
@@ -283,7 +290,7 @@ async fn key_of(
 
 fn add_lost(group: &mut Group, row: &Row, ripe_until: Timestamp) -> Result<(), Error> {
     let at = row.at("place_at")?;
-    group.copies.push((row.id("copy_id")?, row.id("campaign_id")?));
+    group.copies.push(Lost { copy_id: row.id("copy_id")?, campaign_id: row.id("campaign_id")?, at });
     group.ripe_count += i64::from(at <= ripe_until);
     group.pulled_back_count += i64::from(row.text("kind")? == "purged");
     group.first_at = Some(group.first_at.map_or(at, |first| first.min(at)));
@@ -294,20 +301,35 @@ fn add_lost(group: &mut Group, row: &Row, ripe_until: Timestamp) -> Result<(), E
     Ok(())
 }
 
-/// Takes copies into the scope of an incident that is there. A resolved one is opened again.
+/// Takes copies into the scope of an incident that is there. A resolved one is opened again, also when what is lost had been in
+/// its scope before.
 async fn join(store: &Store, id: IncidentId, group: &Group) -> Result<usize, Error> {
     let mut tx = store.begin().await?;
     let Some(row) = tx.query_one("incident.lock", &values![id]).await? else { return Ok(0) };
     let mut incident = super::incident(&row)?;
-    tx.insert_many("incident.insert_copy", &copy_rows(id, group, store.now())).await?;
-    if incident.status == Status::Resolved {
+    // Another detector may have taken them in meanwhile.
+    let copy_ids = serde_json::json!(group.copies.iter().map(|lost| lost.copy_id.0).collect::<Vec<_>>());
+    let mut taken_in: BTreeMap<CopyId, Timestamp> = BTreeMap::new();
+    for row in tx.query("incident.taken_in", &values![id, &copy_ids]).await? {
+        taken_in.insert(row.id("copy_id")?, row.at("added_at")?);
+    }
+    let since = |lost: &Lost| taken_in.get(&lost.copy_id).copied();
+    let fresh: Vec<&Lost> = group.copies.iter().filter(|lost| since(lost).is_none_or(|at| at < lost.at)).collect();
+    if fresh.is_empty() {
+        tx.rollback().await?;
+        return Ok(0);
+    }
+    tx.insert_many("incident.insert_copy", &copy_rows(id, fresh.iter().copied(), store.now())).await?;
+    let is_again = fresh.iter().any(|lost| since(lost).is_some());
+    if is_again || incident.status == Status::Resolved {
+        incident.progress.lost_again |= is_again;
         incident.status = super::advance(incident.status, super::Step::Grew)?;
         incident.resolved_at = None;
         super::save(&mut tx, &mut incident).await?;
     }
     tx.commit().await?;
     store.bus().announce(Topic::Incident, id);
-    Ok(group.copies.len())
+    Ok(fresh.len())
 }
 
 /// Opens an incident with everything that is lost by its cause, in one transaction; `None` when another detector was first.
@@ -329,8 +351,7 @@ async fn open(
     };
     (cause.sentence, cause.policy) = (group.sentence.clone(), group.policy.clone());
     (cause.refused, cause.evidence) = (group.refused.clone(), group.reply.clone());
-    let campaigns: std::collections::BTreeSet<CampaignId> =
-        group.copies.iter().map(|(_, campaign)| *campaign).collect();
+    let campaigns: BTreeSet<CampaignId> = group.copies.iter().map(|lost| lost.campaign_id).collect();
     let scope = i64::try_from(group.copies.len()).unwrap_or(i64::MAX);
     let progress = Progress {
         seen_scope: scope,
@@ -358,7 +379,7 @@ async fn open(
         tx.rollback().await?;
         return Ok(None);
     }
-    tx.insert_many("incident.insert_copy", &copy_rows(id, group, now)).await?;
+    tx.insert_many("incident.insert_copy", &copy_rows(id, &group.copies, now)).await?;
     write_update(&mut tx, &incident, AUTOMATIC, &text).await?;
     tx.commit().await?;
     store.bus().announce(Topic::Incident, id);
@@ -370,7 +391,7 @@ async fn opening(
     store: &Store,
     organisation_id: OrganisationId,
     group: &Group,
-    campaigns: &std::collections::BTreeSet<CampaignId>,
+    campaigns: &BTreeSet<CampaignId>,
 ) -> Result<String, Error> {
     const NAMED_MAX: usize = 3;
     let mut names = Vec::new();
@@ -405,8 +426,8 @@ async fn opening(
     Ok(format!("{copies} of {}{more} {verb} not in a mailbox: {}{since}.", names.join(", "), how.join(", ")))
 }
 
-fn copy_rows(id: IncidentId, group: &Group, now: Timestamp) -> Vec<Vec<Value>> {
-    group.copies.iter().map(|(copy_id, campaign_id)| values![id, *copy_id, *campaign_id, now].to_vec()).collect()
+fn copy_rows<'a>(id: IncidentId, lost: impl IntoIterator<Item = &'a Lost>, now: Timestamp) -> Vec<Vec<Value>> {
+    lost.into_iter().map(|lost| values![id, lost.copy_id, lost.campaign_id, now].to_vec()).collect()
 }
 
 fn incident_row(incident: &Incident, organisation_id: OrganisationId) -> [Value; 13] {

@@ -41,6 +41,7 @@ pub(crate) async fn evaluate(store: &Store, organisation_id: OrganisationId, id:
     visit.impact();
     visit.cause(&mut tx).await?;
     visit.growth();
+    visit.again();
     visit.undo(&mut tx, organisation_id).await?;
     visit.allows(&mut tx, organisation_id).await?;
     visit.freed(&mut tx).await?;
@@ -111,6 +112,7 @@ impl Visit {
             self.unsettled = true;
             return;
         }
+        progress.lost_again = false; // what is told now says it too
         let told = std::mem::take(&mut progress.told_campaigns);
         let more = scope - progress.told_scope;
         progress.told_scope = scope;
@@ -125,6 +127,25 @@ impl Visit {
             format!("The same cause hits {}. In scope now: {total} of {campaigns}.", new.join(" and "))
         };
         self.step(Step::Grew, text);
+    }
+
+    /// Told when copies in scope were lost again, and no more of them are being lost for one look.
+    fn again(&mut self) {
+        let lost = self.incident.impact_count;
+        let progress = &mut self.incident.progress;
+        if !progress.lost_again {
+            return;
+        }
+        if lost != progress.seen_lost {
+            progress.seen_lost = lost;
+            self.unsettled = true;
+            return;
+        }
+        (progress.lost_again, progress.seen_lost) = (false, 0);
+        if lost > 0 {
+            let copies = count_of(lost, "copy in scope is", "copies in scope are");
+            self.step(Step::Grew, format!("Lost again by the same cause: {copies} not in a mailbox."));
+        }
     }
 
     async fn undo(&mut self, tx: &mut Tx, organisation_id: OrganisationId) -> Result<(), Error> {
@@ -173,6 +194,7 @@ impl Visit {
         let progress = &mut self.incident.progress;
         let moved = freed != progress.seen_freed;
         progress.seen_freed = freed;
+        progress.told_freed = progress.told_freed.min(freed); // what is lost again can be freed again
         if freed <= progress.told_freed {
             return Ok(());
         }

@@ -66,6 +66,10 @@ pub(crate) struct Progress {
     pub told_scope: i64,
     /// Campaigns that the updates speak of.
     pub told_campaigns: Vec<CampaignId>,
+    /// Copies in scope had come back, or were decided, and are lost again: to be told.
+    pub lost_again: bool,
+    /// Copies lost at the last look, while that is to be told.
+    pub seen_lost: i64,
     /// Whether the cause has been told.
     pub told_cause: bool,
     /// Freed and put back, at the last look and in the updates.

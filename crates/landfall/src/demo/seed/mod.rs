@@ -52,6 +52,12 @@ pub async fn seed(mut config: Config, rows: usize) -> Result<(), CliError> {
         mails_of_one: rows / MAILBOX_SHARE,
         causes: (rows / CAUSE_SHARE).min(CAUSES_MAX),
     };
+    if let store::Database::Sqlite { path } = &config.database
+        && path.exists()
+    {
+        let dir = config.data_dir.display();
+        return Err(CliError::Input(format!("{dir} holds data already: name a new folder with --data")));
+    }
     config.organisation_name = "Seeded".into();
     config.organisation_domains = vec![model::Domain::parse(DOMAIN).map_err(|e| CliError::failed(DOMAIN, &e))?];
     config.smtp_listen = vec![([127, 0, 0, 1], 0).into()];
