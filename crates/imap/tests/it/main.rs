@@ -7,4 +7,5 @@ mod ground;
 mod login;
 mod mail;
 mod revoked;
+mod scram;
 mod sessions;
