@@ -7,7 +7,7 @@
 //! - `view` is a session's picture of its folder: message numbers hold still until the client has been told.
 //! - `fetch`, `shape` and `search` read messages, by ranges of their stored bytes.
 //!
-//! The rows are the truth: the bus only wakes sessions that wait in IDLE, and they look at the rows anyway.
+//! The rows are the truth: the bus only wakes sessions that wait in IDLE (`news`), and they look at the rows anyway.
 //! What an owner does here is done by [`mailbox::Embedded`], with the same events as by the API.
 
 mod append;
@@ -19,6 +19,7 @@ mod folders;
 mod idle;
 mod list;
 mod login;
+mod news;
 mod search;
 mod selected;
 mod server;

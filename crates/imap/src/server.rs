@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::ImapConfig;
+use crate::news::News;
 use crate::session::Session;
 use crate::wire::{Stream, Wire};
 
@@ -55,6 +56,7 @@ pub(crate) struct Shared {
     pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
     pub(crate) directory: Directory,
     pub(crate) mailbox: Embedded,
+    pub(crate) news: Arc<News>,
     pub(crate) stats: Arc<ServerStats>,
     by_network: Seats<IpAddr>,
     by_mailbox: Seats<i64>,
@@ -136,10 +138,14 @@ enum Begin {
 
 impl Server {
     /// A server for the mailboxes of this organisation. STARTTLS is offered when `tls` is given.
+    ///
+    /// # Panics
+    /// Outside a Tokio runtime.
     pub fn new(config: ImapConfig, directory: Directory, tls: Option<Arc<rustls::ServerConfig>>) -> Server {
         let mailbox = Embedded::new(directory.store().clone());
+        let news = News::follow(directory.store().bus());
         let (stats, by_network, by_mailbox) = (Arc::default(), Seats::new(), Seats::new());
-        Server { shared: Arc::new(Shared { config, tls, directory, mailbox, stats, by_network, by_mailbox }) }
+        Server { shared: Arc::new(Shared { config, tls, directory, mailbox, news, stats, by_network, by_mailbox }) }
     }
 
     /// What was counted.
