@@ -14,6 +14,7 @@ mod append;
 mod change;
 mod command;
 mod config;
+mod criteria;
 mod fetch;
 mod folders;
 mod idle;

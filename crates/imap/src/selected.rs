@@ -86,7 +86,9 @@ impl Session {
         if let Some(unseen) = view.items.iter().position(|item| !item.flags.seen) {
             text.push_str(&format!("* OK [UNSEEN {}] the first unseen message\r\n", unseen + 1));
         }
-        let permanent = if read_only { "" } else { "\\Answered \\Flagged \\Deleted \\Seen \\Draft \\*" };
+        let keywords: String = view.keywords().map(|keyword| format!("{keyword} ")).collect();
+        let permanent = format!("\\Answered \\Flagged \\Deleted \\Seen \\Draft {keywords}\\*");
+        let permanent = if read_only { "" } else { &permanent };
         text.push_str(&format!("* OK [PERMANENTFLAGS ({permanent})] what can be changed\r\n"));
         text.push_str(&format!("* OK [UIDVALIDITY {}] the uids hold\r\n", view.folder.uid_validity));
         text.push_str(&format!("* OK [UIDNEXT {}] the next uid\r\n", view.folder.uid_next));

@@ -129,13 +129,21 @@ async fn searches() {
             .await;
         assert_eq!(client.line().await, "* SEARCH 1");
         assert!(client.line().await.starts_with("s OK"));
+        assert_eq!(
+            client.ok("SEARCH CHARSET UTF-8 SUBJECT \"GR\u{dc}\u{df}E\"").await,
+            ["* SEARCH 1"],
+            "quoted as it is"
+        );
         assert_eq!(client.ok("SEARCH BODY \"none\"").await, ["* SEARCH"]);
         // What is not there fits nothing; to FETCH it is a mistake.
         assert_eq!(client.ok("SEARCH OR 7:9 2:5").await, ["* SEARCH 2"]);
         client.refused("FETCH 2:5 FLAGS", "BAD").await;
         client.ok("SELECT Archive").await;
         assert_eq!(client.ok("UID SEARCH 1:* NOT DELETED").await, ["* SEARCH"]);
-        client.ok("SELECT INBOX").await;
+        let select = client.ok("SELECT INBOX").await;
+        let permanent =
+            "* OK [PERMANENTFLAGS (\\Answered \\Flagged \\Deleted \\Seen \\Draft $Work \\*)] what can be changed";
+        assert!(select.iter().any(|line| line == permanent), "{select:?}");
         client.refused("SEARCH CHARSET KOI8-R ALL", "NO [BADCHARSET").await;
         let line = client.ok("UID SEARCH RETURN (MIN MAX COUNT) ALL").await.remove(0);
         assert!(line.ends_with("UID MIN 1 MAX 2 COUNT 2"), "{line}");
