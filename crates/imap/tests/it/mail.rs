@@ -233,3 +233,33 @@ async fn the_ledger_knows_where_an_owner_puts_a_copy() {
     })
     .await;
 }
+
+/// The pack that holds these bytes is damaged.
+fn damage(objects: &std::path::Path, bytes: &[u8]) {
+    for shard in std::fs::read_dir(objects.join("packs")).unwrap() {
+        for file in std::fs::read_dir(shard.unwrap().path()).unwrap() {
+            let path = file.unwrap().path();
+            let mut raw = std::fs::read(&path).unwrap();
+            if let Some(at) = raw.windows(bytes.len()).position(|window| window == bytes) {
+                raw[at] ^= 0x20;
+                std::fs::write(&path, raw).unwrap();
+                return;
+            }
+        }
+    }
+    panic!("no pack holds it");
+}
+
+#[tokio::test]
+async fn a_damaged_message_does_not_hide_the_others() {
+    let t = testkit::sqlite().await;
+    let ground = Ground::new(&t.store).await;
+    ground.arrive(b"Subject: one\r\n\r\nneedle in the first\r\n").await;
+    ground.arrive(b"Subject: two\r\n\r\nneedle in the second\r\n").await;
+    let mut client = ground.reader().await;
+    assert_eq!(client.ok("SEARCH BODY needle").await, ["* SEARCH 1 2"]);
+    damage(&t.config.objects_dir, b"needle in the first");
+    assert_eq!(client.ok("SEARCH BODY needle").await, ["* SEARCH 2"]);
+    client.refused("FETCH 1:2 BODYSTRUCTURE", "NO [UNAVAILABLE]").await;
+    ground.stop().await;
+}

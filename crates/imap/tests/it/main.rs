@@ -6,6 +6,7 @@ mod folders;
 mod ground;
 mod login;
 mod mail;
+mod memory;
 mod programs;
 mod revoked;
 mod scram;
