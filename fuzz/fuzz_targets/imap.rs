@@ -5,6 +5,8 @@
 
 #[path = "../../crates/imap/src/command.rs"]
 mod command;
+#[path = "../../crates/imap/src/criteria.rs"]
+mod criteria;
 #[path = "../../crates/imap/src/utf7.rs"]
 mod utf7;
 

@@ -139,8 +139,8 @@ impl Directory {
     /// [`DirectoryError::Store`].
     pub async fn scram_verifier(&self, login: &str, scope: ClientScope) -> Result<ScramVerifier, DirectoryError> {
         let found = self.client_account(login).await?;
-        let name = found.as_ref().map_or(login, |found| found.account.login.as_str());
-        let salt = self.scram_salt(name).await?;
+        let name = found.as_ref().map_or_else(|| nobodys_name(login), |found| found.account.login.clone());
+        let salt = self.scram_salt(&name).await?;
         // An account without app passwords asks for the same rows as one that does not exist.
         let id = found.as_ref().map_or(AccountId(0), |found| found.account.id);
         let kept = self.kept_app_passwords(id).await?;
@@ -224,5 +224,17 @@ impl Directory {
         let detail = json!({ "client": client, "tries": FREE_FAILURES_COUNT });
         let target = format!("login {shown}");
         self.audit(NewAudit { account_id: None, action: "client_login.wrong", target, reason: "", detail }).await
+    }
+}
+
+/// The name that a login which does not exist has its salt by. What would mean the same account, if there were one, has the
+/// same: two spellings do not tell who exists.
+fn nobodys_name(login: &str) -> String {
+    let login = login.trim();
+    let Ok(address) = Address::parse(login) else { return login.to_owned() };
+    let key = address.key();
+    match key.rsplit_once('@') {
+        Some((local, domain)) => format!("{}@{domain}", local.split_once('+').map_or(local, |(base, _)| base)),
+        None => key,
     }
 }

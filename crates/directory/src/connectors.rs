@@ -46,8 +46,7 @@ impl Directory {
     #[must_use]
     pub fn with_mailbox_connectors(mut self, connectors: MailboxConnectors) -> Self {
         self.connectors = Arc::new(connectors);
-        self.recipients = Arc::default();
-        self
+        self.with_no_recipients()
     }
 
     /// What is known of the systems that keep mailboxes.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 
-use model::{Domain, OrganisationId};
+use model::{Domain, OrganisationId, Timestamp};
 use store::{Store, values};
 use tokio::sync::Semaphore;
 
@@ -15,6 +15,8 @@ use crate::{DirectoryError, Settings, Throttle};
 const PASSWORD_CHECKS_MAX: usize = 4;
 /// Recipients kept in memory; past it the memory is emptied and fills again.
 const RECIPIENTS_MAX: usize = 200_000;
+/// How long another process's change of people can go unnoticed.
+const RECIPIENT_AGE_MS: i64 = 15_000;
 
 /// An organisation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,8 +43,8 @@ pub struct NewOrganisation {
 pub struct Directory {
     pub(crate) store: Store,
     organisation: Arc<Organisation>,
-    /// Address -> recipient, emptied whenever people change.
-    pub(crate) recipients: Arc<RwLock<HashMap<String, Option<Recipient>>>>,
+    /// Address -> recipient and when it was looked up; emptied whenever this process changes people.
+    recipients: Arc<RwLock<HashMap<String, (Option<Recipient>, Timestamp)>>>,
     pub(crate) connectors: Arc<MailboxConnectors>,
     pub(crate) throttle: Arc<Throttle>,
     pub(crate) password_checks: Arc<Semaphore>,
@@ -124,12 +126,25 @@ impl Directory {
         &self.password_checks
     }
 
-    pub(crate) fn remember(&self, address: String, recipient: Option<Recipient>) {
+    /// Who is known to receive mail for an address; `None`: it has to be looked up.
+    pub(crate) fn remembered(&self, address: &str) -> Option<Option<Recipient>> {
+        let known = self.recipients.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let (recipient, looked_up_at) = known.get(address)?;
+        (self.store.now().ms_since(*looked_up_at) < RECIPIENT_AGE_MS).then(|| recipient.clone())
+    }
+
+    pub(crate) fn remember(&self, address: String, recipient: Option<Recipient>, looked_up_at: Timestamp) {
         let mut known = self.recipients.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         if known.len() >= RECIPIENTS_MAX {
             known.clear();
         }
-        known.insert(address, recipient);
+        known.insert(address, (recipient, looked_up_at));
+    }
+
+    /// What is known of recipients is of no use with other connectors.
+    pub(crate) fn with_no_recipients(mut self) -> Self {
+        self.recipients = Arc::default();
+        self
     }
 
     pub(crate) fn forget_recipients(&self) {

@@ -262,12 +262,13 @@ impl Directory {
     }
 
     /// Who receives mail for `address` (primary address or alias; what follows a `+` in the local part is a detail of
-    /// the same mailbox). From memory when known.
+    /// the same mailbox). From memory when it was looked up just now.
     pub async fn recipient(&self, address: &Address) -> Result<Option<Recipient>, DirectoryError> {
         let key = address.key();
-        if let Some(known) = self.recipients.read().unwrap_or_else(std::sync::PoisonError::into_inner).get(&key) {
-            return Ok(known.clone());
+        if let Some(known) = self.remembered(&key) {
+            return Ok(known);
         }
+        let looked_up_at = self.store.now();
         let mut found = self.look_up(&key).await?;
         if found.is_none()
             && let Some((local, domain)) = key.rsplit_once('@')
@@ -275,7 +276,7 @@ impl Directory {
         {
             found = self.look_up(&format!("{base}@{domain}")).await?;
         }
-        self.remember(key, found.clone());
+        self.remember(key, found.clone(), looked_up_at);
         Ok(found)
     }
 

@@ -193,6 +193,14 @@ async fn scram_proves_app_passwords_to_both_sides() {
         let again = directory.scram_verifier("nobody", ClientScope::Imap).await.unwrap();
         assert_eq!((before.salt, before.iterations), (after.salt, after.iterations));
         assert_eq!((unknown.salt, unknown.iterations), (again.salt, again.iterations));
+        // Nor do two spellings of one address.
+        let salt = async |login: &str| directory.scram_verifier(login, ClientScope::Imap).await.unwrap().salt;
+        for (one, other) in [
+            ("a.byron@contoso.example", "A.Byron+lists@contoso.example "),
+            ("nobody@contoso.example", "Nobody+lists@contoso.example "),
+        ] {
+            assert_eq!(salt(one).await, salt(other).await, "{one}");
+        }
     })
     .await;
 }

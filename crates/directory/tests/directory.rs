@@ -43,6 +43,26 @@ async fn an_import_makes_people_mailboxes_and_a_list() {
     .await;
 }
 
+/// Two processes on one database: what one changes the other learns, though nobody tells it.
+#[tokio::test]
+async fn another_process_learns_of_people() {
+    on_both(|t| async move {
+        let directory = contoso(&t).await;
+        let other = Directory::open(&t.store).await.unwrap().expect("the organisation");
+        let (ada, news) = (address("ada@contoso.example"), address("news@contoso.example"));
+        assert_eq!(other.recipient(&ada).await.unwrap(), None);
+        assert_eq!(other.recipient(&news).await.unwrap(), None);
+        directory.import_people(PEOPLE, None, false).await.unwrap();
+        let person_id = directory.recipient(&ada).await.unwrap().expect("ada receives").person_id;
+        directory.put_alias(&news, person_id).await.unwrap();
+        assert_eq!(other.recipient(&ada).await.unwrap(), None, "it was looked up just now");
+        t.clock.advance_ms(15_000);
+        assert_eq!(other.recipient(&ada).await.unwrap().map(|r| r.person_id), Some(person_id));
+        assert_eq!(other.recipient(&news).await.unwrap().map(|r| r.person_id), Some(person_id));
+    })
+    .await;
+}
+
 trait ReplaceText {
     fn replace_text(&self, from: &str, to: &str) -> Vec<u8>;
 }

@@ -1,10 +1,14 @@
-//! Commands from their text: by `imap-codec`, and by hand where it does not know an extension.
+//! Commands from their text: by `imap-codec`, and by hand where it does not know an extension; `criteria` reads deep searches.
+
+use std::borrow::Cow;
 
 use imap_codec::CommandCodec;
 use imap_codec::decode::Decoder;
 use imap_codec::imap_types::IntoStatic;
 use imap_codec::imap_types::command::CommandBody;
 use imap_codec::imap_types::status::StatusDataItemName;
+
+use crate::criteria;
 
 /// Elements of one command that is read by hand.
 const TOKENS_MAX: usize = 1_000;
@@ -62,6 +66,8 @@ pub(crate) struct Misunderstood {
 
 /// Reads a command.
 pub(crate) fn parse(text: &[u8]) -> Result<Request, Misunderstood> {
+    let text = with_literals(text);
+    let text: &[u8] = &text;
     let tag = tag_of(text).ok_or(Misunderstood { tag: None, problem: "a command begins with a tag" })?;
     let rest = &text[tag.len() + 1..];
     let wrong = |problem| Misunderstood { tag: Some(tag.clone()), problem };
@@ -69,13 +75,14 @@ pub(crate) fn parse(text: &[u8]) -> Result<Request, Misunderstood> {
         Command::List(list(rest).ok_or_else(|| wrong("the arguments of LIST were not understood"))?)
     } else if let Some((rest, uid)) = search_return(rest) {
         let (returns, rest) = search_options(rest).ok_or_else(|| wrong("the RETURN options were not understood"))?;
-        let uid = if uid { "UID " } else { "" };
-        let plain = [tag.as_bytes(), b" ", uid.as_bytes(), b"SEARCH ", rest].concat();
-        Command::Search { body: decode(&plain).ok_or_else(|| wrong("the search was not understood"))?, returns }
+        let plain = [if uid { &b"UID SEARCH "[..] } else { b"SEARCH " }, rest].concat();
+        let body = decode(&[b"x ", plain.as_slice()].concat()).or_else(|| criteria::search(&plain));
+        Command::Search { body: body.ok_or_else(|| wrong("the search was not understood"))?, returns }
     } else if let Some((name, uses)) = after_word(rest, b"CREATE").and_then(create_as) {
         Command::CreateAs { name, uses }
     } else {
-        Command::Plain(decode(text).ok_or_else(|| wrong("the command was not understood"))?)
+        let plain = decode(text).or_else(|| criteria::search(rest));
+        Command::Plain(plain.ok_or_else(|| wrong("the command was not understood"))?)
     };
     Ok(Request { tag, command })
 }
@@ -88,14 +95,50 @@ pub(crate) fn tag_of(text: &[u8]) -> Option<String> {
     (!tag.is_empty() && tag.len() <= 255 && tag.iter().all(good)).then(|| String::from_utf8_lossy(tag).into_owned())
 }
 
-fn decode(text: &[u8]) -> Option<CommandBody<'static>> {
+/// The same command with quoted strings beyond ASCII as literals. RFC 3501 9 allows only the latter, but scripts quote what
+/// they search for and passwords as they are, and other servers take them.
+fn with_literals(text: &[u8]) -> Cow<'_, [u8]> {
+    if text.is_ascii() {
+        return Cow::Borrowed(text);
+    }
+    let mut out = Vec::with_capacity(text.len() + 16);
+    let mut rest = text;
+    while let Some((first, after)) = rest.split_first() {
+        let skipped = match first {
+            b'"' => match quoted(after) {
+                Some((value, behind)) if !value.is_ascii() => {
+                    out.extend_from_slice(format!("{{{}}}\r\n", value.len()).as_bytes());
+                    out.extend_from_slice(&value);
+                    rest = behind;
+                    continue;
+                }
+                Some((_, behind)) => rest.len() - behind.len(),
+                None => rest.len(),
+            },
+            b'{' => literal_bytes(after).map_or(1, |bytes| 1 + bytes.min(after.len())),
+            _ => 1,
+        };
+        out.extend_from_slice(&rest[..skipped]);
+        rest = &rest[skipped..];
+    }
+    Cow::Owned(out)
+}
+
+/// How many bytes a literal takes, from behind its brace to its end.
+pub(crate) fn literal_bytes(text: &[u8]) -> Option<usize> {
+    let end = memchr::memchr(b'}', text)?;
+    let bytes: usize = std::str::from_utf8(&text[..end]).ok()?.trim_end_matches('+').parse().ok()?;
+    text[end + 1..].starts_with(b"\r\n").then_some((end + 3).saturating_add(bytes))
+}
+
+pub(crate) fn decode(text: &[u8]) -> Option<CommandBody<'static>> {
     match CommandCodec::default().decode(text) {
         Ok(([], command)) => Some(command.body.into_static()),
         Ok(_) | Err(_) => None,
     }
 }
 
-fn after_word<'a>(text: &'a [u8], word: &[u8]) -> Option<&'a [u8]> {
+pub(crate) fn after_word<'a>(text: &'a [u8], word: &[u8]) -> Option<&'a [u8]> {
     let (head, rest) = text.split_at_checked(word.len())?;
     head.eq_ignore_ascii_case(word).then_some(rest)?.strip_prefix(b" ")
 }
@@ -175,7 +218,7 @@ fn tokens(mut text: &[u8]) -> Option<Vec<Token>> {
     }
 }
 
-fn quoted(mut text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
+pub(crate) fn quoted(mut text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     let mut value = Vec::new();
     loop {
         let (first, rest) = text.split_first()?;
@@ -337,6 +380,20 @@ mod tests {
         let parsed = parse(b"a CREATE \"My Drafts\" (USE (\\Drafts))\r\n").unwrap();
         assert!(matches!(parsed.command, Command::CreateAs { uses, .. } if uses == ["\\DRAFTS"]));
         assert!(matches!(parse(b"a CREATE x\r\n").unwrap().command, Command::Plain(CommandBody::Create { .. })));
+    }
+
+    #[test]
+    fn quoted_strings_beyond_ascii_are_taken() {
+        let taken = |text: &str| String::from_utf8(with_literals(text.as_bytes()).into_owned()).unwrap();
+        assert_eq!(taken("a LOGIN x \"p\u{e4}\\\"\" y\r\n"), "a LOGIN x {4}\r\np\u{e4}\" y\r\n");
+        // What is in a literal is no string, and what is no string stays.
+        for same in
+            ["a X {6}\r\n\"\u{e4}\" \"\u{e4}\r\n", "a X \"b\" \u{e4}\r\n", "a X {2+}\r\n\u{e4}\r\n", "a {x} \u{e4} {9}"]
+        {
+            assert_eq!(taken(same), same);
+        }
+        let parsed = parse("a SEARCH CHARSET UTF-8 SUBJECT \"gr\u{fc}\u{df}e\"\r\n".as_bytes()).unwrap();
+        assert!(matches!(parsed.command, Command::Plain(CommandBody::Search { .. })));
     }
 
     #[test]

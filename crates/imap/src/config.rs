@@ -15,6 +15,11 @@ pub struct ImapConfig {
     pub connections_per_mailbox_max: usize,
     /// The largest message that APPEND takes.
     pub size_bytes_max: usize,
+    /// Bytes of whole messages in memory, of all sessions together; at least one of the largest size. The sessions of one
+    /// mailbox have a fourth of it.
+    pub memory_bytes_max: u64,
+    /// How long a command waits for room in memory before it is refused.
+    pub memory_patience: Duration,
     /// Whether LOGIN and AUTHENTICATE are open without TLS to clients of this machine.
     pub clear_on_loopback: bool,
     /// How long a connection may say nothing before it logs in.
@@ -39,6 +44,8 @@ impl ImapConfig {
             connections_per_ip_max: 200,
             connections_per_mailbox_max: 16,
             size_bytes_max: 25 * 1024 * 1024,
+            memory_bytes_max: 256 * 1024 * 1024,
+            memory_patience: Duration::from_secs(20),
             clear_on_loopback: true,
             greeting_deadline: Duration::from_secs(60),
             idle_deadline: Duration::from_secs(30 * 60),
@@ -62,7 +69,7 @@ pub(crate) const BAD_COMMANDS_MAX: u32 = 20;
 /// Bytes gathered before they are written.
 pub(crate) const WRITE_BYTES: usize = 32 * 1024;
 /// Bytes of a body read at once.
-pub(crate) const BODY_CHUNK_BYTES: u64 = 128 * 1024;
+pub(crate) const BODY_CHUNK_BYTES: u64 = 64 * 1024;
 /// Bytes of a header section that are looked at.
 pub(crate) const HEADER_BYTES_MAX: u64 = 1024 * 1024;
 /// Messages looked up at once.

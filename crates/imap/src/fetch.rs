@@ -1,5 +1,5 @@
 //! FETCH (RFC 3501 6.4.5, BINARY of RFC 3516): messages are read by ranges of their stored bytes and written as they are
-//! read; one message at a time is in memory, and only where its structure is asked for.
+//! read; one message at a time is in memory, and only where its structure or a part without its encoding is asked for.
 
 use std::collections::VecDeque;
 use std::io;
@@ -18,8 +18,9 @@ use model::{MailboxId, MessageId};
 use store::{BodyRef, Store, StoreError};
 
 use crate::config::{BODY_CHUNK_BYTES, HEADER_BYTES_MAX, PAGE, STRUCTURES_MAX};
+use crate::memory::{Memory, NoRoom, Room};
 use crate::shape::{body_structure, envelope};
-use crate::syntax::{date_time, flag_list, literal, literal8, nstring, without_nul};
+use crate::syntax::{date_time, flag_list, literal, literal8_begin, nstring, without_nul};
 use crate::view::{Tell, View, wire_modseq};
 use crate::wire::Wire;
 
@@ -48,6 +49,37 @@ pub(crate) enum Fetched {
     SomeUnread,
     /// A part has an encoding that is not known (RFC 3516 4.3).
     UnknownEncoding,
+    /// There was no room in memory for some.
+    NoRoom,
+}
+
+/// Why a message could not be read.
+#[derive(Debug)]
+enum Unread {
+    NoRoom,
+    Store(StoreError),
+}
+
+impl From<StoreError> for Unread {
+    fn from(error: StoreError) -> Self {
+        Unread::Store(error)
+    }
+}
+
+impl From<NoRoom> for Unread {
+    fn from(_: NoRoom) -> Self {
+        Unread::NoRoom
+    }
+}
+
+impl From<Unread> for FetchError {
+    fn from(unread: Unread) -> Self {
+        // Room is taken before an answer begins; who has none then has a connection that cannot go on.
+        match unread {
+            Unread::NoRoom => FetchError::Wire(io::Error::other("no room")),
+            Unread::Store(error) => FetchError::Store(error),
+        }
+    }
 }
 
 /// Structures of the messages asked for last.
@@ -68,6 +100,7 @@ impl Structures {
 /// What is asked, and of whom.
 pub(crate) struct Fetch<'a> {
     pub(crate) mailbox: &'a Embedded,
+    pub(crate) memory: &'a Memory,
     pub(crate) mailbox_id: MailboxId,
     pub(crate) names: Vec<Name<'static>>,
     /// What is told unasked is told with its mod-sequence.
@@ -157,12 +190,15 @@ impl Fetch<'_> {
         wire: &mut Wire,
     ) -> Result<Fetched, FetchError> {
         let Shown { index, content, is_newly_seen } = shown;
-        let mut message = Message { store: self.store(), content, structures, header: None, whole: None };
+        let (memory, mailbox_id) = (self.memory, self.mailbox_id);
+        let mut message =
+            Message { store: self.store(), memory, mailbox_id, content, structures, header: None, whole: None };
         // What can be read is read before anything is written: a literal cannot be taken back.
         match message.prepare(&self.names).await {
             Ok(Fetched::All) => {}
             Ok(other) => return Ok(other),
-            Err(error) => {
+            Err(Unread::NoRoom) => return Ok(Fetched::NoRoom),
+            Err(Unread::Store(error)) => {
                 tracing::error!(%error, "a stored message cannot be read: {error}");
                 return Ok(Fetched::SomeUnread);
             }
@@ -187,6 +223,7 @@ impl Fetch<'_> {
                     other => FetchError::Wire(io::Error::other(other)),
                 })?,
             }
+            wire.flush_if_full().await?;
         }
         if is_newly_seen && !self.names.contains(&Name::Flags) {
             wire.out.extend_from_slice(format!(" FLAGS {}", flag_list(&item.flags, item.recent)).as_bytes());
@@ -208,6 +245,11 @@ struct Shown<'a> {
     is_newly_seen: bool,
 }
 
+/// Whether a message has to be whole in memory while this is written. Its structure is known by then.
+fn needs_whole(name: &Name<'_>) -> bool {
+    matches!(name, Name::Body | Name::BodyStructure | Name::Binary { .. } | Name::BinarySize { .. })
+}
+
 fn marks_seen(name: &Name<'_>) -> bool {
     match name {
         Name::BodyExt { peek, .. } | Name::Binary { peek, .. } => !peek,
@@ -219,11 +261,13 @@ fn marks_seen(name: &Name<'_>) -> bool {
 /// A message that is being shown.
 struct Message<'a> {
     store: &'a Store,
+    memory: &'a Memory,
+    mailbox_id: MailboxId,
     content: Option<&'a Content>,
     structures: &'a mut Structures,
     header: Option<Bytes>,
     /// Only for what needs all of it: its structure, decoded parts.
-    whole: Option<Bytes>,
+    whole: Option<(Bytes, Room)>,
 }
 
 impl Message<'_> {
@@ -232,11 +276,11 @@ impl Message<'_> {
         self.content.map(|c| &c.body).ok_or_else(missing)
     }
 
-    async fn prepare(&mut self, names: &[Name<'static>]) -> Result<Fetched, StoreError> {
+    async fn prepare(&mut self, names: &[Name<'static>]) -> Result<Fetched, Unread> {
         for name in names {
             match name {
                 Name::Envelope | Name::Rfc822Header | Name::Rfc822Text => drop(self.header().await?),
-                Name::Body | Name::BodyStructure => drop(self.whole().await?),
+                Name::Body | Name::BodyStructure => drop((self.whole().await?, self.parts().await?)),
                 Name::BodyExt { section: None, .. } | Name::Rfc822 => drop(self.first_bytes().await?),
                 Name::BodyExt { section: Some(section), .. } => drop(self.section(section).await?),
                 Name::Binary { section, .. } | Name::BinarySize { section } => {
@@ -247,6 +291,9 @@ impl Message<'_> {
                 }
                 _ => {}
             }
+        }
+        if !names.iter().any(needs_whole) {
+            self.whole = None;
         }
         Ok(Fetched::All)
     }
@@ -266,16 +313,19 @@ impl Message<'_> {
         Ok(header)
     }
 
-    async fn whole(&mut self) -> Result<Bytes, StoreError> {
-        if let Some(whole) = &self.whole {
+    /// All of it, with as much room again for a part without its encoding.
+    async fn whole(&mut self) -> Result<Bytes, Unread> {
+        if let Some((whole, _)) = &self.whole {
             return Ok(whole.clone());
         }
-        let whole = self.store.body(self.body()?).await?;
-        self.whole = Some(whole.clone());
+        let body = self.body()?.clone();
+        let room = self.memory.take(self.mailbox_id, body.bytes.saturating_mul(2)).await?;
+        let whole = self.store.body(&body).await?;
+        self.whole = Some((whole.clone(), room));
         Ok(whole)
     }
 
-    async fn parts(&mut self) -> Result<Arc<Part>, StoreError> {
+    async fn parts(&mut self) -> Result<Arc<Part>, Unread> {
         let id = self.content.map_or(MessageId(0), |c| c.message_id);
         if let Some(part) = self.structures.get(id) {
             return Ok(part);
@@ -360,7 +410,14 @@ impl Message<'_> {
         match found {
             None => nstring(&mut wire.out, None),
             Some(Found::Bytes(bytes)) => literal(&mut wire.out, &bytes[range_in(&bytes, cut(bytes.len() as u64))]),
-            Some(Found::Binary(bytes)) => literal8(&mut wire.out, &bytes[range_in(&bytes, cut(bytes.len() as u64))]),
+            Some(Found::Binary(bytes)) => {
+                let bytes = &bytes[range_in(&bytes, cut(bytes.len() as u64))];
+                literal8_begin(&mut wire.out, bytes);
+                for piece in bytes.chunks(BODY_CHUNK_BYTES as usize) {
+                    wire.out.extend_from_slice(piece);
+                    wire.flush_if_full().await?;
+                }
+            }
             Some(Found::Range(range)) => {
                 let inner = cut(range.end.saturating_sub(range.start));
                 self.stream(range.start + inner.start..range.start + inner.end, wire).await?;
@@ -388,7 +445,7 @@ impl Message<'_> {
     }
 
     /// What a section means; `None` where the message has no such part.
-    async fn section(&mut self, section: &Section<'static>) -> Result<Option<Found>, StoreError> {
+    async fn section(&mut self, section: &Section<'static>) -> Result<Option<Found>, Unread> {
         let range = |range: &Range<usize>| Some(Found::Range(range.start as u64..range.end as u64));
         Ok(match section {
             Section::Header(None) => Some(Found::Bytes(self.header().await?.to_vec())),
@@ -411,7 +468,7 @@ impl Message<'_> {
         path: Option<&PartPath>,
         names: &[AString<'static>],
         wanted: bool,
-    ) -> Result<Option<Found>, StoreError> {
+    ) -> Result<Option<Found>, Unread> {
         let header = match path {
             None => self.header().await?,
             Some(path) => {
@@ -430,7 +487,7 @@ impl Message<'_> {
     }
 
     /// A part's content without its encoding: `None` for an unknown encoding, `Some(None)` where there is no such part.
-    async fn binary(&mut self, path: &[std::num::NonZeroU32]) -> Result<Option<Option<Vec<u8>>>, StoreError> {
+    async fn binary(&mut self, path: &[std::num::NonZeroU32]) -> Result<Option<Option<Vec<u8>>>, Unread> {
         let (whole, parts) = (self.whole().await?, self.parts().await?);
         if path.is_empty() {
             return Ok(Some(Some(whole.to_vec())));

@@ -1,8 +1,5 @@
 //! IDLE (RFC 2177).
 
-use model::MailboxId;
-use store::Topic;
-use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 
 use crate::session::{After, Answer, Broken, Session, Updates};
@@ -12,10 +9,9 @@ use crate::wire::Incoming;
 const LINE_BYTES_MAX: usize = 1_024;
 
 impl Session {
-    /// The bus wakes it; it looks by itself from time to time, since the bus may lose everything.
+    /// News wakes it; it looks by itself from time to time, since news may be lost.
     pub(crate) async fn idle(&mut self) -> Result<Answer, Broken> {
-        let mut notices = self.mailbox().store().bus().subscribe();
-        let mailbox_id = self.mailbox_id()?;
+        let mut ear = self.shared.news.listen(self.mailbox_id()?);
         self.say("+ idling");
         let until = Instant::now() + self.shared.config.idle_deadline;
         let shutdown = self.shutdown.clone();
@@ -53,7 +49,7 @@ impl Session {
                         return Err(Broken::Ended(Incoming::Closed));
                     }
                 }
-                () = wake(&mut notices, mailbox_id) => {}
+                () = ear.news() => {}
             }
         }
     }
@@ -61,19 +57,6 @@ impl Session {
     fn take_end(&mut self, incoming: &Incoming) {
         if matches!(incoming, Incoming::Silent) {
             self.say("* BYE nothing was said for too long");
-        }
-    }
-}
-
-/// Waits for news of a mailbox.
-async fn wake(notices: &mut tokio::sync::broadcast::Receiver<store::Notice>, mailbox_id: MailboxId) {
-    loop {
-        match notices.recv().await {
-            Ok(notice) if notice.topic == Topic::Mailbox && notice.id == mailbox_id.0 => return,
-            Ok(_) => {}
-            // What was missed may have been ours.
-            Err(RecvError::Lagged(_)) => return,
-            Err(RecvError::Closed) => std::future::pending().await,
         }
     }
 }

@@ -51,13 +51,8 @@ pub(crate) fn select(
     folders: &[FolderState],
     subscriptions: &HashMap<String, bool>,
 ) -> Vec<Listed> {
-    let reference = String::from_utf8_lossy(&request.reference).into_owned();
-    let patterns: Vec<Vec<char>> = request
-        .patterns
-        .iter()
-        .filter_map(|p| crate::utf7::decode(p))
-        .map(|p| format!("{reference}{p}").chars().collect())
-        .collect();
+    let patterns: Vec<Vec<char>> =
+        request.patterns.iter().filter_map(|pattern| whole_pattern(&request.reference, pattern)).collect();
     let names = names(folders, subscriptions);
     let is_subscribed = |name: &str| subscribed(subscriptions, name, names.get(name).is_some_and(|i| i.is_some()));
     let mut all: Vec<Listed> = Vec::new();
@@ -98,8 +93,7 @@ pub(crate) fn subscribed_names(
     folders: &[FolderState],
     subscriptions: &HashMap<String, bool>,
 ) -> Vec<Listed> {
-    let Some(pattern) = crate::utf7::decode(pattern) else { return Vec::new() };
-    let pattern: Vec<char> = format!("{}{pattern}", String::from_utf8_lossy(reference)).chars().collect();
+    let Some(pattern) = whole_pattern(reference, pattern) else { return Vec::new() };
     let names = names(folders, subscriptions);
     let mut found: BTreeMap<String, bool> = BTreeMap::new();
     for (name, index) in &names {
@@ -120,6 +114,12 @@ pub(crate) fn subscribed_names(
         ..Listed::default()
     };
     found.into_iter().map(listed).collect()
+}
+
+/// A pattern behind its reference; both travel as names do. `None` when one of them is no name.
+fn whole_pattern(reference: &[u8], pattern: &[u8]) -> Option<Vec<char>> {
+    let (reference, pattern) = (crate::utf7::decode(reference)?, crate::utf7::decode(pattern)?);
+    Some(reference.chars().chain(pattern.chars()).collect())
 }
 
 fn subscribed(subscriptions: &HashMap<String, bool>, name: &str, is_folder: bool) -> bool {
@@ -218,6 +218,10 @@ mod tests {
             ["a/b/c \\HasNoChildren"]
         );
         assert_eq!(selected(request("sent"), &[]), Vec::<String>::new());
+        // A reference travels as names do.
+        let below = ListRequest { reference: b"Entw&APw-rfe/".to_vec(), subscribed: true, ..request("%") };
+        let found = selected(below, &[("Entw\u{fc}rfe/x", true)]);
+        assert_eq!(found, ["Entw\u{fc}rfe/x \\NonExistent \\Noselect \\HasNoChildren"]);
         assert_eq!(selected(ListRequest { special_use: true, ..request("*") }, &[]), all[1..2]);
     }
 

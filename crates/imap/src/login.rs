@@ -14,10 +14,17 @@ use crate::session::{After, Answer, Broken, Outcome, Session, User};
 /// A line of a SASL exchange.
 const SASL_LINE_BYTES_MAX: usize = 16 * 1024;
 /// What is offered to everybody.
-const ALWAYS: [&str; 5] = ["IMAP4rev1", "LITERAL+", "SASL-IR", "ID", "ENABLE"];
-/// What is offered after a login.
-const LOGGED_IN: [&str; 15] = [
+const ALWAYS: [&str; 6] = [
+    "IMAP4rev1",
+    "LITERAL+",
+    "SASL-IR",
+    "ID",
+    "ENABLE",
+    // Python's imaplib asks once, before the login.
     "IDLE",
+];
+/// What is offered after a login.
+const LOGGED_IN: [&str; 14] = [
     "NAMESPACE",
     "UIDPLUS",
     "MOVE",
@@ -40,9 +47,8 @@ impl Session {
         self.is_tls || (self.shared.config.clear_on_loopback && self.peer.is_loopback())
     }
 
-    /// SCRAM is there for those who ask for it, but is not offered: a password that was set before there were keys for it
-    /// has none until it is seen once, and programs that take the strongest mechanism offered do not fall back to another.
     pub(crate) fn capabilities(&self) -> String {
+        let mechanisms: Vec<String> = SaslMechanism::ALL.iter().map(|one| format!("AUTH={}", one.as_str())).collect();
         let mut all = ALWAYS.to_vec();
         if self.user.is_some() {
             all.extend(LOGGED_IN);
@@ -52,7 +58,7 @@ impl Session {
             all.push("STARTTLS");
         }
         if self.is_secured() {
-            all.extend(["AUTH=PLAIN", "AUTH=LOGIN"]);
+            all.extend(mechanisms.iter().map(String::as_str));
         } else {
             all.push("LOGINDISABLED");
         }

@@ -9,11 +9,13 @@ use imap_codec::imap_types::sequence::SequenceSet;
 use mailbox::{Content, Embedded};
 use message::Limits;
 use message::structure::{Inside, Part, decoded_field, decoded_text, field_values, structure};
-use model::Timestamp;
+use model::{MailboxId, Timestamp};
+use store::{BodyRef, StoreError};
 
 use crate::command::SearchReturn;
 use crate::config::PAGE;
 use crate::fetch::{FetchError, read_header};
+use crate::memory::{Memory, NoRoom};
 use crate::syntax::{number_set, sent_day};
 use crate::view::{Item, View, wire_modseq};
 
@@ -65,14 +67,21 @@ impl Sets {
     }
 }
 
+/// In whose mailbox is searched.
+pub(crate) struct Whose<'a> {
+    pub(crate) mailbox: &'a Embedded,
+    pub(crate) memory: &'a Memory,
+    pub(crate) mailbox_id: MailboxId,
+}
+
 /// The indexes of the messages that all keys fit, ascending.
 pub(crate) async fn search(
-    mailbox: &Embedded,
+    whose: &Whose<'_>,
     view: &View,
     keys: &[SearchKey<'static>],
     sets: &Sets,
-) -> Result<Vec<usize>, FetchError> {
-    let now = mailbox.store().now();
+) -> Result<Result<Vec<usize>, NoRoom>, FetchError> {
+    let now = whose.mailbox.store().now();
     let mut found = Vec::new();
     let mut undecided = Vec::new();
     for (index, item) in view.items.iter().enumerate().filter(|(_, item)| !item.gone) {
@@ -84,33 +93,53 @@ pub(crate) async fn search(
         }
     }
     for page in undecided.chunks(PAGE) {
-        let contents = mailbox.contents(view.folder.id, &view.uids_at(page)).await?;
+        let contents = whose.mailbox.contents(view.folder.id, &view.uids_at(page)).await?;
         for index in page {
             let item = &view.items[*index];
             let Ok(at) = contents.binary_search_by_key(&item.uid, |c| c.uid) else { continue };
-            let mut known = Known { item, index: *index, content: Some(&contents[at]), header: None, text: None, now };
-            let fits = match all(keys, &known, sets) {
-                Some(fits) => fits,
-                None => {
-                    let header = read_header(mailbox.store(), &contents[at].body).await?;
-                    known.header = Some(&header);
-                    match all(keys, &known, sets) {
-                        Some(fits) => fits,
-                        None => {
-                            let text = text_of(&mailbox.store().body(&contents[at].body).await?);
-                            known.text = Some(&text);
-                            all(keys, &known, sets).unwrap_or(false)
-                        }
-                    }
+            let known = Known { item, index: *index, content: Some(&contents[at]), header: None, text: None, now };
+            match whose.fits(keys, known, &contents[at].body, sets).await {
+                Ok(Ok(true)) => found.push(*index),
+                Ok(Ok(false)) => {}
+                Ok(Err(NoRoom)) => return Ok(Err(NoRoom)),
+                // One that is damaged does not keep anybody from finding the others.
+                Err(error @ StoreError::Body { .. }) => {
+                    tracing::error!(%error, "a stored message cannot be searched: {error}");
                 }
-            };
-            if fits {
-                found.push(*index);
+                Err(error) => return Err(error.into()),
             }
         }
     }
     found.sort_unstable();
-    Ok(found)
+    Ok(Ok(found))
+}
+
+impl Whose<'_> {
+    /// Reads as much of a message as has to be known.
+    async fn fits(
+        &self,
+        keys: &[SearchKey<'static>],
+        known: Known<'_>,
+        body: &BodyRef,
+        sets: &Sets,
+    ) -> Result<Result<bool, NoRoom>, StoreError> {
+        if let Some(fits) = all(keys, &known, sets) {
+            return Ok(Ok(fits));
+        }
+        let store = self.mailbox.store();
+        let header = read_header(store, body).await?;
+        let known = Known { header: Some(&header), ..known };
+        if let Some(fits) = all(keys, &known, sets) {
+            return Ok(Ok(fits));
+        }
+        // The message and its words.
+        let Ok(_room) = self.memory.take(self.mailbox_id, body.bytes.saturating_mul(2)).await else {
+            return Ok(Err(NoRoom));
+        };
+        let text = text_of(&store.body(body).await?);
+        let known = Known { text: Some(&text), ..known };
+        Ok(Ok(all(keys, &known, sets).unwrap_or(false)))
+    }
 }
 
 /// `None`: more has to be known.

@@ -12,7 +12,8 @@ use imap_codec::imap_types::status::StatusDataItemName;
 use crate::change::Change;
 use crate::command::{Command, SearchReturn};
 use crate::fetch::{Fetch, Fetched, names_of};
-use crate::search::{Sets, answer, asks_modseq, search};
+use crate::memory::NoRoom;
+use crate::search::{Sets, Whose, answer, asks_modseq, search};
 use crate::session::{Answer, Broken, Session};
 use crate::view::{View, wire_modseq};
 
@@ -86,7 +87,9 @@ impl Session {
         if let Some(unseen) = view.items.iter().position(|item| !item.flags.seen) {
             text.push_str(&format!("* OK [UNSEEN {}] the first unseen message\r\n", unseen + 1));
         }
-        let permanent = if read_only { "" } else { "\\Answered \\Flagged \\Deleted \\Seen \\Draft \\*" };
+        let keywords: String = view.keywords().map(|keyword| format!("{keyword} ")).collect();
+        let permanent = format!("\\Answered \\Flagged \\Deleted \\Seen \\Draft {keywords}\\*");
+        let permanent = if read_only { "" } else { &permanent };
         text.push_str(&format!("* OK [PERMANENTFLAGS ({permanent})] what can be changed\r\n"));
         text.push_str(&format!("* OK [UIDVALIDITY {}] the uids hold\r\n", view.folder.uid_validity));
         text.push_str(&format!("* OK [UIDNEXT {}] the next uid\r\n", view.folder.uid_next));
@@ -173,13 +176,14 @@ impl Session {
         if let Some(since) = changed_since {
             indexes.retain(|index| wire_modseq(view.items[*index].modseq) > since);
         }
-        let fetch = Fetch { mailbox: &shared.mailbox, mailbox_id, names, condstore };
+        let fetch = Fetch { mailbox: &shared.mailbox, memory: &shared.memory, mailbox_id, names, condstore };
         let done = fetch.run(view, &mut self.structures, &indexes, &mut self.wire).await?;
         Ok(match done {
             Fetched::All => Answer::ok("FETCH completed"),
             Fetched::SomeGone if by_uid => Answer::ok("FETCH completed"),
             Fetched::SomeGone => Answer::no("[EXPUNGEISSUED] some of the messages are gone"),
             Fetched::SomeUnread => Answer::no("[UNAVAILABLE] some of the messages cannot be read now"),
+            Fetched::NoRoom => Answer::no_room(),
             Fetched::UnknownEncoding => Answer::no("[UNKNOWN-CTE] a part has an encoding that is not known"),
         })
     }
@@ -193,7 +197,11 @@ impl Session {
         }
         let Some(view) = &self.view else { return Ok(Answer::bad("select a folder first")) };
         let sets = Sets::of(view, &asked.keys);
-        let found = search(self.mailbox(), view, &asked.keys, &sets).await?;
+        let whose = Whose { mailbox: self.mailbox(), memory: &self.shared.memory, mailbox_id: self.mailbox_id()? };
+        let found = match search(&whose, view, &asked.keys, &sets).await? {
+            Ok(found) => found,
+            Err(NoRoom) => return Ok(Answer::no_room()),
+        };
         let with_modseq = asks_modseq(&asked.keys);
         let line = answer(view, &found, with_modseq, asked.uid, asked.returns.as_deref(), tag);
         self.wire.out.extend_from_slice(line.as_bytes());

@@ -22,7 +22,10 @@ use crate::folders::wire_name;
 use crate::selected::{Asked, is_condstore};
 use crate::server::{MailboxSeat, Shared};
 use crate::view::View;
-use crate::wire::{Bounds, Incoming, RawCommand, Wire};
+use crate::wire::{Bounds, Incoming, RawCommand, Refusal, Wire};
+
+/// Said where a message has to be in memory and cannot be now.
+const NO_ROOM: &str = "NO [LIMIT] too many large messages are worked on now, try again later";
 
 /// The tagged answer of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +38,10 @@ impl Answer {
 
     pub(crate) fn no(text: &str) -> Answer {
         Answer(format!("NO {text}"))
+    }
+
+    pub(crate) fn no_room() -> Answer {
+        Answer(NO_ROOM.to_owned())
     }
 
     pub(crate) fn bad(text: &str) -> Answer {
@@ -220,7 +227,7 @@ impl Session {
     async fn next(&mut self) -> Next {
         let Session { shared, wire, user, shutdown, .. } = self;
         let bounds = match user {
-            Some(_) => Bounds::after_login(&shared.config),
+            Some(user) => Bounds::after_login(&shared.config, &shared.memory, user.login.mailbox_id),
             None => Bounds::before_login(&shared.config),
         };
         // It goes on where it was when something else woke us: what has arrived of a command is kept.
@@ -255,11 +262,15 @@ impl Session {
                 }
                 self.command(raw).await
             }
-            Incoming::TooLarge { text, is_message } => {
+            Incoming::Refused { text, why } => {
                 let tag = tag_of(&text).unwrap_or_else(|| "*".into());
-                let answer = if is_message { "NO [TOOBIG] the message is too large" } else { "BAD [TOOBIG] too long" };
+                let answer = match why {
+                    Refusal::Command => "BAD [TOOBIG] too long",
+                    Refusal::Message => "NO [TOOBIG] the message is too large",
+                    Refusal::NoRoom => NO_ROOM,
+                };
                 self.say(&format!("{tag} {answer}"));
-                Ok(if is_message { After::GoOn } else { self.note_bad() })
+                Ok(if why == Refusal::Command { self.note_bad() } else { After::GoOn })
             }
             Incoming::Closed => Ok(After::Close),
             Incoming::Silent => {
@@ -274,7 +285,9 @@ impl Session {
     }
 
     async fn command(&mut self, raw: RawCommand) -> Result<After, Broken> {
-        let Request { tag, command } = match parse(&raw.text) {
+        // Its room is held until it is done.
+        let RawCommand { text, message, room: _room } = raw;
+        let Request { tag, command } = match parse(&text) {
             Ok(request) => request,
             Err(Misunderstood { tag, problem }) => {
                 self.say(&format!("{} BAD {problem}", tag.as_deref().unwrap_or("*")));
@@ -286,7 +299,7 @@ impl Session {
         if is_condstore(&command) && self.user.is_some() {
             self.enable_condstore();
         }
-        let done = Box::pin(self.execute(&tag, command, raw.message)).await;
+        let done = Box::pin(self.execute(&tag, command, message)).await;
         let answer = match done {
             Ok(Outcome::Answered(answer)) => answer,
             Ok(Outcome::Logout) => {

@@ -33,13 +33,10 @@ pub(crate) fn literal(out: &mut Vec<u8>, value: &[u8]) {
     without_nul(&mut out[start..]);
 }
 
-/// Any bytes: a literal, or with NUL in it a literal8 (RFC 3516 4.2).
-pub(crate) fn literal8(out: &mut Vec<u8>, value: &[u8]) {
-    if memchr::memchr(0, value).is_none() {
-        return literal(out, value);
-    }
-    out.extend_from_slice(format!("~{{{}}}\r\n", value.len()).as_bytes());
-    out.extend_from_slice(value);
+/// How any bytes begin: as a literal, or with NUL in them as a literal8 (RFC 3516 4.2).
+pub(crate) fn literal8_begin(out: &mut Vec<u8>, value: &[u8]) {
+    let tilde = if memchr::memchr(0, value).is_some() { "~" } else { "" };
+    out.extend_from_slice(format!("{tilde}{{{}}}\r\n", value.len()).as_bytes());
 }
 
 /// RFC 3501 forbids NUL in literals; one byte stays one byte.

@@ -192,6 +192,11 @@ impl View {
         self.items.binary_search_by_key(&uid, |item| item.uid)
     }
 
+    /// The keywords in use.
+    pub(crate) fn keywords(&self) -> impl Iterator<Item = &str> {
+        self.keywords.iter().map(String::as_str)
+    }
+
     /// All keywords in use, with the system flags.
     pub(crate) fn flags_line(&self) -> String {
         let keywords: String = self.keywords.iter().map(|k| format!(" {k}")).collect();

@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
+use model::MailboxId;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -17,6 +18,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::config::{COMMAND_BYTES_BEFORE_LOGIN_MAX, COMMAND_BYTES_MAX, ImapConfig, LITERALS_MAX, WRITE_BYTES};
+use crate::memory::{Memory, NoRoom, Room};
 
 /// How long, and how many reads, a connection that ends goes on listening.
 const CLOSING_DEADLINE: Duration = Duration::from_secs(1);
@@ -72,16 +74,18 @@ pub(crate) struct RawCommand {
     pub(crate) text: Vec<u8>,
     /// The message of an APPEND.
     pub(crate) message: Option<Bytes>,
+    /// Where that is.
+    pub(crate) room: Option<Room>,
 }
 
 /// What came.
 #[derive(Debug)]
 pub(crate) enum Incoming {
     Command(RawCommand),
-    /// A literal or a line that is larger than is taken; the rest was read past. With the text so far.
-    TooLarge {
+    /// A command whose literal is not taken; the rest was read past. With the text so far.
+    Refused {
         text: Vec<u8>,
-        is_message: bool,
+        why: Refusal,
     },
     /// The client is gone.
     Closed,
@@ -91,31 +95,43 @@ pub(crate) enum Incoming {
     Endless,
 }
 
+/// Why a literal is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The command is larger than any.
+    Command,
+    /// The message of an APPEND is larger than any.
+    Message,
+    /// There is no room for the message now.
+    NoRoom,
+}
+
 /// What a command may be.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Bounds {
     pub(crate) command_bytes_max: usize,
     /// `None`: no message is taken now.
-    pub(crate) message_bytes_max: Option<usize>,
+    pub(crate) messages: Option<Messages>,
     /// How long to wait for the first byte.
     pub(crate) patience: Duration,
 }
 
+/// The messages that are taken.
+#[derive(Debug, Clone)]
+pub(crate) struct Messages {
+    bytes_max: usize,
+    memory: Arc<Memory>,
+    mailbox_id: MailboxId,
+}
+
 impl Bounds {
     pub(crate) fn before_login(config: &ImapConfig) -> Self {
-        Bounds {
-            command_bytes_max: COMMAND_BYTES_BEFORE_LOGIN_MAX,
-            message_bytes_max: None,
-            patience: config.greeting_deadline,
-        }
+        Bounds { command_bytes_max: COMMAND_BYTES_BEFORE_LOGIN_MAX, messages: None, patience: config.greeting_deadline }
     }
 
-    pub(crate) fn after_login(config: &ImapConfig) -> Self {
-        Bounds {
-            command_bytes_max: COMMAND_BYTES_MAX,
-            message_bytes_max: Some(config.size_bytes_max),
-            patience: config.idle_deadline,
-        }
+    pub(crate) fn after_login(config: &ImapConfig, memory: &Arc<Memory>, mailbox_id: MailboxId) -> Self {
+        let messages = Messages { bytes_max: config.size_bytes_max, memory: memory.clone(), mailbox_id };
+        Bounds { command_bytes_max: COMMAND_BYTES_MAX, messages: Some(messages), patience: config.idle_deadline }
     }
 }
 
@@ -226,17 +242,17 @@ impl Wire {
 
     /// The next command.
     pub(crate) async fn command(&mut self, bounds: Bounds) -> Incoming {
-        match self.try_command(bounds).await {
+        match self.try_command(&bounds).await {
             Ok(incoming) | Err(incoming) => incoming,
         }
     }
 
-    async fn try_command(&mut self, bounds: Bounds) -> Result<Incoming, Incoming> {
+    async fn try_command(&mut self, bounds: &Bounds) -> Result<Incoming, Incoming> {
         if self.input.is_empty() {
             self.fill(Instant::now() + bounds.patience).await?;
         }
         let until = Instant::now() + self.transfer_deadline;
-        let mut raw = RawCommand { text: Vec::new(), message: None };
+        let mut raw = RawCommand { text: Vec::new(), message: None, room: None };
         let mut literals = 0;
         loop {
             let room = bounds.command_bytes_max.saturating_sub(raw.text.len());
@@ -247,21 +263,28 @@ impl Wire {
                 return Ok(Incoming::Command(raw));
             };
             literals += 1;
-            let is_message = raw.message.is_none() && brings_message(&raw.text, announced.start);
-            let max = match bounds.message_bytes_max.filter(|_| is_message) {
-                Some(max) => max,
-                None => room.saturating_sub(line.len()),
+            let message = bounds.messages.as_ref();
+            let message = message.filter(|_| raw.message.is_none() && brings_message(&raw.text, announced.start));
+            let (max, too_large) = match message {
+                Some(message) => (message.bytes_max, Refusal::Message),
+                None => (room.saturating_sub(line.len()), Refusal::Command),
             };
             if announced.bytes > max || literals > LITERALS_MAX {
-                return self.refuse(raw.text, announced, is_message, bounds).await;
+                return self.refuse(raw.text, announced, too_large, bounds).await;
+            }
+            if let Some(message) = message {
+                match message.memory.take(message.mailbox_id, announced.bytes as u64).await {
+                    Ok(room) => raw.room = Some(room),
+                    Err(NoRoom) => return self.refuse(raw.text, announced, Refusal::NoRoom, bounds).await,
+                }
             }
             if announced.waits {
                 self.out.extend_from_slice(b"+ Ready\r\n");
                 self.flush().await.map_err(|_| Incoming::Closed)?;
             }
-            let until = if is_message { self.message_deadline(announced.bytes) } else { until };
+            let until = if message.is_some() { self.message_deadline(announced.bytes) } else { until };
             let literal = self.exactly(announced.bytes, until).await?;
-            if is_message && bounds.message_bytes_max.is_some() {
+            if message.is_some() {
                 raw.text.truncate(announced.start);
                 raw.text.extend_from_slice(b"{0}\r\n");
                 raw.message = Some(literal);
@@ -279,30 +302,46 @@ impl Wire {
     }
 
     async fn exactly(&mut self, bytes: usize, until: Instant) -> Result<Bytes, Incoming> {
-        self.input.reserve(bytes.saturating_sub(self.input.len()).min(1024 * 1024));
+        self.input.reserve(bytes.saturating_sub(self.input.len()));
         while self.input.len() < bytes {
             self.fill(until).await?;
         }
-        Ok(self.input.split_to(bytes).freeze())
+        // What follows gets a buffer of its own: a session must not keep that of its largest message.
+        let rest = BytesMut::from(&self.input[bytes..]);
+        let mut literal = std::mem::replace(&mut self.input, rest);
+        literal.truncate(bytes);
+        Ok(literal.freeze())
     }
 
-    /// A literal that is too large: it is not sent when the client waits (RFC 3501 7.5), else read past.
+    /// A literal that is not taken: it is not sent when the client waits (RFC 3501 7.5), else it is read past, and with it the
+    /// rest of its command: nothing of that is a command of its own.
     async fn refuse(
         &mut self,
         text: Vec<u8>,
         announced: Announced,
-        is_message: bool,
-        bounds: Bounds,
+        why: Refusal,
+        bounds: &Bounds,
     ) -> Result<Incoming, Incoming> {
-        if announced.waits {
-            return Ok(Incoming::TooLarge { text, is_message });
+        let mut left_max = bounds.messages.as_ref().map_or(0, |messages| messages.bytes_max.saturating_mul(2));
+        let mut next = announced;
+        for _ in 0..LITERALS_MAX {
+            if next.waits {
+                return Ok(Incoming::Refused { text, why });
+            }
+            left_max = left_max.checked_sub(next.bytes).ok_or(Incoming::Endless)?;
+            self.skip(next.bytes).await?;
+            let line = self.line(bounds.command_bytes_max, self.transfer_deadline).await?;
+            match self::announced(&line, 0) {
+                Some(following) => next = following,
+                None => return Ok(Incoming::Refused { text, why }),
+            }
         }
-        let swallowed_max = bounds.message_bytes_max.map_or(0, |max| max.saturating_mul(2));
-        if announced.bytes > swallowed_max {
-            return Err(Incoming::Endless);
-        }
-        let until = self.message_deadline(announced.bytes);
-        let mut left = announced.bytes;
+        Err(Incoming::Endless)
+    }
+
+    async fn skip(&mut self, bytes: usize) -> Result<(), Incoming> {
+        let until = self.message_deadline(bytes);
+        let mut left = bytes;
         while left > 0 {
             if self.input.is_empty() {
                 self.fill(until).await?;
@@ -311,9 +350,7 @@ impl Wire {
             self.input.advance(now);
             left -= now;
         }
-        // The rest of the command's line.
-        self.line(bounds.command_bytes_max, self.transfer_deadline).await?;
-        Ok(Incoming::TooLarge { text, is_message })
+        Ok(())
     }
 }
 
@@ -357,5 +394,28 @@ mod tests {
         assert!(brings_message(b"a APPEND {5}\r\nINBOX {7}", 20));
         assert!(!brings_message(b"a APPEND {5}", 9));
         assert!(!brings_message(b"a LOGIN x {5}", 10));
+    }
+
+    #[tokio::test]
+    async fn a_message_leaves_no_buffer_behind() {
+        const BYTES: usize = 3 * 1024 * 1024;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let config = ImapConfig::new("mx".into());
+        let mut wire = Wire::new(Stream::Clear(stream), &config);
+        let bounds = Bounds::after_login(&config, &Arc::new(Memory::new(&config)), MailboxId(1));
+        let begin = format!("a APPEND b {{{BYTES}+}}\r\n");
+        let sent = [begin.as_bytes(), vec![b'x'; BYTES].as_slice(), b"\r\nb NOOP\r\n"].concat();
+        let sending = tokio::spawn(async move {
+            client.write_all(&sent).await.unwrap();
+            client
+        });
+        let Incoming::Command(first) = wire.command(bounds.clone()).await else { panic!("a command") };
+        assert_eq!(first.message.map(|message| message.len()), Some(BYTES));
+        assert!(wire.input.capacity() < BYTES / 4, "{}", wire.input.capacity());
+        let Incoming::Command(second) = wire.command(bounds).await else { panic!("a command") };
+        assert_eq!((second.text.as_slice(), second.room.is_none()), (&b"b NOOP\r\n"[..], true));
+        sending.await.unwrap();
     }
 }

@@ -165,6 +165,13 @@ pub const KEYS: &[Key] = &[
         "1-1000",
         "open sessions that are logged in to one mailbox",
     ),
+    key(
+        "imap.memory_bytes_max",
+        "268435456",
+        "bytes",
+        "1048576-1099511627776",
+        "of whole messages in memory, all sessions together (one mailbox's: a fourth); past it a command waits, then NO",
+    ),
     key("http.listen", "127.0.0.1:8080", "address:port", "1", "console, API, tracking links"),
     key("http.public_url", "", "URL", "http or https", "how browsers reach the console; empty: from http.listen"),
     key(
@@ -314,6 +321,8 @@ pub struct Config {
     pub imap_connections_max: usize,
     /// `imap.connections_per_mailbox_max`
     pub imap_connections_per_mailbox_max: usize,
+    /// `imap.memory_bytes_max`
+    pub imap_memory_bytes_max: u64,
     /// `smtp.proxy_peers`
     pub smtp_proxy_peers: Vec<Network>,
     /// `smtp.bare_newlines`
@@ -520,6 +529,7 @@ fn typed(
         imap_listen_tls: read.any("imap.listen_tls", 16)?,
         imap_connections_max: read.number("imap.connections_max", 1, 100_000)? as usize,
         imap_connections_per_mailbox_max: read.number("imap.connections_per_mailbox_max", 1, 1_000)? as usize,
+        imap_memory_bytes_max: read.number("imap.memory_bytes_max", 1_048_576, 1_099_511_627_776)?,
         smtp_proxy_peers: read.any("smtp.proxy_peers", 100)?,
         smtp_newlines: match read.text("smtp.bare_newlines") {
             "refuse" => Newlines::Refuse,

@@ -38,6 +38,7 @@ impl Imap {
         bounds.size_bytes_max = usize::try_from(config.smtp_size_bytes_max).unwrap_or(usize::MAX);
         bounds.connections_max = config.imap_connections_max;
         bounds.connections_per_mailbox_max = config.imap_connections_per_mailbox_max;
+        bounds.memory_bytes_max = config.imap_memory_bytes_max;
         let has_tls = tls.is_some();
         let server = Server::new(bounds, directory.clone(), tls);
         let mut listening = Vec::new();

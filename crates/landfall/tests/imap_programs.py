@@ -3,8 +3,11 @@
 Usage: imap_programs.py HTTP SMTP IMAP IMAPS LINK CERTIFICATE GOLDEN_DIR
 """
 
+import base64
 import email
 import glob
+import hashlib
+import hmac
 import http.client
 import imaplib
 import json
@@ -124,6 +127,50 @@ def a_wrong_and_a_right_password():
     client.logout()
 
 
+class Scram:
+    """The client's side of SCRAM-SHA-256 (RFC 7677), as imaplib and imapclient ask for it."""
+
+    def __init__(self, login, password):
+        self.bare, self.password, self.signature = f"n={login},r=clientnonce", password, None
+
+    def __call__(self, challenge):
+        said = challenge.decode()
+        if said == "":
+            return f"n,,{self.bare}".encode()
+        values = dict(part.split("=", 1) for part in said.split(","))
+        if "v" in values:
+            check(base64.b64decode(values["v"]) == self.signature, "the server knows the password too")
+            return b""
+        sha = lambda key, text: hmac.digest(key, text, "sha256")
+        salted = hashlib.pbkdf2_hmac("sha256", self.password.encode(), base64.b64decode(values["s"]), int(values["i"]))
+        last = f"c=biws,r={values['r']}"
+        message = f"{self.bare},{said},{last}".encode()
+        key = sha(salted, b"Client Key")
+        proof = bytes(a ^ b for a, b in zip(key, sha(hashlib.sha256(key).digest(), message)))
+        self.signature = sha(sha(salted, b"Server Key"), message)
+        return f"{last},p={base64.b64encode(proof).decode()}".encode()
+
+
+def with_scram():
+    client = imaplib.IMAP4_SSL(*place(IMAPS), ssl_context=context(), timeout=WAIT_S)
+    check("AUTH=SCRAM-SHA-256" in client.capabilities, client.capabilities)
+    check("IDLE" in client.capabilities, "newer versions of imaplib ask only once, and before the login")
+    check(client.authenticate("SCRAM-SHA-256", Scram(ADA, PASSWORD))[0] == "OK", "SCRAM by imaplib")
+    check(client.select("INBOX", readonly=True)[0] == "OK", "the mailbox is open")
+    client.logout()
+    client = imaplib.IMAP4_SSL(*place(IMAPS), ssl_context=context(), timeout=WAIT_S)
+    try:
+        client.authenticate("SCRAM-SHA-256", Scram(ADA, "not " + PASSWORD))
+    except imaplib.IMAP4.error as error:
+        check("AUTHENTICATIONFAILED" in str(error), error)
+    else:
+        check(False, "a wrong password proves nothing")
+    host, port = place(IMAPS)
+    with imapclient.IMAPClient(host, port=port, ssl=True, ssl_context=context(), timeout=WAIT_S) as client:
+        client.sasl_login("SCRAM-SHA-256", Scram(ADA, PASSWORD))
+        check(client.select_folder("INBOX", readonly=True)[b"EXISTS"] >= 1, "SCRAM by imapclient")
+
+
 def change(api):
     proposal = {"kind": "feed", "feed": "hosts", "feed_kind": "url_host", "class": "phish", "add": "bad.example\n"}
     made = api.post("/changes", {"proposal": proposal, "reason": "seen"})["id"]
@@ -189,13 +236,14 @@ def place_of(api, subject):
     return copy["place"]
 
 
-def mutt(folder, settings, keys):
-    """mutt in a terminal types these keys and leaves; gives its screen."""
+def mutt(folder, settings, keys, authenticators="scram-sha-256"):
+    """mutt in a terminal types these keys and leaves; gives its screen. It logs in by SCRAM (GNU SASL) or not at all."""
     host, port = place(IMAPS)
     rc = os.path.join(folder, "muttrc")
     with open(rc, "w") as out:
         out.write(f"""set imap_user="{ADA}"
 set imap_pass="{PASSWORD}"
+set imap_authenticators="{authenticators}"
 set certificate_file="{folder}/certificates"
 set ssl_ca_certificates_file="{CERTIFICATE}"
 set ssl_verify_host=no
@@ -342,6 +390,7 @@ def main():
     send("bad", "look at http://bad.example/x now")
     send("third", "more words")
     with_imaplib()
+    with_scram()
     with_imapclient(api)
     with tempfile.TemporaryDirectory() as folder:
         with_mutt(folder)

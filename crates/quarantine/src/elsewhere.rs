@@ -43,6 +43,8 @@ pub(crate) struct Back {
     pub(crate) there: BTreeSet<CopyId>,
     /// Those of them that are back.
     pub(crate) landed: HashMap<CopyId, Landed>,
+    /// By which connector.
+    pub(crate) connectors: HashMap<CopyId, String>,
     /// Why others are not.
     pub(crate) failed: HashMap<CopyId, String>,
 }
@@ -108,6 +110,7 @@ impl Quarantine {
             let wanted = wanted.filter(|held| may_leave(held, actor, right, &fresh).is_ok());
             let items: Vec<PutBack> = wanted.filter_map(|held| self.returning(held)).collect();
             let Batch { done, failed } = connector.put_back_many(&items).await?;
+            back.connectors.extend(done.iter().map(|landed| (landed.copy_id, connector.name().to_owned())));
             back.landed.extend(done.into_iter().map(|landed| (landed.copy_id, landed)));
             back.failed.extend(failed.into_iter().map(|f| (f.copy_id, f.error.to_string())));
         }
@@ -161,12 +164,32 @@ pub(crate) struct Sight<'a> {
     pub(crate) place_detail: &'a str,
     /// How it lies there; `None`: nowhere in the mailbox.
     pub(crate) snapshot: Option<&'a Snapshot>,
+    /// Which system it was last seen in; empty: our own, or none that is known.
+    pub(crate) seen_in: &'a str,
     /// Who looked.
     pub(crate) by: &'static str,
 }
 
 impl Quarantine {
-    /// What a look says beyond the ledger: the owner has moved or deleted the copy.
+    /// Which systems some copies were last seen in; those of our own store are not named.
+    pub(crate) async fn seen_in(&self, copy_ids: &[CopyId]) -> Result<HashMap<CopyId, String>, StoreError> {
+        let mut seen = HashMap::new();
+        if copy_ids.is_empty() {
+            return Ok(seen);
+        }
+        let ids = json!(copy_ids.iter().map(|id| id.0).collect::<BTreeSet<_>>());
+        for row in self.store().query("quarantine.seen_in", &values![&ids]).await? {
+            let (copy_id, detail): (CopyId, serde_json::Value) = (row.id("copy_id")?, row.json("detail")?);
+            match detail["connector"].as_str() {
+                Some(name) => drop(seen.insert(copy_id, name.to_owned())),
+                None => drop(seen.remove(&copy_id)),
+            }
+        }
+        Ok(seen)
+    }
+
+    /// What a look says beyond the ledger: the owner has moved or deleted the copy. What is missing in a system that never
+    /// had it was not deleted by anybody: the mailbox was kept elsewhere then.
     pub(crate) fn evidence(&self, sight: &Sight<'_>, connector: &str) -> Option<NewEvent> {
         let event = |kind| NewEvent {
             detail: json!({ "connector": connector, "seen_by": sight.by }),
@@ -180,7 +203,8 @@ impl Quarantine {
                 }
                 (EventKind::MovedByOwner, Some(place), place_detail)
             }
-            None => (EventKind::DeletedByOwner, None, String::new()),
+            None if sight.seen_in == connector => (EventKind::DeletedByOwner, None, String::new()),
+            None => return None,
         };
         sight.state.advance(kind, place).ok()?;
         Some(NewEvent { place, place_detail, ..event(kind) })

@@ -218,6 +218,9 @@ impl Quarantine {
             let (place, place_detail) = landed.role.whereabouts(&landed.folder);
             let mut detail =
                 json!({ "item_id": held.id, "held_for": held.reason, "folder": landed.folder, "uid": landed.uid });
+            if let Some(connector) = elsewhere.connectors.get(&held.copy_id) {
+                detail["connector"] = json!(connector);
+            }
             if let Some(verdict) = fresh.get(&held.message_id) {
                 detail["fresh_verdict"] = json!(verdict::sentence(verdict));
             }

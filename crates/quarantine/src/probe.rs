@@ -1,6 +1,6 @@
 //! Looking again where copies are in mailboxes that another system keeps: such a system does not tell what owners do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use mailbox::LmtpImap;
 use model::CopyId;
@@ -24,6 +24,9 @@ pub struct Looked {
     pub changed_count: i64,
     /// Why the first mailbox that could not be entered was not; empty when all were.
     pub unreached: String,
+    /// The system that the first of those copies was last seen in which the system that keeps its mailbox now does not have:
+    /// nobody can say where they are. Empty when there are none.
+    pub seen_in: String,
 }
 
 /// A copy to be looked for.
@@ -66,19 +69,26 @@ impl Quarantine {
 
     async fn look_for(&self, rows: &[Row]) -> Result<Looked, QuarantineError> {
         let mut systems: BTreeMap<String, (LmtpImap, Vec<Wanted>)> = BTreeMap::new();
+        let mut left: Vec<CopyId> = Vec::new();
         for row in rows {
-            if let Keeper::There(connector) = self.keeper(row.text("connector")?, row.text("mailbox_address")?) {
-                let name = connector.name().to_owned();
-                let wanted = Wanted {
-                    copy_id: row.id("id")?,
-                    campaign_id: row.opt_int("campaign_id")?.unwrap_or(0),
-                    place_detail: row.text("place_detail")?.to_owned(),
-                    mailbox_id: row.id("mailbox_id")?,
-                };
-                systems.entry(name).or_insert_with(|| (connector, Vec::new())).1.push(wanted);
+            match self.keeper(row.text("connector")?, row.text("mailbox_address")?) {
+                Keeper::There(connector) => {
+                    let name = connector.name().to_owned();
+                    let wanted = Wanted {
+                        copy_id: row.id("id")?,
+                        campaign_id: row.opt_int("campaign_id")?.unwrap_or(0),
+                        place_detail: row.text("place_detail")?.to_owned(),
+                        mailbox_id: row.id("mailbox_id")?,
+                    };
+                    systems.entry(name).or_insert_with(|| (connector, Vec::new())).1.push(wanted);
+                }
+                // Our own store keeps the mailbox by now and does not have it.
+                Keeper::Here => left.push(row.id("id")?),
+                Keeper::Unknown(_) => {}
             }
         }
         let mut looked = Looked::default();
+        looked.note_seen_in(&left, &self.seen_in(&left).await?);
         for (connector, wanted) in systems.into_values() {
             self.look_into(&connector, &wanted, &mut looked).await?;
         }
@@ -95,19 +105,26 @@ impl Quarantine {
         let batch = connector.look(&copy_ids).await?;
         // What is being taken out right now is not gone.
         let held = connector.held(&copy_ids).await?;
+        let is_found = |copy_id: &CopyId| batch.done.iter().any(|found| found.copy_id == *copy_id);
+        let is_unknown =
+            |copy_id: &CopyId| held.contains(copy_id) || batch.failed.iter().any(|f| f.copy_id == *copy_id);
+        let missing: Vec<CopyId> = copy_ids.iter().copied().filter(|id| !is_found(id) && !is_unknown(id)).collect();
+        let seen_in = self.seen_in(&missing).await?;
+        let strange: Vec<CopyId> = missing.into_iter().filter(|id| !is_seen_in(&seen_in, *id, connector)).collect();
+        looked.note_seen_in(&strange, &seen_in);
         let mut changed = Changed::default();
         let mut events = Vec::new();
         let mut tx = self.store().begin().await?;
         let states = lock_copies(&mut tx, copy_ids.iter().copied()).await?;
         for one in wanted {
-            let is_unknown = held.contains(&one.copy_id) || batch.failed.iter().any(|f| f.copy_id == one.copy_id);
-            let Some(state) = states.get(&one.copy_id).filter(|_| !is_unknown) else { continue };
+            let Some(state) = states.get(&one.copy_id).filter(|_| !is_unknown(&one.copy_id)) else { continue };
             let found = batch.done.iter().find(|found| found.copy_id == one.copy_id);
             let sight = Sight {
                 copy_id: one.copy_id,
                 state: *state,
                 place_detail: &one.place_detail,
                 snapshot: found.map(|found| &found.snapshot),
+                seen_in: seen_in.get(&one.copy_id).map_or("", String::as_str),
                 by: "look",
             };
             if let Some(event) = self.evidence(&sight, connector.name()) {
@@ -126,4 +143,16 @@ impl Quarantine {
         }
         Ok(())
     }
+}
+
+impl Looked {
+    fn note_seen_in(&mut self, copy_ids: &[CopyId], seen_in: &HashMap<CopyId, String>) {
+        if let (Some(name), true) = (copy_ids.iter().find_map(|id| seen_in.get(id)), self.seen_in.is_empty()) {
+            name.clone_into(&mut self.seen_in);
+        }
+    }
+}
+
+fn is_seen_in(seen_in: &HashMap<CopyId, String>, copy_id: CopyId, connector: &LmtpImap) -> bool {
+    seen_in.get(&copy_id).is_some_and(|name| name == connector.name())
 }

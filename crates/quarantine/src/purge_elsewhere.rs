@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use mailbox::{FolderRole, LmtpImap, Snapshot, TakenOut};
 use model::{CopyId, EventKind, MessageId, Place, Timestamp, Whereabouts};
+use serde_json::json;
 use store::{Row, StoreError, values};
 
 use crate::QuarantineError;
@@ -39,6 +40,14 @@ struct Seen {
     late: BTreeSet<CopyId>,
     /// Why the first of these is.
     why: String,
+    /// Which systems those that are not there were last seen in.
+    seen_in: HashMap<CopyId, String>,
+}
+
+impl Seen {
+    fn seen_in(&self, copy_id: CopyId) -> &str {
+        self.seen_in.get(&copy_id).map_or("", String::as_str)
+    }
 }
 
 impl Purge<'_> {
@@ -131,8 +140,12 @@ impl Purge<'_> {
         }
         let held = connector.held(&copy_ids).await?;
         let looked = renewing(self.quarantine, job, connector.look(&copy_ids)).await??;
+        let found: HashMap<CopyId, Snapshot> =
+            looked.done.into_iter().map(|found| (found.copy_id, found.snapshot)).collect();
+        let missing: Vec<CopyId> = copy_ids.iter().copied().filter(|id| !found.contains_key(id)).collect();
         Ok(Seen {
-            found: looked.done.into_iter().map(|found| (found.copy_id, found.snapshot)).collect(),
+            seen_in: self.quarantine.seen_in(&missing).await?,
+            found,
             held,
             why: first_why(&looked.failed).unwrap_or_default(),
             late: looked.failed.into_iter().map(|failed| failed.copy_id).collect(),
@@ -193,11 +206,13 @@ impl Purge<'_> {
             let copy_id = there.landed.copy_id;
             let snapshot = seen.found.get(&copy_id).or(taken.get(&copy_id).map(|taken| &taken.snapshot));
             if snapshot.is_some() || !(seen.late.contains(&copy_id) || seen.held.contains(&copy_id)) {
-                let sight = Sight { copy_id, state: *state, place_detail: &there.place_detail, snapshot, by: "purge" };
+                let (place_detail, seen_in) = (&there.place_detail, seen.seen_in(copy_id));
+                let sight = Sight { copy_id, state: *state, place_detail, snapshot, seen_in, by: "purge" };
                 events.extend(self.quarantine.evidence(&sight, connector.name()));
             }
         }
         let mut moved_count = 0;
+        let name = connector.name();
         for one in moving {
             let Some(taken) = taken.get(&one.landed.copy_id) else { continue };
             let may = states.get(&one.landed.copy_id).is_some_and(|s| s.advance(EventKind::Purged, None).is_ok());
@@ -207,7 +222,9 @@ impl Purge<'_> {
             }
             changed.campaigns.insert(one.landed.campaign_id.map_or(0, |id| id.0));
             changed.mailboxes.insert(taken.snapshot.mailbox_id);
-            events.push(self.event(one, job, &taken.snapshot));
+            let mut event = self.event(one, job, &taken.snapshot);
+            event.detail["connector"] = json!(name);
+            events.push(event);
             moved_count += 1;
             match one.to {
                 Target::Quarantine(reason) => {

@@ -285,3 +285,14 @@ FROM copy c JOIN mailbox b ON b.person_id = c.person_id
 WHERE c.organisation_id = $1 AND c.id = $2
   AND c.place IN ('inbox', 'junk', 'other_folder') AND NOT EXISTS (SELECT 1 FROM mail_item i WHERE i.copy_id = c.id)
 ORDER BY c.id LIMIT $3
+
+-- name: seen_in @postgres
+-- What was seen of some copies in mailboxes, the latest last: its detail names the mailbox system where another one has it.
+SELECT copy_id, detail FROM event
+WHERE copy_id IN (SELECT CAST(value AS BIGINT) FROM json_array_elements_text(CAST($1 AS JSON)) AS t(value))
+  AND place IN ('inbox', 'junk', 'other_folder') ORDER BY copy_id, effective_at, id
+
+-- name: seen_in
+-- What was seen of some copies in mailboxes, the latest last: its detail names the mailbox system where another one has it.
+SELECT copy_id, detail FROM event WHERE copy_id IN (SELECT value FROM json_each($1))
+  AND place IN ('inbox', 'junk', 'other_folder') ORDER BY copy_id, effective_at, id

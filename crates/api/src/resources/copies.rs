@@ -188,6 +188,12 @@ async fn look_again(State(app): State<AppState>, _caller: Caller, PathId(copy): 
     let sentence = match (looked.copy_count, looked.changed_count) {
         (_, 1..) => "its owner has moved or deleted it since; the ledger says so now".to_owned(),
         _ if !looked.unreached.is_empty() => format!("its mailbox cannot be entered now: {}", looked.unreached),
+        _ if !looked.seen_in.is_empty() => {
+            format!(
+                "it was last seen in {}, which does not keep this mailbox any more: where it is now is not known",
+                looked.seen_in
+            )
+        }
         (0, _) => "there is no mailbox of another system to look into: it is where the ledger says".to_owned(),
         _ => "it is where the ledger says".to_owned(),
     };

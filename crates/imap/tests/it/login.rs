@@ -43,7 +43,7 @@ async fn logins_and_their_refusals() {
         let ground = Ground::new(&t.store).await;
         let mut client = ground.client().await;
         let capability = client.ok("CAPABILITY").await.join(" ");
-        for word in ["IMAP4rev1", "LITERAL+", "SASL-IR", "AUTH=PLAIN"] {
+        for word in ["IMAP4rev1", "LITERAL+", "SASL-IR", "IDLE", "AUTH=PLAIN"] {
             assert!(capability.contains(word), "{capability}");
         }
         assert!(!capability.contains("LOGINDISABLED") && !capability.contains("STARTTLS"), "{capability}");
@@ -67,6 +67,11 @@ async fn logins_and_their_refusals() {
         assert!(client.line().await.starts_with("+ "));
         client.write(format!("{LOGIN} {{{}+}}\r\n{PASSWORD}\r\n", PASSWORD.len()).as_bytes()).await;
         assert!(client.line().await.starts_with("a OK"));
+
+        // Quoted as it is, which only a literal may be; others send it so.
+        ground.directory.change_password(ground.account_id, PASSWORD, "p\u{e4}ssword \"with\" signs").await.unwrap();
+        let mut client = ground.client().await;
+        client.ok(&format!("LOGIN {LOGIN} \"p\u{e4}ssword \\\"with\\\" signs\"")).await;
         ground.stop().await;
     })
     .await;

@@ -129,13 +129,21 @@ async fn searches() {
             .await;
         assert_eq!(client.line().await, "* SEARCH 1");
         assert!(client.line().await.starts_with("s OK"));
+        assert_eq!(
+            client.ok("SEARCH CHARSET UTF-8 SUBJECT \"GR\u{dc}\u{df}E\"").await,
+            ["* SEARCH 1"],
+            "quoted as it is"
+        );
         assert_eq!(client.ok("SEARCH BODY \"none\"").await, ["* SEARCH"]);
         // What is not there fits nothing; to FETCH it is a mistake.
         assert_eq!(client.ok("SEARCH OR 7:9 2:5").await, ["* SEARCH 2"]);
         client.refused("FETCH 2:5 FLAGS", "BAD").await;
         client.ok("SELECT Archive").await;
         assert_eq!(client.ok("UID SEARCH 1:* NOT DELETED").await, ["* SEARCH"]);
-        client.ok("SELECT INBOX").await;
+        let select = client.ok("SELECT INBOX").await;
+        let permanent =
+            "* OK [PERMANENTFLAGS (\\Answered \\Flagged \\Deleted \\Seen \\Draft $Work \\*)] what can be changed";
+        assert!(select.iter().any(|line| line == permanent), "{select:?}");
         client.refused("SEARCH CHARSET KOI8-R ALL", "NO [BADCHARSET").await;
         let line = client.ok("UID SEARCH RETURN (MIN MAX COUNT) ALL").await.remove(0);
         assert!(line.ends_with("UID MIN 1 MAX 2 COUNT 2"), "{line}");
@@ -224,4 +232,34 @@ async fn the_ledger_knows_where_an_owner_puts_a_copy() {
         ground.stop().await;
     })
     .await;
+}
+
+/// The pack that holds these bytes is damaged.
+fn damage(objects: &std::path::Path, bytes: &[u8]) {
+    for shard in std::fs::read_dir(objects.join("packs")).unwrap() {
+        for file in std::fs::read_dir(shard.unwrap().path()).unwrap() {
+            let path = file.unwrap().path();
+            let mut raw = std::fs::read(&path).unwrap();
+            if let Some(at) = raw.windows(bytes.len()).position(|window| window == bytes) {
+                raw[at] ^= 0x20;
+                std::fs::write(&path, raw).unwrap();
+                return;
+            }
+        }
+    }
+    panic!("no pack holds it");
+}
+
+#[tokio::test]
+async fn a_damaged_message_does_not_hide_the_others() {
+    let t = testkit::sqlite().await;
+    let ground = Ground::new(&t.store).await;
+    ground.arrive(b"Subject: one\r\n\r\nneedle in the first\r\n").await;
+    ground.arrive(b"Subject: two\r\n\r\nneedle in the second\r\n").await;
+    let mut client = ground.reader().await;
+    assert_eq!(client.ok("SEARCH BODY needle").await, ["* SEARCH 1 2"]);
+    damage(&t.config.objects_dir, b"needle in the first");
+    assert_eq!(client.ok("SEARCH BODY needle").await, ["* SEARCH 2"]);
+    client.refused("FETCH 1:2 BODYSTRUCTURE", "NO [UNAVAILABLE]").await;
+    ground.stop().await;
 }

@@ -6,5 +6,8 @@ mod folders;
 mod ground;
 mod login;
 mod mail;
+mod memory;
+mod programs;
 mod revoked;
+mod scram;
 mod sessions;

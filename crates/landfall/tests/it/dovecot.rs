@@ -55,10 +55,14 @@ fn folders(mails: &[Value]) -> Vec<&str> {
 }
 
 fn site_for(dovecot: &Dovecot) -> Site {
-    let site = Site::new();
+    connected(Site::new(), "DOVECOT", dovecot).with("LANDFALL_MAILBOXES_CONNECTOR", "dovecot")
+}
+
+/// The site with one more connector.
+fn connected(site: Site, name: &str, dovecot: &Dovecot) -> Site {
     std::fs::write(site.path("master"), format!("{}\n", Dovecot::MASTER_PASSWORD)).expect("a file");
     let master = site.path("master").display().to_string();
-    let variable = |key: &str| format!("LANDFALL_CONNECTORS_DOVECOT_{key}");
+    let variable = |key: &str| format!("LANDFALL_CONNECTORS_{name}_{key}");
     site.clone()
         .with(&variable("LMTP"), format!("localhost:{}", dovecot.lmtp_port))
         .with(&variable("IMAP"), format!("localhost:{}", dovecot.imaps_port))
@@ -66,7 +70,6 @@ fn site_for(dovecot: &Dovecot) -> Site {
         .with(&variable("CA_FILE"), dovecot.certificate().display().to_string())
         .with(&variable("MASTER_USER"), Dovecot::MASTER)
         .with(&variable("MASTER_PASSWORD_FILE"), master)
-        .with("LANDFALL_MAILBOXES_CONNECTOR", "dovecot")
 }
 
 async fn copy_of(api: &Api, recipient: &str, subject: &str) -> Option<Value> {
@@ -261,5 +264,62 @@ async fn mail_waits_for_a_mailbox_system_that_is_down_and_junk_goes_to_junk() {
     let mails = mailbox(&dovecot, "ada@example.org", "").await;
     let arrived = mails.iter().filter(|mail| mail["head"].to_string().contains("Subject: Patience")).count();
     assert_eq!(arrived, 1, "{mails:?}");
+    server.stop().await;
+}
+
+/// A mailbox that is kept in another system from now on: what the new one does not have was not deleted by anybody.
+#[tokio::test]
+async fn what_the_wrong_system_does_not_have_was_not_deleted() {
+    const ADA: &str = "ada@example.org";
+    let (former, latter) = (Dovecot::start([ADA]).await, Dovecot::start([ADA]).await);
+    let (server, owner) = connected(site_for(&former), "LATTER", &latter).serve_first().await;
+    owner.add_people(&[ADA]).await;
+    for (subject, host) in [("Stays", "client.example"), ("Bad", BAD_HOST), ("Goes", "client.example")] {
+        send(&server, &[ADA], subject, host).await;
+        until_at(&owner, ADA, subject, "inbox", "accepted").await;
+    }
+    let person = owner.items(&format!("/people?query={ADA}")).await.remove(0)["id"].as_str().expect("an id").to_owned();
+    let keep_in = async |system: &str| {
+        owner.put(&format!("/people/{person}/mailbox"), json!({ "connector": system })).await.done();
+    };
+    let look = async |subject: &str| {
+        let copy = copy_of(&owner, ADA, subject).await.expect("the copy");
+        owner.post(&format!("/copies/{}/look", copy["copy_id"].as_str().expect("an id")), json!({})).await.done()
+    };
+    for system in ["latter", "embedded"] {
+        keep_in(system).await;
+        let seen = look("Stays").await;
+        let sentence = seen["sentence"].as_str().expect("a sentence");
+        assert!(seen["changed"] == false && sentence.contains("last seen in dovecot"), "{system}: {seen}");
+        until_at(&owner, ADA, "Stays", "inbox", "accepted").await;
+    }
+    // Nor does a purge that finds nothing say so.
+    keep_in("latter").await;
+    let change = flag(&owner, BAD_HOST, "phish").await;
+    until_done(&owner, "purge", &change).await;
+    until_at(&owner, ADA, "Bad", "inbox", "accepted").await;
+    assert_eq!(folders(&mailbox(&former, ADA, "").await), ["INBOX"; 3]);
+
+    // In the system that had it, missing is deleted.
+    keep_in("dovecot").await;
+    let act =
+        "M.select('INBOX'); M.store(M.search(None, 'SUBJECT', 'Goes')[1][0], '+FLAGS', '\\\\Deleted'); M.expunge()";
+    assert_eq!(mailbox(&former, ADA, act).await.len(), 2);
+    assert_eq!(look("Goes").await["changed"], true);
+    until_at(&owner, ADA, "Goes", "deleted", "deleted_by_owner").await;
+    assert_eq!(look("Stays").await["changed"], false);
+
+    // What is put back is known to be where it was put.
+    keep_in("latter").await;
+    send(&server, &[ADA], "Back", SPAM_HOST).await;
+    until_at(&owner, ADA, "Back", "inbox", "accepted").await;
+    let change = flag(&owner, SPAM_HOST, "phish").await;
+    until_at(&owner, ADA, "Back", "quarantine", "purged").await;
+    owner.post(&format!("/changes/{change}/undo"), json!({ "reason": "our own host" })).await.done();
+    until_at(&owner, ADA, "Back", "inbox", "restored").await;
+    let act = "M.select('INBOX'); M.store('1', '+FLAGS', '\\\\Deleted'); M.expunge()";
+    assert!(mailbox(&latter, ADA, act).await.is_empty());
+    assert_eq!(look("Back").await["changed"], true);
+    until_at(&owner, ADA, "Back", "deleted", "deleted_by_owner").await;
     server.stop().await;
 }

@@ -49,7 +49,7 @@ pub(super) enum Refusal {
     AlreadyExists,
     /// RFC 9208: over quota.
     OverQuota,
-    /// RFC 5530: it would be possible another time.
+    /// RFC 5530: it would be possible another time, or once somebody has repaired something.
     Passing,
     /// Anything else.
     Other,
@@ -342,7 +342,7 @@ fn refusal(code: Option<&Code<'_>>) -> Refusal {
             "TRYCREATE" | "NONEXISTENT" => Refusal::TryCreate,
             "ALREADYEXISTS" => Refusal::AlreadyExists,
             "OVERQUOTA" => Refusal::OverQuota,
-            "UNAVAILABLE" | "INUSE" | "SERVERBUG" => Refusal::Passing,
+            "UNAVAILABLE" | "INUSE" | "SERVERBUG" | "CORRUPTION" | "CONTACTADMIN" | "LIMIT" => Refusal::Passing,
             _ => Refusal::Other,
         },
         Some(_) | None => Refusal::Other,
@@ -400,4 +400,31 @@ async fn clear_line(stream: &mut TcpStream) -> Result<Vec<u8>, ImapError> {
         }
     }
     Err(ImapError::Lost("the server says too much".into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_said_now_is_not_nothing() {
+        let of = |text: &str| {
+            let line = format!("L1 NO {text}\r\n");
+            let (_, response) = ResponseCodec::default().decode(line.as_bytes()).expect("a response");
+            let Response::Status(status) = response else { panic!("a status") };
+            match ended("EXAMINE", "L1", status.into_static()) {
+                Err(ImapError::No { refusal, .. }) => refusal,
+                other => panic!("{text}: {other:?}"),
+            }
+        };
+        for passing in
+            ["[UNAVAILABLE] x", "[INUSE] x", "[ServerBug] x", "[CORRUPTION] x", "[CONTACTADMIN] x", "[LIMIT] x"]
+        {
+            assert_eq!(of(passing), Refusal::Passing, "{passing}");
+        }
+        assert_eq!(of("[TRYCREATE] x"), Refusal::TryCreate);
+        assert_eq!(of("[NONEXISTENT] x"), Refusal::TryCreate);
+        assert_eq!(of("[NOPERM] x"), Refusal::Other);
+        assert_eq!(of("no such folder"), Refusal::Other);
+    }
 }
