@@ -13,7 +13,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use directory::{ClientScope, DirectoryError, Sasl, SaslMechanism, SaslStep};
 use message::dkim::{DkimKey, Signer};
-use message::{ParseContext, headers};
+use message::{ParseContext, headers, seven_bit};
 use model::{
     Address, AuthFacts, AuthResult, ClientInfo, Domain, Envelope, Facts, MessageId, Permission, Reply, SqlText,
     SubmissionLogin,
@@ -236,6 +236,8 @@ impl Submission {
         });
         let domain = from.domain().clone();
         let written = tokio::task::spawn_blocking(move || {
+            // RFC 6376 5.3: before it is signed, so that the signature holds at a host that takes 7 bits only.
+            let body = seven_bit::before_signing(&body).map_or(body, Bytes::from);
             let signature = match signer(&keys, &domain) {
                 Some(signer) => signer.sign(&body).inspect_err(|e| tracing::error!("a mail was not signed: {e}")).ok(),
                 None => None,

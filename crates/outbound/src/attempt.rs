@@ -5,12 +5,13 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use bytes::Bytes;
+use message::{headers, seven_bit};
 use model::{Address, Reply, ReplyClass, ReversePath};
-use smtp::client::{Client, ClientError, Mail, MailOptions, Outcome, Phase, RecipientOptions};
+use smtp::client::{Capabilities, Client, ClientError, Mail, MailOptions, Outcome, Phase, RecipientOptions};
 
+use crate::FailureClass;
 use crate::desk::{Claimed, Job};
 use crate::routes::{RouteFailure, Target};
-use crate::{FailureClass, seven_bit};
 
 /// For the whole of one transaction, whatever its phases allow one by one.
 const TRANSACTION_DEADLINE: Duration = Duration::from_secs(30 * 60);
@@ -193,7 +194,7 @@ impl Connection {
         (good, bad)
     }
 
-    /// One transaction; for a host without 8BITMIME the body is converted first, where that breaks no signature.
+    /// One transaction, with the body as this host can take it.
     async fn transact(&mut self, mail: &Mail<'_>, good: &[Claimed], body: &Bytes) -> Result<Outcome, ClientError> {
         let recipients: Vec<RecipientOptions<'_>> = good
             .iter()
@@ -207,16 +208,28 @@ impl Connection {
             // RFC 8689 is about the way between hosts; our own gateway is behind no network.
             require_tls: first.is_some_and(|o| o.require_tls) && !self.is_own,
         };
-        let is_converted = !self.client.capabilities().eight_bit_mime && !body.is_ascii();
-        let body = match is_converted {
-            true => Cow::Owned(seven_bit::convert(body).ok_or(ClientError::EightBitRefused)?),
-            false => Cow::Borrowed(&body[..]),
-        };
+        let body = fit(body, self.client.capabilities())?;
         self.client.send_with(mail, &options, &body).await
     }
 
     pub(crate) async fn quit(self) {
         self.client.quit().await;
+    }
+}
+
+/// The body as a host can take it. Without 8BITMIME (RFC 6152 3) or, for a header section beyond ASCII, without SMTPUTF8
+/// (RFC 6531 3.1) it becomes 7 bits, where that breaks no signature. What is signed and only has names of people or a
+/// subject in UTF-8 goes to a host with 8BITMIME as it came.
+fn fit<'a>(body: &'a [u8], host: &Capabilities) -> Result<Cow<'a, [u8]>, ClientError> {
+    let is_header_trouble = || !host.smtputf8 && !headers::section(body).is_ascii();
+    if body.is_ascii() || (host.eight_bit_mime && !is_header_trouble()) {
+        return Ok(Cow::Borrowed(body));
+    }
+    match seven_bit::convert(body) {
+        Some(converted) => Ok(Cow::Owned(converted)),
+        None if !host.smtputf8 && seven_bit::needs_smtputf8(body) => Err(ClientError::Utf8Refused),
+        None if host.eight_bit_mime => Ok(Cow::Borrowed(body)),
+        None => Err(ClientError::EightBitRefused),
     }
 }
 

@@ -379,6 +379,46 @@ async fn a_seven_bit_host_gets_seven_bits_or_a_refusal() {
     .await;
 }
 
+/// Row 11: a header section beyond ASCII goes as it is where it is known, encoded elsewhere; where it has no other form it comes
+/// back, and its sender is told.
+#[tokio::test]
+async fn a_header_beyond_ascii_goes_only_where_it_can() {
+    on_both(|t| async move {
+        let store = &t.store;
+        let names = "From: Zoë <a@us.example>\r\nSubject: Grüße\r\n\r\nhi\r\n".as_bytes();
+        let signed = "DKIM-Signature: v=1\r\nSubject: Grüße\r\n\r\nhi\r\n".as_bytes();
+        let address = "From: zoë@us.example\r\nSubject: x\r\n\r\nhi\r\n".as_bytes();
+        let old = Host::start(&["8BITMIME"], Starttls::No).await;
+        let new = Host::start(&["8BITMIME", "SMTPUTF8"], Starttls::No).await;
+        let routes = Routes::new(Resolver::none())
+            .with_static("old.example", old.addr)
+            .with_static("new.example", new.addr)
+            .with_static("us.example", new.addr);
+        let running = Running::start(store, routes, |_| {}).await;
+        for body in [names, signed, address] {
+            let id = enqueue(store, &["a@new.example"], body, |_| {}).await[0].0;
+            assert_eq!(until_tried(store, id).await.0, "done");
+        }
+        assert_eq!(new.heard("MAIL FROM:<news@us.example> BODY=8BITMIME SMTPUTF8"), 3);
+        assert!(new.lines().contains(&"From: zoë@us.example".to_owned()));
+        for body in [names, signed] {
+            let id = enqueue(store, &["a@old.example"], body, |_| {}).await[0].0;
+            assert_eq!(until_tried(store, id).await.0, "done");
+        }
+        for line in ["From: =?utf-8?B?Wm/Dqw==?= <a@us.example>", "Subject: =?utf-8?B?R3LDvMOfZQ==?=", "Subject: Grüße"]
+        {
+            assert!(old.lines().contains(&line.to_owned()), "{line}: {:?}", old.lines());
+        }
+        let id = enqueue(store, &["a@old.example"], address, |new| new.may_tell = true).await[0].0;
+        let (state, _, reply) = until_tried(store, id).await;
+        assert_eq!((state.as_str(), &reply[..9]), ("failed", "553 5.6.7"));
+        until(store, "the sender is told", || async { new.heard("Status: 5.6.7") == 1 }).await;
+        assert_eq!((new.heard("MAIL FROM:<>"), new.heard("RCPT TO:<news@us.example>")), (1, 1));
+        running.stop().await;
+    })
+    .await;
+}
+
 /// What the sender asked for goes along where it is known; a domain beyond ASCII goes as A-labels.
 #[tokio::test]
 async fn dsn_parameters_and_domains_reach_the_host() {
