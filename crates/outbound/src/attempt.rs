@@ -151,7 +151,9 @@ impl Connection {
                     return Err(Untaken { job: again(all), error, is_stale });
                 }
                 let is_usable = error.is_before_sending() && self.client.is_usable();
-                let refused: HashMap<usize, Reply> = self.client.refused().iter().cloned().collect();
+                // What the connection remembers of refusals is about this mail only if this mail was begun.
+                let refused: &[(usize, Reply)] = if error.is_before_sending() { &[] } else { self.client.refused() };
+                let refused: HashMap<usize, Reply> = refused.iter().cloned().collect();
                 for (at, delivery) in good.into_iter().enumerate() {
                     let fate =
                         refused.get(&at).map_or_else(|| fate_of_error(&error), |reply| Fate::Reply(recode(reply)));

@@ -37,6 +37,25 @@ async fn results(store: &Store, domain: &str) -> Vec<String> {
     all
 }
 
+/// A mail that cannot go over a connection is not answered with what another mail's recipient was told there.
+#[tokio::test]
+async fn a_refusal_belongs_to_its_own_mail() {
+    on_both(|t| async move {
+        let host = Host::start(&[], Starttls::No).await;
+        host.at_rcpt.lock().unwrap().insert("a@there.example".into(), ["550 5.1.1 nobody"].into());
+        let routes = Routes::new(Resolver::none()).with_static("there.example", host.addr);
+        let running = Running::start(&t.store, routes, |c| c.connections_max = 1).await;
+        let signed = "DKIM-Signature: v=1\r\nSubject: x\r\n\r\nGrüße\r\n".as_bytes();
+        let a = one(&t.store, "a@there.example").await;
+        assert_eq!(&until_tried(&t.store, a).await.2[..9], "550 5.1.1");
+        let b = enqueue(&t.store, &["b@there.example"], signed, |_| {}).await[0].0;
+        assert_eq!(&until_tried(&t.store, b).await.2[..9], "554 5.6.3");
+        assert_eq!(host.heard("EHLO"), 1, "both on one connection");
+        running.stop().await;
+    })
+    .await;
+}
+
 /// Row 36: a handshake that fails costs one connection, and is remembered; a working one is used.
 #[tokio::test]
 async fn opportunistic_tls_is_used_where_it_works_and_given_up_where_it_does_not() {
