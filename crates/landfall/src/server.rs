@@ -206,7 +206,7 @@ impl Server {
         let smtp: Vec<SocketAddr> = gateways.iter().map(|g| g.addr).take(config.smtp_listen.len()).collect();
         // The last is the agent's own where there are proxies; the first otherwise.
         let own = gateways.get(smtp.len()).map_or(smtp[0], |own| own.addr);
-        let agent = start_agent(&config, &store, &directory, resolver, own, &stop).await?;
+        let agent = start_agent(&config, &store, &directory, resolver, (own, &smtp), &stop).await?;
         let services = Services::start(&config, &gateway, tls.clone(), &stop.intake).await?;
         let stats = gateway.stats().clone();
 
@@ -361,10 +361,13 @@ async fn start_agent(
     store: &Store,
     directory: &Directory,
     resolver: dns::Resolver,
-    own: SocketAddr,
+    (own, smtp): (SocketAddr, &[SocketAddr]),
     stop: &Stop,
 ) -> Result<Agent, CliError> {
     let mut routes = Routes::new(resolver).with_own_name(&config.hostname);
+    for listener in smtp {
+        routes = routes.with_own_listener(*listener);
+    }
     // Our own domains are behind our own gateway: judged like any mail, never handed over by a back door.
     for domain in &directory.organisation().domains {
         routes = routes.with_own(domain.as_str(), own);

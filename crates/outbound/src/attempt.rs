@@ -80,7 +80,7 @@ pub(crate) fn no_route(failure: &RouteFailure) -> NoConnection {
     let fate = match failure {
         RouteFailure::Dns(_) => Fate::Failed { class: FailureClass::Dns, cause },
         RouteFailure::Policy(_) => Fate::Failed { class: FailureClass::Tls, cause },
-        RouteFailure::NullMx | RouteFailure::NoHost | RouteFailure::Loop | RouteFailure::RequireTls => {
+        RouteFailure::NullMx | RouteFailure::NoHost | RouteFailure::Loop(_) | RouteFailure::RequireTls => {
             Fate::Reply(Reply::permanent(550, failure.enhanced(), cause))
         }
     };

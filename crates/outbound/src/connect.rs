@@ -8,13 +8,13 @@ use model::{ReplyClass, Timestamp};
 use rustls_pki_types::ServerName;
 use smtp::client::{Client, ClientConfig, ClientError, Phase, TlsMode};
 
-use crate::attempt::{Connection, Fate, NoConnection};
+use crate::attempt::{self, Connection, Fate, NoConnection};
 use crate::plan::{Hop, Plan};
 use crate::routes::RelayTls;
 use crate::shaping::Source;
 use crate::tls::results::Failure;
 use crate::tls::{Demand, verify};
-use crate::{AgentConfig, FailureClass, Routes};
+use crate::{AgentConfig, FailureClass, RouteFailure, Routes};
 
 /// Addresses tried for one connection (RFC 5321 5.1 wants at least two).
 const TARGETS_MAX: usize = 6;
@@ -101,6 +101,12 @@ impl Connector {
             let is_implicit =
                 plan.is_relay && routes.relay.as_ref().is_some_and(|relay| relay.tls == RelayTls::Implicit);
             match self.connect_hop(&hop, base, is_implicit, now, &mut note).await {
+                // A host that greets us with our own name is this one, however its address came to be (RFC 5321 5.1). Where
+                // a better one did not answer, that one is waited for.
+                Ok(client) if plan.is_by_names && is_ourselves(&client, routes) => {
+                    client.quit().await;
+                    return Err(if last.host.is_empty() { comes_back(&hop) } else { last });
+                }
                 Ok(client) => {
                     if has_ipv6_failed && hop.target.addr.is_ipv4() {
                         self.state().ipv6_down_until = now.plus_ms(IPV6_DOWN_MS);
@@ -224,6 +230,24 @@ impl Connector {
         };
         hosts.into_iter().flat_map(|(_, _, hops)| in_turn(hops)).take(TARGETS_MAX).collect()
     }
+    for (host, count) in hosts.iter().zip(&mut counts) {
+        let more = (host.len() - *count).min(left);
+        left -= more;
+        *count += more;
+    }
+    hosts.into_iter().zip(counts).flat_map(|(host, count)| host.into_iter().take(count)).collect()
+}
+
+/// By the first word of the banner. What a system calls itself before somebody gives it a name says nothing.
+fn is_ourselves(client: &Client, routes: &Routes) -> bool {
+    let greeting = client.greeting().lines().first().map(String::as_str).unwrap_or_default();
+    let name = greeting.split_whitespace().next().unwrap_or_default();
+    name.contains('.') && !name.starts_with("localhost") && routes.is_own_name(name)
+}
+
+fn comes_back(hop: &Hop) -> NoConnection {
+    let host = hop.target.to_string();
+    NoConnection { host: host.clone(), ..attempt::no_route(&RouteFailure::Loop(host)) }
 }
 
 /// A named identity only goes where it has an address of the family.

@@ -241,6 +241,47 @@ async fn require_tls_does_not_keep_mail_from_our_own_gateway() {
     .await;
 }
 
+/// RFC 5321 5.1: nobody mails to itself. An address that only this machine can mean is refused before anything is tried, and a host
+/// that greets us with our own name when it does.
+#[tokio::test]
+async fn mail_that_would_come_back_is_refused_and_its_sender_told() {
+    on_both(|t| async move {
+        let store = &t.store;
+        let home = Host::start(&[], Starttls::No).await;
+        let mirror = Host::start(&[], Starttls::No).await;
+        mirror.banners.lock().unwrap().extend(["220 Out.us.example ESMTP"; 2]);
+        let (_zone, resolver) = zone(
+            "here.example MX 10 mx.here.example\nmx.here.example A 127.0.0.1\n\
+             mirror.example MX 10 mx.mirror.example\nmx.mirror.example A 127.0.0.1\n\
+             backup.example MX 5 first.example\nbackup.example MX 10 mx.mirror.example\nfirst.example A 127.0.0.3",
+        )
+        .await;
+        let routes = Routes::new(resolver).with_own_name("out.us.example").with_static("us.example", home.addr);
+        let tell = |new: &mut NewDelivery| new.may_tell = true;
+        // The port of mail hosts is 25 where nothing else is said, and nobody is asked there.
+        let running = Running::start(store, routes.clone(), |_| {}).await;
+        for (to, host) in [("a@here.example", "mx.here.example [127.0.0.1]"), ("b@[127.0.0.1]", "[127.0.0.1]")] {
+            let id = enqueue(store, &[to], HELLO, tell).await[0].0;
+            let want = format!("550 5.4.6 the mail would come back to this host: {host} is its mail host");
+            assert_eq!(until_tried(store, id).await, ("failed".into(), 1, want));
+        }
+        until(store, "the sender is told of both", || async { home.heard("Status: 5.4.6") == 2 }).await;
+        running.stop().await;
+
+        let running = Running::start(store, routes.with_mx_port(mirror.addr.port()), |_| {}).await;
+        let id = enqueue(store, &["c@mirror.example"], HELLO, |_| {}).await[0].0;
+        let (state, _, reply) = until_tried(store, id).await;
+        assert_eq!((state.as_str(), &reply[..9]), ("failed", "550 5.4.6"), "{reply}");
+        // Somebody preferred to us does not answer: it is waited for.
+        let id = enqueue(store, &["d@backup.example"], HELLO, |_| {}).await[0].0;
+        let (state, _, reply) = until_tried(store, id).await;
+        assert_eq!((state.as_str(), reply.contains("first.example")), ("due", true), "{reply}");
+        assert_eq!((mirror.heard("MAIL"), mirror.heard("QUIT")), (0, 2));
+        running.stop().await;
+    })
+    .await;
+}
+
 /// One connection in all, and a route with much to send: another one has its turn before the first is done.
 #[tokio::test]
 async fn a_route_with_much_work_gives_way() {
