@@ -18,6 +18,8 @@ use crate::{AgentConfig, FailureClass, RouteFailure, Routes};
 
 /// Addresses tried for one connection (RFC 5321 5.1 wants at least two).
 const TARGETS_MAX: usize = 6;
+/// Addresses of one host as long as others have had none: one host with many must not stand for all.
+const HOST_TARGETS_MIN: usize = 2;
 /// A host whose TLS failed gets clear text for so long, where clear text is allowed, without trying again.
 const TLS_BROKEN_MS: i64 = 60 * 60_000;
 const TLS_BROKEN_MAX: usize = 10_000;
@@ -200,7 +202,7 @@ impl Connector {
     }
 
     /// The order to try: by preference; hosts of one preference in any order (RFC 5321 5.1); of one host the two families
-    /// in turn, IPv6 first unless it failed lately; at most [`TARGETS_MAX`].
+    /// in turn, IPv6 first unless it failed lately; at most [`TARGETS_MAX`], of which every host has its share.
     fn order(&self, plan: &Plan, source: &Source, now: Timestamp) -> Vec<Hop> {
         let mut state = self.state();
         let is_ipv6_down = state.ipv6_down_until > now;
@@ -228,7 +230,18 @@ impl Connector {
                 mixed.extend(pair.into_iter().flatten());
             }
         };
-        hosts.into_iter().flat_map(|(_, _, hops)| in_turn(hops)).take(TARGETS_MAX).collect()
+        shares(hosts.into_iter().map(|(_, _, hops)| in_turn(hops)).collect())
+    }
+}
+
+/// [`TARGETS_MAX`] of all, in their order: [`HOST_TARGETS_MIN`] of each host as far as they go, the rest to the first hosts.
+fn shares<T>(hosts: Vec<Vec<T>>) -> Vec<T> {
+    let mut left = TARGETS_MAX;
+    let mut counts: Vec<usize> = Vec::with_capacity(hosts.len());
+    for host in &hosts {
+        let count = host.len().min(HOST_TARGETS_MIN).min(left);
+        left -= count;
+        counts.push(count);
     }
     for (host, count) in hosts.iter().zip(&mut counts) {
         let more = (host.len() - *count).min(left);
@@ -298,4 +311,27 @@ fn no_connection(hop: &Hop, error: &ClientError) -> NoConnection {
     };
     let is_login_refused = matches!(error, ClientError::AuthRefused(_) | ClientError::AuthUnavailable(_));
     NoConnection { fate: Fate::Failed { class, cause }, host: hop.target.to_string(), slower, is_login_refused }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_host_has_its_share_of_the_tries() {
+        let check = |counts: &[usize], want: &[usize]| {
+            let hosts: Vec<Vec<usize>> = counts.iter().enumerate().map(|(host, n)| vec![host; *n]).collect();
+            let got = shares(hosts);
+            let of = |host: usize| got.iter().filter(|one| **one == host).count();
+            assert_eq!((0..counts.len()).map(of).collect::<Vec<_>>(), want, "{counts:?}");
+            assert!(got.is_sorted(), "in the order of the hosts: {got:?}");
+        };
+        check(&[20], &[6]);
+        check(&[20, 1], &[5, 1]);
+        check(&[20, 20], &[4, 2]);
+        check(&[1, 20, 20], &[1, 3, 2]);
+        check(&[2, 2, 2, 2], &[2, 2, 2, 0]);
+        check(&[1, 1], &[1, 1]);
+        check(&[], &[]);
+    }
 }

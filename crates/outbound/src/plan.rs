@@ -279,7 +279,8 @@ impl Planner {
         // A trust anchor vouches for the domain's own name too (RFC 7672 3.2.2): what it accepts is good for this domain alone.
         let is_by_anchor = hops.iter().any(|hop| matches!(&hop.demand, Demand::Dane(basis) if basis.has_anchor));
         let whose = if is_by_anchor { domain.as_str() } else { "" };
-        let key = format!("{} {} {whose}", names.join(","), tags.join(","));
+        // Domains with the same hosts in another order go there by connections of their own: the order is theirs to say.
+        let key = format!("{} {} {whose}", in_order(&exchangers), tags.join(","));
         let note = (uses_policies && !wish.is_report).then(|| Arc::new(note));
         let key = RouteKey::Site(key.into());
         let queue_group = shaped.provider.as_deref().map(queue_group);
@@ -479,6 +480,22 @@ fn group_name(hosts: &[&str]) -> String {
     }
 }
 
+/// The hosts from the most to the least preferred: `a,b<c` when `a` and `b` are equals.
+fn in_order(exchangers: &[Exchanger]) -> String {
+    let mut text = String::new();
+    let mut last = None;
+    for exchanger in exchangers {
+        match last {
+            None => {}
+            Some(preference) if preference == exchanger.preference => text.push(','),
+            Some(_) => text.push('<'),
+        }
+        text.push_str(&exchanger.host);
+        last = Some(exchanger.preference);
+    }
+    text
+}
+
 /// What TLSA records say, host by host, for the report.
 fn exchangers_dane(exchangers: &[Exchanger]) -> Vec<(&str, &[String])> {
     exchangers
@@ -520,6 +537,8 @@ mod tests {
         mixed.example. MX 5 a.two.example.\n\
         mixed.example. MX 10 mx.us.example.\n\
         ghost.example. MX 10 nowhere.example.\n\
+        twin.example.  MX 2 b.two.example.\n\
+        twin.example.  MX 1 a.two.example.\n\
         same.example.  MX 5 b.two.example.\n\
         same.example.  MX 5 a.two.example.\n\
         xn--bcher-kva.example. MX 5 a.two.example.\n\
@@ -585,8 +604,9 @@ mod tests {
         check("[ipv6:::1]", "loop at [ipv6:::1]").await;
         let plan = async |domain: &str| planner.plan(&wish(domain)).await.unwrap();
         assert!(plan("fixed.example").await.is_own && !plan("two.example").await.is_own);
-        let (two, same) = (plan("two.example").await, plan("same.example").await);
-        assert_eq!((two.group.name(), &two.key), ("a.two.example,b.two.example", &same.key), "one group of hosts");
+        let (two, same, twin) = (plan("two.example").await, plan("same.example").await, plan("twin.example").await);
+        assert_eq!((two.group.name(), &two.group), ("a.two.example,b.two.example", &same.group), "one group of hosts");
+        assert_eq!((two.key == twin.key, two.key == same.key), (true, false), "in the order that a domain wants");
         let relayed = Planner::new(
             &t.store,
             &AgentConfig::new("us.example"),
