@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use dns::Resolver;
 use outbound::{
-    AgentConfig, LimitLevel, LimitState, NewDelivery, ReportConfig, Routes, Shaping, StsConfig, TlsConfig, TlsLevel,
+    AgentConfig, LimitLevel, LimitState, NewDelivery, QueueAct, QueueActor, ReportConfig, Routes, Selection, Shaping,
+    StsConfig, TlsConfig, TlsLevel,
 };
 use rustls::pki_types::CertificateDer;
 use store::{Store, StoreConfig, Topic, values};
@@ -496,6 +497,58 @@ async fn a_host_that_says_too_much_is_left_alone() {
         until(store, "it is sent", || async { delivery(store, second).await.0 == "done" }).await;
         running.stop().await;
         assert_eq!(outbound::limits_now(store).await.unwrap(), [], "nothing is left of an agent that has stopped");
+    })
+    .await;
+}
+
+/// A person who asks for a try gets one, also at hosts that are being left alone; what is held stays held for a flush.
+#[tokio::test]
+async fn what_is_asked_for_is_tried_although_its_hosts_are_left_alone() {
+    const ME: QueueActor<'_> = QueueActor { account_id: None, name: "ada", reason: "they say that it works again" };
+    on_both(|t| async move {
+        let store = &t.store;
+        let host = Host::start(&[], Starttls::No).await;
+        host.banners.lock().unwrap().extend(["421 4.7.0 too many connections"; 2]);
+        let (_zone, resolver) = zone("there.example MX 10 mx.there.example\nmx.there.example A 127.0.0.1").await;
+        let routes = Routes::new(resolver).with_mx_port(host.addr.port());
+        let running = Running::start(store, routes, |c| c.route_connections_max = 1).await;
+        let is_paused = || {
+            let lines = running.agent.limits().lines();
+            lines.iter().any(|line| line.name == "mx.there.example" && line.state == LimitState::Paused)
+        };
+        let acted = async |selection: Selection, what| {
+            until(store, "the pause can be seen", || async { !outbound::limits_now(store).await.unwrap().is_empty() })
+                .await;
+            t.clock.advance_ms(10);
+            outbound::act(store, ORGANISATION, &selection, what, &ME).await.unwrap()
+        };
+        let first = one(store, "a@there.example").await;
+        until_tried(store, first).await;
+        let second = one(store, "b@there.example").await;
+        let held = enqueue(store, &["c@there.example"], HELLO, |new| new.held = true).await[0].0;
+        until(store, "the second is put off", || async {
+            let row = store.query_one("delivery.by_id", &values![ORGANISATION, second]).await.unwrap().unwrap();
+            row.text("state").unwrap() == "due" && row.at("next_try_at").unwrap() > store.now()
+        })
+        .await;
+        assert!(is_paused());
+
+        let one = acted(Selection { id: Some(first), ..Selection::default() }, QueueAct::Retry).await;
+        assert_eq!((one.changed_count, one.lifted), (1, vec!["there.example".to_owned()]));
+        until(store, "it is tried once more", || async {
+            let (state, count, _) = delivery(store, first).await;
+            state == "due" && count == 2
+        })
+        .await;
+        assert!(is_paused(), "the host said the same again, and is left alone again");
+
+        let all = acted(Selection::default(), QueueAct::Flush).await;
+        assert_eq!((all.changed_count, all.left_count, all.lifted), (2, 1, vec!["there.example".to_owned()]));
+        for id in [first, second] {
+            until(store, "it goes", || async { delivery(store, id).await.0 == "done" }).await;
+        }
+        assert_eq!(delivery(store, held).await.0, "held");
+        running.stop().await;
     })
     .await;
 }
