@@ -239,11 +239,13 @@ fn fit<'a>(body: &'a [u8], host: &Capabilities) -> Result<Cow<'a, [u8]>, ClientE
 fn is_stale(error: &ClientError) -> bool {
     match error {
         ClientError::Lost { phase, .. } => matches!(phase, Phase::Mail | Phase::Reset | Phase::Rcpt),
-        ClientError::Closed { phase, .. } => matches!(phase, Phase::Mail | Phase::Reset),
+        // Out of step: what it says now answers something else.
+        ClientError::Closed { phase, .. } | ClientError::Protocol { phase, .. } => {
+            matches!(phase, Phase::Mail | Phase::Reset)
+        }
         ClientError::Connect(_)
         | ClientError::Timeout { .. }
         | ClientError::UnclearEnd { .. }
-        | ClientError::Protocol { .. }
         | ClientError::Tls(_)
         | ClientError::TlsUnavailable
         | ClientError::AuthUnavailable(_)

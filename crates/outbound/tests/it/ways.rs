@@ -314,6 +314,25 @@ async fn a_route_with_much_work_gives_way() {
     .await;
 }
 
+/// A host that says more than it was asked is out of step: the next mail goes over a new connection, with the same try.
+#[tokio::test]
+async fn a_host_out_of_step_gets_the_next_mail_anew() {
+    on_both(|t| async move {
+        let host = Host::start(&["PIPELINING"], Starttls::No).await;
+        host.script(".", &["250 2.0.0 kept\r\n550 5.1.1 nobody"]);
+        let routes = Routes::new(Resolver::none()).with_static("there.example", host.addr);
+        let running = Running::start(&t.store, routes, |c| c.connections_max = 1).await;
+        for to in ["a@there.example", "b@there.example"] {
+            let id = one(&t.store, to).await;
+            let (state, count, reply) = until_tried(&t.store, id).await;
+            assert_eq!((state.as_str(), count), ("done", 1), "{reply}");
+        }
+        assert_eq!((host.heard("EHLO"), host.heard("RCPT TO:<b@")), (2, 1));
+        running.stop().await;
+    })
+    .await;
+}
+
 /// However many hosts are slow: there is room in memory for the mail to the next one.
 #[tokio::test]
 async fn slow_hosts_never_fill_the_room() {
