@@ -265,13 +265,14 @@ fn is_host_trouble(error: &ClientError) -> bool {
         | ClientError::Closed { phase, .. } => {
             matches!(phase, Phase::Reset | Phase::Mail | Phase::Rcpt | Phase::DataStart)
         }
+        // RFC 8689 4.2.1: each host is asked whether it does REQUIRETLS before the mail is given up.
+        ClientError::RequireTlsUnavailable => true,
         ClientError::Connect(_)
         | ClientError::UnclearEnd { .. }
         | ClientError::Tls(_)
         | ClientError::TlsUnavailable
         | ClientError::AuthUnavailable(_)
         | ClientError::AuthRefused(_)
-        | ClientError::RequireTlsUnavailable
         | ClientError::EightBitRefused
         | ClientError::Utf8Refused => false,
     }

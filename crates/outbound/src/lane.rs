@@ -245,6 +245,7 @@ async fn serve(shared: &Arc<Shared>, seat: &Seat, connection: &mut Option<Connec
                     let hosts = given_up.map_or_else(Vec::new, |given_up| given_up.hosts);
                     given_up = Some(GivenUp::after(hosts, &open, &error));
                 }
+                open.quit().await;
                 job = back;
             }
         }

@@ -299,6 +299,49 @@ async fn dane_binds_to_the_records() {
     .await;
 }
 
+/// RFC 8689 4.2.1 and 5: hosts without REQUIRETLS are passed over; where no host has it the sender is told, and shown nothing of the
+/// mail.
+#[tokio::test]
+async fn require_tls_finds_the_host_that_does_it() {
+    let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+    let hex = &hex;
+    on_both(|t| async move {
+        let store = &t.store;
+        let authority = Authority::new();
+        let tls = |name: &str| Starttls::Yes(authority.host(name).0);
+        let first = Host::start(&["DSN"], tls("mx1.there.example")).await;
+        let port = first.addr.port();
+        let second = Host::start_at(&format!("127.0.0.2:{port}"), &["REQUIRETLS"], tls("mx2.there.example")).await;
+        let home = Host::start(&[], Starttls::No).await;
+        let anchor = hex(&authority.der);
+        let (_zone, resolver) = zone(&format!(
+            "$SECURE example\nthere.example MX 10 mx1.there.example\nthere.example MX 20 mx2.there.example\n\
+             old.example MX 10 mx1.there.example\nmx1.there.example A 127.0.0.1\nmx2.there.example A 127.0.0.2\n\
+             _{port}._tcp.mx1.there.example TLSA 2 0 0 {anchor}\n_{port}._tcp.mx2.there.example TLSA 2 0 0 {anchor}"
+        ))
+        .await;
+        let routes = Routes::new(resolver.trusting_ad()).with_mx_port(port).with_static("us.example", home.addr);
+        let running = Running::start(store, routes, |c| {
+            c.tls = authority.tls();
+            c.tls.tlsa_port = port;
+        })
+        .await;
+        let strict = |new: &mut NewDelivery| (new.options.require_tls, new.may_tell) = (true, true);
+        let id = enqueue(store, &["a@there.example"], HELLO, strict).await[0].0;
+        let (state, _, reply) = until_tried(store, id).await;
+        assert_eq!(state, "done", "{reply}");
+        assert_eq!((first.heard("MAIL"), first.heard("QUIT")), (0, 1));
+        assert_eq!(second.heard("MAIL FROM:<news@us.example> REQUIRETLS"), 1);
+        let id = enqueue(store, &["a@old.example"], HELLO, strict).await[0].0;
+        let (state, _, reply) = until_tried(store, id).await;
+        assert_eq!((state.as_str(), &reply[..10]), ("failed", "550 5.7.30"), "{reply}");
+        until(store, "the sender is told", || async { home.heard("Status: 5.7.30") == 1 }).await;
+        assert_eq!((home.heard("Subject: Not delivered"), home.heard("Subject: hello")), (1, 0), "{:?}", home.lines());
+        running.stop().await;
+    })
+    .await;
+}
+
 /// Row 35: a day's results go to who asks for them, by mail, once; the report's own session is nobody's result.
 #[tokio::test]
 async fn results_are_reported_once_and_never_about_reports() {
