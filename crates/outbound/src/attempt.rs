@@ -23,6 +23,8 @@ pub(crate) struct Connection {
     pub(crate) mail_count: u32,
     /// It leads to our own gateway.
     pub(crate) is_own: bool,
+    /// It goes in clear because TLS did not work, now or lately.
+    pub(crate) is_tls_given_up: bool,
 }
 
 /// What became of one transaction.
@@ -165,6 +167,12 @@ impl Connection {
     }
 
     fn tried(&self, delivery: Claimed, fate: Fate) -> Tried {
+        let fate = match fate {
+            Fate::Reply(reply) if self.wants_tls_back(&reply) => {
+                Fate::Failed { class: FailureClass::Tls, cause: format!("in clear after TLS failed: {reply}") }
+            }
+            Fate::Reply(_) | Fate::Failed { .. } => fate,
+        };
         Tried {
             delivery,
             fate,
@@ -172,6 +180,13 @@ impl Connection {
             is_encrypted: self.client.tls().is_some(),
             peer_has_dsn: self.client.capabilities().dsn,
         }
+    }
+
+    /// A host that offers TLS, with which TLS failed, and that takes nothing without (RFC 3207 4): it speaks of the connection,
+    /// and later TLS may work.
+    fn wants_tls_back(&self, reply: &Reply) -> bool {
+        const STARTTLS_FIRST: u16 = 530;
+        reply.code() == STARTTLS_FIRST && self.is_tls_given_up && self.client.tls().is_none()
     }
 
     /// Parts those that this host cannot be told of from the others: texts that are no address, and local parts beyond

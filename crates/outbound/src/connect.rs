@@ -113,7 +113,10 @@ impl Connector {
                     if has_ipv6_failed && hop.target.addr.is_ipv4() {
                         self.state().ipv6_down_until = now.plus_ms(IPV6_DOWN_MS);
                     }
-                    return Ok(Connection { client, target: hop.target, mail_count: 0, is_own: plan.is_own });
+                    let is_tls_given_up =
+                        client.tls().is_none() && client.capabilities().starttls && !matches!(hop.demand, Demand::Off);
+                    let (target, is_own) = (hop.target, plan.is_own);
+                    return Ok(Connection { client, target, mail_count: 0, is_own, is_tls_given_up });
                 }
                 Err(error) => {
                     has_ipv6_failed |= hop.target.addr.is_ipv6() && is_unreachable(&error);

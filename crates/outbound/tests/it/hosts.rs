@@ -104,6 +104,22 @@ async fn required_tls_waits_rather_than_going_in_clear() {
     .await;
 }
 
+/// RFC 3207 4: a host that wants TLS, with which TLS failed, speaks of the connection and not of the mail.
+#[tokio::test]
+async fn who_takes_nothing_in_clear_is_tried_again() {
+    on_both(|t| async move {
+        let host = Host::start(&[], Starttls::Broken).await;
+        host.script("MAIL", &["530 5.7.0 Must issue a STARTTLS command first"]);
+        let routes = Routes::new(Resolver::none()).with_static("there.example", host.addr);
+        let running = Running::start(&t.store, routes, |c| c.tls = Authority::new().tls()).await;
+        let id = one(&t.store, "a@there.example").await;
+        let (state, _, reply) = until_tried(&t.store, id).await;
+        assert_eq!((state.as_str(), reply.contains("after TLS failed: 530 5.7.0")), ("due", true), "{reply}");
+        running.stop().await;
+    })
+    .await;
+}
+
 /// A policy server over real HTTPS: `answers` are the next status lines with headers and bodies.
 async fn policy_server(
     tls: Arc<rustls::ServerConfig>,
