@@ -403,3 +403,35 @@ async fn what_is_somebody_elses_by_now_is_left_to_it() {
     })
     .await;
 }
+
+/// A host may take longer to answer than a lease lasts: whose a mail is is asked once more before it goes.
+#[tokio::test]
+async fn what_was_lost_while_connecting_is_not_sent() {
+    on_both(|t| async move {
+        let store = &t.store;
+        let host = Host::start(&[], Starttls::No).await;
+        host.script("EHLO", &["wait"]);
+        let routes = Routes::new(Resolver::none()).with_static("there.example", host.addr);
+        let running = Running::start(store, routes, |c| {
+            (c.sole_owner, c.route_connections_max, c.look_ms) = (false, 1, 100);
+        })
+        .await;
+        let lost = one(store, "lost@there.example").await;
+        until(store, "the host is asked", || async { host.heard("EHLO") == 1 }).await;
+        let (long, none) = (store.now().plus_ms(10 * 3_600_000), serde_json::json!([]));
+        let mut tx = store.begin().await.unwrap();
+        assert_eq!(tx.execute("delivery.expire_leases", &values![i64::MAX]).await.unwrap(), 1);
+        let taken =
+            tx.query("delivery.claim_due", &values!["another", long, store.now(), 10_i64, &none]).await.unwrap();
+        assert_eq!(taken.len(), 1);
+        tx.commit().await.unwrap();
+        t.clock.advance_ms(3_600_000);
+        host.go.notify_one();
+        let next = one(store, "next@there.example").await;
+        until(store, "the next is sent", || async { delivery(store, next).await.0 == "done" }).await;
+        running.stop().await;
+        assert_eq!((host.heard("RCPT TO:<lost@"), host.heard("RCPT TO:<next@")), (0, 1), "on {}", t.name);
+        assert_eq!(host.heard("EHLO"), 1, "the connection that was made is used");
+    })
+    .await;
+}
