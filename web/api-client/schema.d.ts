@@ -3787,6 +3787,8 @@ export interface components {
              * @description Left as they are: being handed over, paused with their campaign, or more than one deletion takes.
              */
             left_count: number;
+            /** @description MX groups that were being left alone and are tried now all the same. */
+            lifted: string[];
         };
         /** @description The queue at one MX group. */
         QueueGroup: {

@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 use store::{Tx, values};
 use subtle::ConstantTimeEq;
 
+use crate::audit::NewAudit;
 use crate::{Directory, DirectoryError};
 
 /// Bytes of randomness in a token.
@@ -135,7 +136,40 @@ impl std::fmt::Debug for DkimSecret {
     }
 }
 
-const DKIM_KIND: &str = "dkim";
+/// What a DKIM key is used for. A key that signs was published before, and one that was replaced stays published until
+/// the mail that it signed has arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DkimUse {
+    /// To be published; it signs nothing yet.
+    Waiting,
+    /// It signs.
+    Signing,
+    /// It signs no more; its record is still needed to check what it signed.
+    Retired,
+}
+
+impl DkimUse {
+    /// Every use.
+    pub const ALL: [DkimUse; 3] = [DkimUse::Waiting, DkimUse::Signing, DkimUse::Retired];
+
+    /// The word for people.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            DkimUse::Waiting => "waiting",
+            DkimUse::Signing => "signing",
+            DkimUse::Retired => "retired",
+        }
+    }
+
+    const fn kind(self) -> &'static str {
+        match self {
+            DkimUse::Waiting => "dkim_waiting",
+            DkimUse::Signing => "dkim",
+            DkimUse::Retired => "dkim_retired",
+        }
+    }
+}
+
 const MAC_KIND: &str = "mac";
 
 pub(crate) async fn insert_mac_key(tx: &mut Tx, organisation: OrganisationId) -> Result<(), DirectoryError> {
@@ -161,15 +195,14 @@ impl Directory {
         row.map(|r| Ok((r.text("name")?.to_owned(), r.text("material")?.to_owned()))).transpose()
     }
 
-    /// Whether there is a secret of that kind and name.
-    pub async fn has_secret(&self, kind: &str, name: &str) -> Result<bool, DirectoryError> {
-        let rows = self.store.query("setting.secret", &values![self.id(), kind]).await?;
-        Ok(rows.iter().any(|row| row.text("name").is_ok_and(|n| n == name)))
+    /// The DKIM keys of all domains that sign, newest first. What is kept under another form of name is passed over.
+    pub async fn dkim_keys(&self) -> Result<Vec<DkimSecret>, DirectoryError> {
+        self.dkim_keys_in(DkimUse::Signing).await
     }
 
-    /// The DKIM keys of all domains, newest first. What is kept under another form of name is passed over.
-    pub async fn dkim_keys(&self) -> Result<Vec<DkimSecret>, DirectoryError> {
-        let rows = self.store.query("setting.secret", &values![self.id(), DKIM_KIND]).await?;
+    /// The DKIM keys of all domains in one use, newest first.
+    pub async fn dkim_keys_in(&self, of: DkimUse) -> Result<Vec<DkimSecret>, DirectoryError> {
+        let rows = self.store.query("setting.secret", &values![self.id(), of.kind()]).await?;
         let mut keys = Vec::with_capacity(rows.len());
         for row in &rows {
             let name = row.text("name")?;
@@ -178,6 +211,72 @@ impl Directory {
             keys.push(DkimSecret { name: name.to_owned(), selector: selector.into(), domain: domain.into(), pem });
         }
         Ok(keys)
+    }
+
+    /// Keeps new keys (name and PEM) that wait to be published and used.
+    pub async fn put_waiting_dkim_keys(&self, keys: &[(String, String)], who: &str) -> Result<(), DirectoryError> {
+        let mut tx = self.store.begin().await?;
+        for (name, pem) in keys {
+            let id: i64 = self.store.next_id();
+            let row = values![id, self.id(), DkimUse::Waiting.kind(), name, pem, self.store.now()];
+            tx.execute("setting.put_secret", &row).await?;
+            self.audit_dkim(&mut tx, "dkim.new", name, who).await?;
+        }
+        tx.commit().await.map_err(DirectoryError::from)
+    }
+
+    /// The domain's waiting keys sign from now on, and those that signed until now are retired: all of it or nothing. Gives the names of
+    /// both.
+    ///
+    /// # Errors
+    /// [`DirectoryError::NotFound`] when no key waits, also when somebody else was faster.
+    pub async fn switch_dkim_keys(
+        &self,
+        domain: &str,
+        who: &str,
+    ) -> Result<(Vec<String>, Vec<String>), DirectoryError> {
+        let of_domain = |keys: Vec<DkimSecret>| -> Vec<String> {
+            keys.into_iter().filter(|key| key.domain == domain).map(|key| key.name).collect()
+        };
+        let waiting = of_domain(self.dkim_keys_in(DkimUse::Waiting).await?);
+        let signing = of_domain(self.dkim_keys().await?);
+        if waiting.is_empty() {
+            return Err(DirectoryError::NotFound("waiting DKIM key"));
+        }
+        let mut tx = self.store.begin().await?;
+        for (names, from, to, action) in [
+            (&signing, DkimUse::Signing, DkimUse::Retired, "dkim.retire"),
+            (&waiting, DkimUse::Waiting, DkimUse::Signing, "dkim.use"),
+        ] {
+            for name in names {
+                let row = values![self.id(), from.kind(), name, to.kind()];
+                if tx.execute("setting.set_secret_kind", &row).await? == 0 {
+                    return Err(DirectoryError::NotFound("waiting DKIM key"));
+                }
+                self.audit_dkim(&mut tx, action, name, who).await?;
+            }
+        }
+        tx.commit().await?;
+        Ok((waiting, signing))
+    }
+
+    /// Throws a retired key away.
+    ///
+    /// # Errors
+    /// [`DirectoryError::NotFound`] when there is no retired key of that name.
+    pub async fn forget_dkim_key(&self, name: &str, who: &str) -> Result<(), DirectoryError> {
+        let mut tx = self.store.begin().await?;
+        let row = values![self.id(), DkimUse::Retired.kind(), name];
+        if tx.execute("setting.delete_secret", &row).await? == 0 {
+            return Err(DirectoryError::NotFound("retired DKIM key"));
+        }
+        self.audit_dkim(&mut tx, "dkim.forget", name, who).await?;
+        tx.commit().await.map_err(DirectoryError::from)
+    }
+
+    async fn audit_dkim(&self, tx: &mut Tx, action: &str, name: &str, who: &str) -> Result<(), DirectoryError> {
+        let detail = serde_json::json!({ "by": who });
+        self.audit_in(tx, NewAudit { account_id: None, action, target: name.to_owned(), reason: "", detail }).await
     }
 
     /// Keeps a secret (a DKIM private key: kind `dkim`, name `selector._domainkey.domain`, material PEM).

@@ -33,7 +33,7 @@ pub use client_stamp::ClientStamp;
 pub use connectors::{CONNECTOR_ATTRIBUTE, EMBEDDED, MailboxConnectors, PersonMailbox, mailbox_mark};
 pub use error::DirectoryError;
 pub use import::{ImportReport, RejectedLine};
-pub use keys::{CopyTokens, DkimSecret, Mac, OwnCopy, new_token, token_hash};
+pub use keys::{CopyTokens, DkimSecret, DkimUse, Mac, OwnCopy, new_token, token_hash};
 pub use lists::{Filled, LISTS_MAX, List};
 pub use organisation::{Directory, NewOrganisation, Organisation};
 pub use people::{NewPerson, PeopleFacets, PeopleFilter, Person, Recipient};

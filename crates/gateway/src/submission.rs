@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use directory::{ClientScope, DirectoryError, Sasl, SaslMechanism, SaslStep};
-use message::dkim::{DkimKey, Signer};
-use message::{ParseContext, headers};
+use message::dkim::{KeptKey, Signer};
+use message::{ParseContext, headers, seven_bit};
 use model::{
     Address, AuthFacts, AuthResult, ClientInfo, Domain, Envelope, Facts, MessageId, Permission, Reply, SqlText,
     SubmissionLogin,
@@ -30,7 +30,6 @@ use crate::writing::Writing;
 
 /// What is offered, best first.
 pub(crate) const MECHANISMS: &[&str] = &["SCRAM-SHA-256", "PLAIN", "LOGIN"];
-const DKIM_KIND: &str = "dkim";
 
 /// The handler of a submission listener.
 pub(crate) struct Submission {
@@ -220,13 +219,13 @@ impl Submission {
         Ok(Outgoing { body, before: before.to_vec(), after: after.to_vec(), rows })
     }
 
-    /// With its trace field, and signed with every key of the From domain. A domain without a key goes unsigned.
+    /// With its trace field, and signed for the From domain. A domain without a key goes unsigned.
     async fn signed(&self, envelope: &Envelope, body: Bytes, from: &Address, id: MessageId) -> Result<Bytes, Reply> {
         let inner = &self.gateway.inner;
-        let rows = inner.store.query("setting.secret", &values![inner.directory.id(), DKIM_KIND]).await;
-        let rows = rows.map_err(|error| refusal(&error))?;
-        let named = rows.iter().filter_map(|row| Some((row.text("name").ok()?, row.text("material").ok()?)));
-        let keys: Vec<(String, String)> = named.map(|(name, pem)| (name.to_owned(), pem.to_owned())).collect();
+        let keys = inner.directory.dkim_keys().await.map_err(|error| {
+            tracing::warn!("the DKIM keys cannot be read: {error}");
+            later()
+        })?;
         let trace = headers::received(&headers::Received {
             envelope,
             by: &inner.config.hostname,
@@ -236,11 +235,13 @@ impl Submission {
         });
         let domain = from.domain().clone();
         let written = tokio::task::spawn_blocking(move || {
-            let signature = match signer(&keys, &domain) {
-                Some(signer) => signer.sign(&body).inspect_err(|e| tracing::error!("a mail was not signed: {e}")).ok(),
-                None => None,
-            };
-            Bytes::from([signature.unwrap_or_default().as_slice(), trace.as_bytes(), &body].concat())
+            // RFC 6376 5.3: before it is signed, so that the signature holds at a host that takes 7 bits only.
+            let body = seven_bit::before_signing(&body).map_or(body, Bytes::from);
+            let kept = keys.iter().map(|key| KeptKey { selector: &key.selector, domain: &key.domain, pem: &key.pem });
+            let signer = Signer::nearest(kept, &domain);
+            let signature = signer.and_then(|signer| signer.map(|signer| signer.sign(&body)).transpose());
+            let signature = signature.inspect_err(|error| tracing::error!("a mail was not signed: {error}"));
+            Bytes::from([signature.ok().flatten().unwrap_or_default().as_slice(), trace.as_bytes(), &body].concat())
         });
         written.await.map_err(|_| later())
     }
@@ -277,26 +278,6 @@ impl Outgoing {
             None => writing,
         }
     }
-}
-
-/// All keys of the longest domain that `from` belongs to.
-fn signer(keys: &[(String, String)], from: &Domain) -> Option<Signer> {
-    let named = |name: &str| {
-        let (selector, domain) = name.split_once("._domainkey.")?;
-        Some((selector.to_owned(), Domain::parse(domain).ok()?))
-    };
-    let all: Vec<_> = keys.iter().filter_map(|(name, pem)| Some((named(name)?, pem))).collect();
-    let fitting = all.iter().filter(|((_, domain), _)| from.is_under(domain));
-    let best = fitting.map(|((_, domain), _)| domain).max_by_key(|domain| domain.as_str().len())?.clone();
-    let mut signer: Option<Signer> = None;
-    for ((selector, _), pem) in all.iter().filter(|((_, domain), _)| *domain == best) {
-        let with = DkimKey::from_pem(pem).and_then(|key| match signer.take() {
-            Some(signer) => signer.and(&key, best.as_str(), selector),
-            None => Signer::new(&key, best.as_str(), selector),
-        });
-        signer = with.inspect_err(|error| tracing::error!("a DKIM key does not load: {error}")).ok();
-    }
-    signer
 }
 
 /// RFC 6409 8: Message-ID and Date are added when they are missing. Return-Path is not a submitter's to write.

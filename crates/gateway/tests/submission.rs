@@ -7,13 +7,14 @@ use std::time::Duration;
 use directory::{ClientScope, Directory, NewAccount, NewOrganisation, NewPerson, ProtectionCache};
 use gateway::{Gateway, GatewayConfig, Listening, RateLimits, TlsStart};
 use message::Authenticator;
-use model::{Address, Domain, Envelope, Reply, Role};
+use model::{Address, AuthResult, BodyType, ClientInfo, Domain, Envelope, Reply, Role};
 use outbound::{Agent, AgentConfig, Routes};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use smtp::client::{Credentials, LmtpClient, LmtpFate, MailOptions, RecipientOptions};
 use smtp::{CancellationToken, Client, ClientConfig, ClientError, Handler, Mail, Server, ServerConfig, TlsMode};
 use store::{BodyRef, values};
 use testkit::{TestStore, on_both, sqlite};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
@@ -298,6 +299,107 @@ async fn what_a_sender_asks_for_goes_along() {
         house.stop().await;
         agent.stopped().await;
         serving.await.unwrap();
+    })
+    .await;
+}
+
+/// A host of before 1994: it knows no extension. It gives what it takes.
+async fn old_host() -> (SocketAddr, tokio::sync::mpsc::UnboundedReceiver<Vec<u8>>) {
+    let (listener, (kept, taken)) = (bound().await, tokio::sync::mpsc::unbounded_channel());
+    let addr = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (mut stream, mut line, mut body) = (BufReader::new(stream), String::new(), None::<Vec<u8>>);
+            stream.write_all(b"220 old.example\r\n").await?;
+            while stream.read_line(&mut line).await? > 0 {
+                let answer = match (line.as_str(), &mut body) {
+                    (".\r\n", slot @ Some(_)) => {
+                        let _ = kept.send(slot.take().unwrap_or_default());
+                        "250 kept\r\n"
+                    }
+                    (text, Some(body)) => {
+                        body.extend_from_slice(text.strip_prefix('.').unwrap_or(text).as_bytes());
+                        ""
+                    }
+                    ("DATA\r\n", slot @ None) => {
+                        *slot = Some(Vec::new());
+                        "354 go on\r\n"
+                    }
+                    (text, None) if text.starts_with("EHLO") => "502 what?\r\n",
+                    (_, None) => "250 ok\r\n",
+                };
+                stream.write_all(answer.as_bytes()).await?;
+                line.clear();
+            }
+        }
+        std::io::Result::Ok(())
+    });
+    (addr, taken)
+}
+
+/// RFC 6376 5.3: what comes with 8 bits is signed in 7, so that it gets everywhere and its signature holds there. What
+/// somebody else signed stays as it is, and comes back where it cannot go.
+#[tokio::test]
+async fn what_is_signed_here_holds_at_a_host_of_seven_bits() {
+    const EIGHT_BITS: &str = "From: Zoë <ada@contoso.example>\r\nTo: Größen: eve@fabrikam.example;\r\nSubject: Grüße\r\n\
+        MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\
+        Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\nSchöne Grüße an alle, die das hier lesen\r\n--b\r\n\
+        Content-Type: image/png; name=\"Größe.png\"\r\nContent-Transfer-Encoding: 8bit\r\n\r\nüüü\r\n--b--\r\n";
+    on_both(|t| async move {
+        let house = House::build(&t, RateLimits::default()).await;
+        let (name, pem) = house.directory.secret("dkim").await.unwrap().unwrap();
+        let record = message::dkim::DkimKey::from_pem(&pem).unwrap().txt_record();
+        let zone = format!("{name} TXT \"{record}\"\n");
+        let zone = dns::ZoneServer::start(&zone, SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+        let (addr, mut taken) = old_host().await;
+        let routes = Routes::new(dns::Resolver::none());
+        let routes = routes.with_static("fabrikam.example", addr).with_static("contoso.example", addr);
+        let agent = Agent::start(t.store.clone(), AgentConfig::new(HOST), routes, house.stop.clone()).await.unwrap();
+
+        let mut client = house.client("ada@contoso.example", &house.ada).await.unwrap();
+        let to = ["eve@fabrikam.example", "bob@contoso.example"];
+        let said = house.send(&mut client, "ada@contoso.example", &to, EIGHT_BITS.as_bytes()).await;
+        assert_eq!(said.last().unwrap(), "250 2.0.0");
+        let body = tokio::time::timeout(WAIT, taken.recv()).await.expect("it arrives").unwrap();
+        let text = String::from_utf8(body.clone()).unwrap();
+        assert!(text.is_ascii(), "{text}");
+        for part in [
+            "Subject: =?utf-8?B?",
+            "Sch=C3=B6ne Gr=C3=BC=C3=9Fe an alle",
+            "name*=utf-8''Gr%C3%B6%C3%9Fe.png",
+            "w7zDvMO8",
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        let checker = Authenticator::new(&dns::Resolver::at(zone.addr()).unwrap(), "mx.fabrikam.example");
+        let envelope = Envelope {
+            reverse_path: "ada@contoso.example".parse().unwrap(),
+            forward_paths: vec!["eve@fabrikam.example".parse().unwrap()],
+            body_type: BodyType::SevenBit,
+            declared_size_bytes: None,
+            options: Default::default(),
+            rcpt_options: Vec::new(),
+            client: ClientInfo {
+                ip: "127.0.0.1".parse().unwrap(),
+                helo: HOST.into(),
+                esmtp: true,
+                tls: None,
+                lmtp: false,
+                login: None,
+            },
+        };
+        let checked = checker.authenticate(&body, &envelope, WAIT).await;
+        assert_eq!(checked.dkim.iter().map(|dkim| dkim.result).collect::<Vec<_>>(), [AuthResult::Pass], "{text}");
+        assert_eq!(house.inbox("bob@contoso.example").await, ["Grüße"]);
+
+        let signed = EIGHT_BITS.replace("multipart/mixed", "multipart/signed");
+        let said = house.send(&mut client, "ada@contoso.example", &to[..1], signed.as_bytes()).await;
+        assert_eq!(said.last().unwrap(), "250 2.0.0");
+        let told = tokio::time::timeout(WAIT, taken.recv()).await.expect("Ada is told").unwrap();
+        let told = String::from_utf8(told).unwrap();
+        assert!(told.contains("To: ada@contoso.example") && told.contains("Status: 5.6.3"), "{told}");
+        house.stop().await;
+        agent.stopped().await;
     })
     .await;
 }

@@ -11,7 +11,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{Config, environment};
 use crate::error::CliError;
-use crate::{backup, bypass, demo, doctor, judge, queue, server};
+use crate::{backup, bypass, demo, dkim, doctor, judge, queue, server};
 
 /// Delivered is not landed: send, protect, and know where every copy of every message is.
 #[derive(Debug, Parser)]
@@ -73,6 +73,8 @@ enum Command {
     },
     /// Look at the outbound queue and act on it: list, show, hold, retry, delete, flush, limits.
     Queue(queue::QueueArgs),
+    /// Look at the keys that mail is signed with, and replace them: list, new, use, forget.
+    Dkim(dkim::DkimArgs),
     /// Print a one-time sign-in link for an account, for whoever is locked out.
     SignInLink {
         /// The data directory.
@@ -150,6 +152,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Verify { data } => backup::verify(&load(&data)?).await?,
         Command::Bypass { command } => bypass::run(&load(command.data())?, &command).await?,
         Command::Queue(args) => return queue::run(&load(&args.data.clone())?, args).await,
+        Command::Dkim(args) => dkim::run(&load(&args.data.clone())?, args).await?,
         Command::SignInLink { data, login } => sign_in_link(&load(&data)?, &login).await?,
         Command::AppPassword { data, address, name, scopes } => {
             app_password(&load(&data)?, &address, &name, &scopes).await?;

@@ -8,6 +8,7 @@ pub mod cli;
 pub mod config;
 pub mod connectors;
 mod demo;
+mod dkim;
 mod doctor;
 pub mod error;
 mod imap;

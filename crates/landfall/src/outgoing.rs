@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use directory::Directory;
-use message::dkim::{DkimKey, Signer};
-use model::Address;
+use message::dkim::{KeptKey, Signer};
+use model::{Address, Domain};
 use outbound::{AgentConfig, Relay, RelayTls, ReportConfig, ReportSigner, Shaping, Source, TlsConfig, TlsLevel};
 use smtp::client::Credentials;
 
@@ -128,7 +128,7 @@ fn credentials(file: &Path) -> Result<Credentials, CliError> {
 
 async fn reports(directory: &Directory) -> Result<ReportConfig, CliError> {
     let organisation = directory.organisation();
-    let domain = organisation.domains[0].as_str();
+    let domain = &organisation.domains[0];
     let from = Address::parse(&format!("postmaster@{domain}")).map_err(|e| CliError::failed("TLS reports", &e))?;
     Ok(ReportConfig {
         organisation_id: directory.id(),
@@ -138,15 +138,11 @@ async fn reports(directory: &Directory) -> Result<ReportConfig, CliError> {
     })
 }
 
-async fn signer(directory: &Directory, domain: &str) -> Result<Option<ReportSigner>, CliError> {
-    let Some((name, pem)) = directory.secret("dkim").await? else { return Ok(None) };
-    let Some((selector, of)) = name.split_once("._domainkey.") else { return Ok(None) };
-    if of != domain {
-        return Ok(None);
-    }
-    let key = DkimKey::from_pem(&pem).map_err(|e| CliError::failed("the DKIM key", &e))?;
-    let signer = Signer::new(&key, domain, selector).map_err(|e| CliError::failed("the DKIM key", &e))?;
-    Ok(Some(Arc::new(move |body: &[u8]| signer.sign(body).ok())))
+async fn signer(directory: &Directory, domain: &Domain) -> Result<Option<ReportSigner>, CliError> {
+    let keys = directory.dkim_keys().await?;
+    let kept = keys.iter().map(|key| KeptKey { selector: &key.selector, domain: &key.domain, pem: &key.pem });
+    let signer = Signer::nearest(kept, domain).map_err(|e| CliError::failed("the DKIM key", &e))?;
+    Ok(signer.map(|signer| Arc::new(move |body: &[u8]| signer.sign(body).ok()) as ReportSigner))
 }
 
 fn wrong(what: &str, problem: &str) -> CliError {
@@ -156,6 +152,7 @@ fn wrong(what: &str, problem: &str) -> CliError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use message::dkim::DkimKey;
 
     fn config(dir: &Path, toml: &str) -> Config {
         std::fs::write(dir.join("landfall.toml"), toml).unwrap();
@@ -183,6 +180,29 @@ mod tests {
             let error = shaping(&config(dir.path(), "")).unwrap_err().to_string();
             assert!(error.contains(part), "{file:?}: {error}");
         }
+    }
+
+    /// RFC 8460 3: reports are signed, also where the domain that writes them is not the newest; by the key that all check.
+    #[tokio::test]
+    async fn reports_are_signed_by_every_kind_of_key() {
+        let t = testkit::sqlite().await;
+        let domains: Vec<Domain> = ["a.example", "b.example"].map(|domain| domain.parse().unwrap()).to_vec();
+        let new = directory::NewOrganisation { name: "Us".into(), domains: domains.clone() };
+        let directory = Directory::create(&t.store, new).await.unwrap();
+        for domain in &domains {
+            let (rsa, ed) = (DkimKey::generate().unwrap(), DkimKey::generate_ed25519().unwrap());
+            for (selector, key) in [("landfall1", rsa), ("landfall2", ed)] {
+                directory.put_secret("dkim", &format!("{selector}._domainkey.{domain}"), &key.to_pem()).await.unwrap();
+            }
+        }
+        let signer = reports(&directory).await.unwrap().signer.expect("a signer");
+        let signed = String::from_utf8(signer(b"From: postmaster@a.example\r\n\r\nx\r\n").unwrap()).unwrap();
+        assert_eq!(
+            (signed.matches("d=a.example;").count(), signed.matches("DKIM-Signature:").count()),
+            (2, 2),
+            "{signed}"
+        );
+        assert!(signed.contains("a=rsa-sha256;"), "{signed}");
     }
 
     #[test]

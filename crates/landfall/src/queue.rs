@@ -58,11 +58,11 @@ enum What {
     },
     /// Pause. What is being tried ends its try first.
     Hold(Act),
-    /// Try now, also what is paused.
+    /// Try now, also what is paused, and also where hosts are being left alone.
     Retry(Act),
     /// Take out of the queue; the copies are not received, and say so.
     Delete(Act),
-    /// Try everything now that waits for its time; what is paused stays paused.
+    /// Try everything now that waits for its time, also where hosts are being left alone; what is paused stays paused.
     Flush(Act),
     /// Show what limits outgoing mail now and why, as the running servers say.
     Limits,
@@ -320,16 +320,22 @@ async fn touch(
     let user = std::env::var("SUDO_USER").or_else(|_| std::env::var("USER")).unwrap_or_else(|_| "somebody".into());
     let name = format!("{user} at the command line");
     let actor = QueueActor { account_id: None, name: &name, reason: &act.reason };
-    let mut total = Acted { changed_count: 0, left_count: 0 };
+    let mut total = Acted::default();
     for selection in &selections {
         let acted = outbound::act(store, directory.id(), selection, what, &actor).await?;
         total.changed_count += acted.changed_count;
         total.left_count += acted.left_count;
+        total.lifted.extend(acted.lifted);
     }
+    total.lifted.sort_unstable();
+    total.lifted.dedup();
     if is_json {
         print_json(&total)?;
     } else {
         println!("{}: {} changed, {} left as they are", what.as_str(), total.changed_count, total.left_count);
+        for group in &total.lifted {
+            println!("{group} was being left alone and is tried now");
+        }
     }
     Ok(if total.changed_count == 0 { ExitCode::from(NOTHING) } else { ExitCode::SUCCESS })
 }

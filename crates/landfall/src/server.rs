@@ -10,8 +10,8 @@ use directory::{Directory, NewAccount, NewOrganisation, NewPerson, ProtectionCac
 use gateway::{Gateway, GatewayConfig, HandOverConfig, HandOvers, LateJudge, Listening};
 use mailbox::Connectors;
 use message::Authenticator;
-use message::dkim::DkimKey;
-use model::{Address, Clock, Role, SystemClock};
+use message::dkim::{DkimKey, KeyKind};
+use model::{Address, Clock, Domain, Role, SystemClock};
 use outbound::{Agent, Routes};
 use quarantine::{Quarantine, Worker};
 use store::{Database, Store, StoreConfig};
@@ -27,6 +27,8 @@ use crate::imap::Imap;
 use crate::outgoing;
 use crate::services::Services;
 
+/// What the selectors of our DKIM keys begin with; a number follows.
+pub(crate) const SELECTOR_STEM: &str = "landfall";
 /// The selector of the first DKIM key, by RSA.
 pub const SELECTOR: &str = "landfall1";
 /// The selector of the Ed25519 key that signs beside it (RFC 8463).
@@ -150,11 +152,12 @@ pub async fn open_directory(store: &Store, config: &Config) -> Result<Directory,
 async fn complete(directory: &Directory) -> Result<(), CliError> {
     let organisation = directory.organisation();
     for domain in &organisation.domains {
-        for (selector, make) in
-            [(SELECTOR, DkimKey::generate as MakeKey), (ED25519_SELECTOR, DkimKey::generate_ed25519)]
-        {
+        for (selector, kind, make) in [
+            (SELECTOR, KeyKind::Rsa, DkimKey::generate as MakeKey),
+            (ED25519_SELECTOR, KeyKind::Ed25519, DkimKey::generate_ed25519),
+        ] {
             let name = format!("{selector}._domainkey.{domain}");
-            if !directory.has_secret("dkim", &name).await? {
+            if !has_dkim_key(directory, domain, kind).await? {
                 add_dkim_key(directory, &name, make).await?;
             }
         }
@@ -191,6 +194,13 @@ fn postmaster(address: &str) -> Result<NewPerson, CliError> {
 
 type MakeKey = fn() -> Result<DkimKey, message::MessageError>;
 
+/// Whether a key of this kind signs for the domain, whatever its selector is by now.
+async fn has_dkim_key(directory: &Directory, domain: &Domain, kind: KeyKind) -> Result<bool, CliError> {
+    let keys = directory.dkim_keys().await?;
+    let is_it = |pem: &str| DkimKey::from_pem(pem).is_ok_and(|key| key.kind() == kind);
+    Ok(keys.iter().any(|key| key.domain == domain.as_str() && is_it(&key.pem)))
+}
+
 async fn add_dkim_key(directory: &Directory, name: &str, make: MakeKey) -> Result<(), CliError> {
     let made = tokio::task::spawn_blocking(make).await;
     let key = made
@@ -207,6 +217,16 @@ pub async fn dkim_records(directory: &Directory) -> Result<Vec<(String, String)>
         records.push((secret.name, key.txt_record()));
     }
     Ok(records)
+}
+
+/// Names as the configuration says.
+pub(crate) fn resolver(config: &Config) -> Result<dns::Resolver, CliError> {
+    let resolver = match config.dns {
+        Dns::System => dns::Resolver::system(),
+        Dns::None => Ok(dns::Resolver::none()),
+        Dns::At(addr) => dns::Resolver::at(addr),
+    };
+    resolver.map_err(|e| CliError::failed("dns.server", &e))
 }
 
 /// Binds `wanted`, or a free port of the same address when it is in use.
@@ -250,12 +270,7 @@ impl Server {
         let is_new = Directory::open(&store).await?.is_none();
         let directory = open_directory(&store, &config).await?.with_mailbox_connectors(config.mailboxes.clone());
         let connectors = crate::connectors::open(&config, &directory).await?;
-        let resolver = match config.dns {
-            Dns::System => dns::Resolver::system(),
-            Dns::None => Ok(dns::Resolver::none()),
-            Dns::At(addr) => dns::Resolver::at(addr),
-        };
-        let resolver = resolver.map_err(|e| CliError::failed("dns.server", &e))?;
+        let resolver = resolver(&config)?;
         let resolver = if config.dns_trust_ad { resolver.trusting_ad() } else { resolver };
         let protection = ProtectionCache::start(&directory).await?;
         let stop = Stop { intake: CancellationToken::new(), work: CancellationToken::new() };
@@ -267,7 +282,7 @@ impl Server {
         let smtp: Vec<SocketAddr> = gateways.iter().map(|g| g.addr).take(config.smtp_listen.len()).collect();
         // The last is the agent's own where there are proxies; the first otherwise.
         let own = gateways.get(smtp.len()).map_or(smtp[0], |own| own.addr);
-        let agent = start_agent(&config, &store, &directory, resolver, own, &stop).await?;
+        let agent = start_agent(&config, &store, &directory, resolver, (own, &smtp), &stop).await?;
         let services = Services::start(&config, &gateway, tls.clone(), &stop.intake).await?;
         let stats = gateway.stats().clone();
 
@@ -423,10 +438,13 @@ async fn start_agent(
     store: &Store,
     directory: &Directory,
     resolver: dns::Resolver,
-    own: SocketAddr,
+    (own, smtp): (SocketAddr, &[SocketAddr]),
     stop: &Stop,
 ) -> Result<Agent, CliError> {
     let mut routes = Routes::new(resolver).with_own_name(&config.hostname);
+    for listener in smtp {
+        routes = routes.with_own_listener(*listener);
+    }
     // Our own domains are behind our own gateway: judged like any mail, never handed over by a back door.
     for domain in &directory.organisation().domains {
         routes = routes.with_own(domain.as_str(), own);

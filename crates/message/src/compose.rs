@@ -133,7 +133,7 @@ fn check(name: &str, value: &str) -> Result<(), MessageError> {
 }
 
 /// Writes words divided by blanks, on as many lines as it takes.
-fn push_folded(out: &mut String, name: &str, words: &[String]) -> Result<(), MessageError> {
+pub(crate) fn push_folded(out: &mut String, name: &str, words: &[String]) -> Result<(), MessageError> {
     out.push_str(name);
     out.push(':');
     let mut line_bytes = name.len() + 1;
@@ -162,7 +162,7 @@ fn push_folded(out: &mut String, name: &str, words: &[String]) -> Result<(), Mes
 }
 
 /// RFC 2047: UTF-8 in base64, cut between characters.
-fn encoded_words(text: &str) -> Vec<String> {
+pub(crate) fn encoded_words(text: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut rest = text;
     while !rest.is_empty() {

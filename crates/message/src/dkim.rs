@@ -7,6 +7,7 @@ use mail_auth::common::crypto::{DkimKey as PrivateKey, Ed25519Key, RsaKey};
 use mail_auth::common::headers::HeaderWriter;
 use mail_auth::dkim::generate::DkimKeyPair;
 use mail_auth::dkim::{Canonicalization, DkimSigner, Done};
+use model::Domain;
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer};
 
 use crate::MessageError;
@@ -203,7 +204,45 @@ pub struct Signer {
     signers: Vec<(KeyKind, DkimSigner<PrivateKey, Done>)>,
 }
 
+/// A key as it is kept: `selector._domainkey.domain` and its PEM.
+#[derive(Debug, Clone, Copy)]
+pub struct KeptKey<'a> {
+    /// The selector.
+    pub selector: &'a str,
+    /// The domain.
+    pub domain: &'a str,
+    /// The private key.
+    pub pem: &'a str,
+}
+
 impl Signer {
+    /// Signs mail from `from` with the keys of the domain itself, or of the nearest domain above it that has some (relaxed
+    /// alignment, RFC 9989): of `keys`, newest first, the newest of each kind, RSA before Ed25519. `None` when there is none.
+    ///
+    /// # Errors
+    /// [`MessageError::Key`] when one of them does not load.
+    pub fn nearest<'a>(
+        keys: impl IntoIterator<Item = KeptKey<'a>>,
+        from: &Domain,
+    ) -> Result<Option<Self>, MessageError> {
+        let above = keys.into_iter().filter(|key| Domain::parse(key.domain).is_ok_and(|domain| from.is_under(&domain)));
+        let above: Vec<KeptKey<'_>> = above.collect();
+        let nearest = above.iter().map(|key| key.domain).max_by_key(|domain| domain.len());
+        let mut signer = Signer { signers: Vec::new() };
+        for kept in above.iter().filter(|key| Some(key.domain) == nearest) {
+            let key = DkimKey::from_pem(kept.pem)?;
+            if !signer.has(key.kind()) {
+                signer = signer.and(&key, kept.domain, kept.selector)?;
+            }
+        }
+        Ok((!signer.signers.is_empty()).then_some(signer))
+    }
+
+    /// Whether it signs so.
+    pub fn has(&self, kind: KeyKind) -> bool {
+        self.signers.iter().any(|(known, _)| *known == kind)
+    }
+
     /// A signer with relaxed/relaxed canonicalization (RFC 6376 3.4), without a body length.
     ///
     /// # Errors
@@ -281,6 +320,29 @@ mod tests {
         let fields = String::from_utf8(signer.sign(b"From: a@a.example\r\n\r\nx\r\n").unwrap()).unwrap();
         let places = ["a=rsa-sha256", "a=ed25519-sha256"].map(|algorithm| fields.find(algorithm).unwrap());
         assert!(places[0] < places[1], "{fields}");
+    }
+
+    #[test]
+    fn the_newest_keys_of_the_nearest_domain_sign() {
+        let pem: Vec<String> = (0..3).map(|_| DkimKey::generate_ed25519().unwrap().to_pem()).collect();
+        let rsa = DkimKey::generate().unwrap().to_pem();
+        let key = |selector, domain, pem| KeptKey { selector, domain, pem };
+        let keys = [
+            key("new", "b.example", &pem[0]),
+            key("rsa", "a.example", &rsa),
+            key("new", "a.example", &pem[1]),
+            key("old", "a.example", &pem[2]),
+        ];
+        let signed = |from: &str| {
+            let signer = Signer::nearest(keys, &from.parse().unwrap()).unwrap()?;
+            assert_eq!(signer.has(KeyKind::Rsa), from.ends_with("a.example"));
+            let fields = String::from_utf8(signer.sign(b"From: a@a.example\r\n\r\nx\r\n").unwrap()).unwrap();
+            let of = |tag: &str| fields.matches(tag).count();
+            Some((of("DKIM-Signature:"), of("s=rsa;"), of("s=new;"), of("d=a.example;")))
+        };
+        assert_eq!(signed("mail.a.example"), Some((2, 1, 1, 2)));
+        assert_eq!(signed("b.example"), Some((1, 0, 1, 0)));
+        assert_eq!(signed("c.example"), None);
     }
 
     #[test]

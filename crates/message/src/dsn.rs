@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::MessageError;
 use crate::compose::{field, push_quoted_printable};
+use crate::decode::head;
 use crate::headers::section;
 use crate::report::ReportAction;
 
@@ -20,6 +21,10 @@ const WHOLE_BYTES_MAX: usize = 1024 * 1024;
 const LINE_BYTES_MAX: usize = 998;
 /// RFC 2045 6.8.
 const BASE64_LINE_CHARS: usize = 76;
+/// What is told of a host's reply; RFC 5321 4.5.3.1.5 allows a line of 512.
+const REPLY_BYTES_MAX: usize = 900;
+/// A host's word may be longer than any line.
+const WORD_CHARS_MAX: usize = 200;
 
 /// What a notification says. It is sent with the null reverse-path (RFC 5321 4.5.5), which is the caller's part.
 #[derive(Debug, Clone, Copy)]
@@ -52,6 +57,8 @@ pub struct Notification<'a> {
     pub message_id: &'a str,
     /// The original message, or as much of it as is there.
     pub original: &'a [u8],
+    /// Nothing of the original may be shown: it was to go by protected ways only, and nobody knows the way back.
+    pub is_redacted: bool,
 }
 
 /// Writes the notification.
@@ -71,7 +78,7 @@ pub fn build(notice: &Notification<'_>) -> Result<Vec<u8>, MessageError> {
     if let Some(original_id) =
         crate::headers::field(notice.original, "Message-ID").filter(|id| id.is_ascii() && !id.contains(' '))
     {
-        out.push_str(&field("References", &original_id)?);
+        push_optional(&mut out, "References", &original_id);
     }
     // RFC 3834 section 5: answered by no machine.
     out.push_str("Auto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\n");
@@ -83,9 +90,11 @@ pub fn build(notice: &Notification<'_>) -> Result<Vec<u8>, MessageError> {
     out.push_str(&format!("--{boundary}\r\nContent-Type: message/{global}delivery-status\r\n"));
     out.push_str(if global.is_empty() { "\r\n" } else { "Content-Transfer-Encoding: 8bit\r\n\r\n" });
     push_status(&mut out, notice, !global.is_empty())?;
-    out.push_str(&format!("--{boundary}\r\n"));
     let mut out = out.into_bytes();
-    push_returned(&mut out, notice);
+    if !notice.is_redacted {
+        out.extend_from_slice(format!("--{boundary}\r\n").as_bytes());
+        push_returned(&mut out, notice);
+    }
     out.extend_from_slice(format!("\r\n--{boundary}--\r\n").as_bytes());
     Ok(out)
 }
@@ -103,7 +112,7 @@ pub fn subject(action: ReportAction) -> &'static str {
 
 /// The part for people.
 fn words(notice: &Notification<'_>) -> String {
-    let (recipient, reply) = (notice.recipient, notice.reply);
+    let (recipient, reply) = (notice.recipient, reply_text(notice));
     let begin = match notice.action {
         ReportAction::Failed => "Your message could not be delivered to",
         ReportAction::Delayed => "Your message has not been delivered yet to",
@@ -127,7 +136,7 @@ fn words(notice: &Notification<'_>) -> String {
 fn push_status(out: &mut String, notice: &Notification<'_>, is_global: bool) -> Result<(), MessageError> {
     out.push_str(&field("Reporting-MTA", &format!("dns; {}", notice.reporting_mta))?);
     if let Some(envid) = plain(notice.envid) {
-        out.push_str(&field("Original-Envelope-Id", &envid)?);
+        push_optional(out, "Original-Envelope-Id", &envid);
     }
     out.push_str(&field("Arrival-Date", &notice.arrived_at.to_rfc5322())?);
     out.push_str("\r\n");
@@ -135,7 +144,7 @@ fn push_status(out: &mut String, notice: &Notification<'_>, is_global: bool) -> 
         && let Some(address) = plain(address)
         && kind.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
     {
-        out.push_str(&field("Original-Recipient", &format!("{kind};{address}"))?);
+        push_optional(out, "Original-Recipient", &format!("{kind};{address}"));
     }
     out.push_str(&line("Final-Recipient", &typed_address(&notice.recipient.to_string(), is_global))?);
     out.push_str(&field("Action", notice.action.as_str())?);
@@ -144,7 +153,7 @@ fn push_status(out: &mut String, notice: &Notification<'_>, is_global: bool) -> 
         out.push_str(&field("Remote-MTA", &format!("dns; {remote}"))?);
     }
     let keep = |c: char| (is_global || c.is_ascii()) && !c.is_control();
-    let reply: String = notice.reply.to_string().chars().map(|c| if keep(c) { c } else { '?' }).collect();
+    let reply: String = reply_text(notice).chars().map(|c| if keep(c) { c } else { '?' }).collect();
     out.push_str(&line("Diagnostic-Code", &format!("smtp; {reply}"))?);
     out.push_str(&field("Last-Attempt-Date", &notice.now.to_rfc5322())?);
     if let Some(until) = notice.retry_until.filter(|_| notice.action == ReportAction::Delayed) {
@@ -152,6 +161,28 @@ fn push_status(out: &mut String, notice: &Notification<'_>, is_global: bool) -> 
     }
     out.push_str("\r\n");
     Ok(())
+}
+
+/// The reply as far as it can be told: a sender is told of a failure whatever a host says.
+fn reply_text(notice: &Notification<'_>) -> String {
+    let mut out = String::new();
+    let mut word_chars = 0;
+    for c in head(&notice.reply.to_string(), REPLY_BYTES_MAX).chars() {
+        word_chars = if c == ' ' { 0 } else { word_chars + 1 };
+        if word_chars > WORD_CHARS_MAX {
+            out.push(' ');
+            word_chars = 1;
+        }
+        out.push(c);
+    }
+    out
+}
+
+/// A field that is left out when its value cannot stand in one.
+fn push_optional(out: &mut String, name: &str, value: &str) {
+    if let Ok(field) = field(name, value) {
+        out.push_str(&field);
+    }
 }
 
 /// A field of a global form holds UTF-8 as it is (RFC 6532); others are 7-bit.
@@ -273,6 +304,7 @@ mod tests {
             now: Timestamp::from_micros(1_710_410_103_000_000),
             message_id: "<dsn-1@mx.contoso.example>",
             original,
+            is_redacted: false,
         }
     }
 
@@ -348,6 +380,38 @@ mod tests {
         // What cannot stand in a field is left out, not sent on.
         let (text, _) = built(&Notification { orcpt: "x y;+0D+0AX: 1", envid: "a+0D+0AX-Injected: 1", ..base });
         assert!(!text.contains("Original-") && !text.contains("X-Injected"));
+    }
+
+    /// However long a host's words are, and whatever the sender wrote: the news gets through.
+    #[test]
+    fn nothing_is_too_long_to_be_told() {
+        let (sender, recipient) =
+            (Address::parse("ada@contoso.example").unwrap(), Address::parse("bob@fabrikam.example").unwrap());
+        let reply = Reply::received(550, Some((5, 7, 1)), vec!["x".repeat(4_000); 100]);
+        let original = format!("Message-ID: <{}@x.example>\r\nSubject: Hello\r\n\r\nx", "i".repeat(995));
+        let long = "a".repeat(2_000);
+        let orcpt = format!("rfc822;{long}@x.example");
+        let notice =
+            Notification { orcpt: &orcpt, envid: &long, ..notice(&sender, &recipient, &reply, original.as_bytes()) };
+        let (text, _) = built(&notice);
+        contains(&text, &["Status: 5.7.1\r\n", "Diagnostic-Code: smtp; 550 5.7.1\r\n xxx", "Subject: Hello\r\n"]);
+    }
+
+    /// RFC 8689 5: of mail that asked for REQUIRETLS nothing comes back in clear.
+    #[test]
+    fn a_redacted_notification_shows_nothing_of_the_original() {
+        let (sender, recipient) =
+            (Address::parse("ada@contoso.example").unwrap(), Address::parse("bob@fabrikam.example").unwrap());
+        let reply = Reply::permanent(550, (7, 30), "no REQUIRETLS there");
+        let notice =
+            Notification { is_redacted: true, wants_whole: true, ..notice(&sender, &recipient, &reply, ORIGINAL) };
+        let (text, report) = built(&notice);
+        contains(&text, &["References: <1@contoso.example>\r\n", "Status: 5.7.30\r\n"]);
+        assert!(
+            !text.contains("rfc822-headers") && !text.contains("Subject: Hello") && !text.contains("secret"),
+            "{text}"
+        );
+        assert!(report.returned.is_empty());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! [`parse`] turns any bytes into [`model::Facts`] and never fails: what is malformed becomes a defect among the facts.
 //! [`Authenticator`] asks SPF, DKIM, DMARC and ARC, [`composite()`] sums them up, [`arc`] seals. [`headers`] writes and cleans the fields that a gateway adds,
-//! [`compose`] and [`dsn`] write messages, [`dkim`] signs them, [`preview`] takes one apart for a reader.
+//! [`compose`] and [`dsn`] write messages, [`seven_bit`] makes others fit for every host, [`dkim`] signs them, [`preview`] takes one apart for a reader.
 //! [`parse_report`] reads what comes back about mail of ours.
 //! [`structure`] gives a message's parts as offsets, for IMAP.
 //! Nothing here knows SMTP, storage or verdicts, and nothing waits except on names.
@@ -30,6 +30,7 @@ mod report;
 mod report_class;
 mod report_dsn;
 mod report_text;
+pub mod seven_bit;
 mod spf;
 pub mod structure;
 mod urls;

@@ -282,8 +282,8 @@ pub fn parse_report(raw: &[u8]) -> Option<Report> {
     let outer = || found.parts.iter().filter(|part| part.message_depth == 0);
     let returned = outer().find(|part| is_returned(part)).map(|part| returned_section(&decoded(part)));
     let report_type = found.top.find("Content-Type").map(|f| f.raw_text(&limits).to_lowercase()).unwrap_or_default();
-    // RFC 8098: a reader's receipt is about reading.
-    if report_type.contains("disposition-notification") {
+    // RFC 8098: a reader's receipt is about reading. RFC 8460: a TLS report is about connections.
+    if report_type.contains("disposition-notification") || report_type.contains("tlsrpt") {
         return None;
     }
     let dialect = if report_type.starts_with("multipart/report") { Dialect::Standard } else { Dialect::Loose };
@@ -388,6 +388,7 @@ mod tests {
             &b""[..],
             b"From: ada@contoso.example\r\nSubject: Hello\r\n\r\n<bob@fabrikam.example>: 550 is my flat number\r\n",
             b"From: bob@fabrikam.example\r\nAuto-Submitted: auto-replied\r\nSubject: Away\r\n\r\nI am away until Monday.\r\n",
+            b"From: postmaster@x.example\r\nContent-Type: multipart/report; report-type=tlsrpt; boundary=b\r\n\r\n--b\r\n\r\n<bob@fabrikam.example>: 550 5.1.1 no\r\n--b--\r\n",
             b"Content-Type: multipart/report; report-type=disposition-notification; boundary=b\r\n\r\n--b\r\n\r\nread\r\n--b--\r\n",
         ] {
             assert_eq!(parse_report(raw), None, "{}", String::from_utf8_lossy(raw));

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use message::{Limits, ParseContext, headers, parse, preview};
+use message::{Limits, ParseContext, headers, parse, preview, seven_bit};
 use model::{BodyType, ClientInfo, Defect, Envelope, Facts, ReversePath, Timestamp};
 use proptest::prelude::*;
 use zip::write::SimpleFileOptions;
@@ -209,6 +209,13 @@ const SEED: &str = "From: =?utf-8?Q?J=C3=B6rg?= <joerg@fabrikam.example>\r\nTo: 
     UEsDBAoAAAAAAAAAIQDYV1CKAgAAAAIAAAABAAAAYWhpUEsBAhQACgAAAAAAAAAhANhXUIoCAAAAAgAAAAEAAAAAAAAAAAAAAAAAAAAAAGFQSwUGAAAAAAEAAQAvAAAAIQAAAAAA\r\n\
     --b1\r\nContent-Type: message/rfc822\r\n\r\nFrom: i@n.example\r\n\r\ninner\r\n--b1--\r\nepilogue\r\n";
 
+/// What is made 7-bit is, whatever it was.
+fn in_seven_bits(raw: &[u8]) {
+    assert!(seven_bit::convert(raw).is_none_or(|converted| converted.is_ascii()), "{raw:?}");
+    seven_bit::before_signing(raw);
+    seven_bit::needs_smtputf8(raw);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -217,12 +224,15 @@ proptest! {
         facts(&raw);
         preview::read(&raw, &Limits::default());
         headers::remove_authentication_results(&raw, "mx.contoso.example");
+        in_seven_bits(&raw);
     }
 
     #[test]
     fn mail_like_letters(raw in "[-:;=?<>\"'()@,./&%*_ \\r\\n\\tabcFromTBQ0-9\u{0}\u{fc}]{0,600}") {
         facts(raw.as_bytes());
         preview::read(raw.as_bytes(), &Limits::default());
+        in_seven_bits(raw.as_bytes());
+        in_seven_bits(format!("To: {raw}\r\nContent-Disposition: {raw}\r\n\r\n").as_bytes());
     }
 
     #[test]
@@ -242,6 +252,7 @@ proptest! {
         let facts = facts(&raw);
         let cleaned = headers::remove_authentication_results(&raw, "mx.contoso.example");
         prop_assert!(cleaned.len() <= raw.len());
+        in_seven_bits(&raw);
         prop_assert!(facts.size_bytes == raw.len() as u64);
     }
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::FutureExt;
-use model::{Address, DeliveryId, MailOptions, MessageId, RcptOptions, ReversePath};
+use model::{Address, DeliveryId, MailOptions, MessageId, RcptOptions, ReversePath, Timestamp};
 use store::{BodyRef, Notice, Row, Store, StoreError, Topic, values};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
@@ -388,6 +388,9 @@ async fn plan_and_add(shared: &Arc<Shared>, wish: &Wish, parts: Vec<Part>) {
 }
 
 fn add(shared: &Shared, plan: &Arc<Plan>, parts: Vec<Part>) {
+    if let Some(asked_at) = parts.iter().map(|part| part.asked_at).max() {
+        shared.limits.lift(&plan.group, asked_at);
+    }
     let recipients_max = shared.config.recipients_max.min(plan.shaped.recipients_per_message);
     for job in jobs(parts, recipients_max) {
         shared.desk.add(plan, job);
@@ -400,6 +403,8 @@ struct Part {
     message_id: MessageId,
     reverse_path: String,
     body: BodyRef,
+    /// When somebody last asked that it be tried now.
+    asked_at: Timestamp,
     delivery: Claimed,
 }
 
@@ -414,7 +419,8 @@ impl Part {
             require_tls: delivery.options.require_tls,
             is_report: delivery.is_tls_report,
         };
-        Ok(Part { wish, message_id: row.id("message_id")?, reverse_path, body: BodyRef::from_row(row)?, delivery })
+        let (message_id, asked_at) = (row.id("message_id")?, row.at("asked_at")?);
+        Ok(Part { wish, message_id, reverse_path, body: BodyRef::from_row(row)?, asked_at, delivery })
     }
 }
 

@@ -5,12 +5,13 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use bytes::Bytes;
+use message::{headers, seven_bit};
 use model::{Address, Reply, ReplyClass, ReversePath};
-use smtp::client::{Client, ClientError, Mail, MailOptions, Outcome, Phase, RecipientOptions};
+use smtp::client::{Capabilities, Client, ClientError, Mail, MailOptions, Outcome, Phase, RecipientOptions};
 
+use crate::FailureClass;
 use crate::desk::{Claimed, Job};
 use crate::routes::{RouteFailure, Target};
-use crate::{FailureClass, seven_bit};
 
 /// For the whole of one transaction, whatever its phases allow one by one.
 const TRANSACTION_DEADLINE: Duration = Duration::from_secs(30 * 60);
@@ -22,6 +23,8 @@ pub(crate) struct Connection {
     pub(crate) mail_count: u32,
     /// It leads to our own gateway.
     pub(crate) is_own: bool,
+    /// It goes in clear because TLS did not work, now or lately.
+    pub(crate) is_tls_given_up: bool,
 }
 
 /// What became of one transaction.
@@ -79,7 +82,7 @@ pub(crate) fn no_route(failure: &RouteFailure) -> NoConnection {
     let fate = match failure {
         RouteFailure::Dns(_) => Fate::Failed { class: FailureClass::Dns, cause },
         RouteFailure::Policy(_) => Fate::Failed { class: FailureClass::Tls, cause },
-        RouteFailure::NullMx | RouteFailure::NoHost | RouteFailure::Loop | RouteFailure::RequireTls => {
+        RouteFailure::NullMx | RouteFailure::NoHost | RouteFailure::Loop(_) | RouteFailure::RequireTls => {
             Fate::Reply(Reply::permanent(550, failure.enhanced(), cause))
         }
     };
@@ -150,7 +153,9 @@ impl Connection {
                     return Err(Untaken { job: again(all), error, is_stale });
                 }
                 let is_usable = error.is_before_sending() && self.client.is_usable();
-                let refused: HashMap<usize, Reply> = self.client.refused().iter().cloned().collect();
+                // What the connection remembers of refusals is about this mail only if this mail was begun.
+                let refused: &[(usize, Reply)] = if error.is_before_sending() { &[] } else { self.client.refused() };
+                let refused: HashMap<usize, Reply> = refused.iter().cloned().collect();
                 for (at, delivery) in good.into_iter().enumerate() {
                     let fate =
                         refused.get(&at).map_or_else(|| fate_of_error(&error), |reply| Fate::Reply(recode(reply)));
@@ -162,6 +167,12 @@ impl Connection {
     }
 
     fn tried(&self, delivery: Claimed, fate: Fate) -> Tried {
+        let fate = match fate {
+            Fate::Reply(reply) if self.wants_tls_back(&reply) => {
+                Fate::Failed { class: FailureClass::Tls, cause: format!("in clear after TLS failed: {reply}") }
+            }
+            Fate::Reply(_) | Fate::Failed { .. } => fate,
+        };
         Tried {
             delivery,
             fate,
@@ -169,6 +180,13 @@ impl Connection {
             is_encrypted: self.client.tls().is_some(),
             peer_has_dsn: self.client.capabilities().dsn,
         }
+    }
+
+    /// A host that offers TLS, with which TLS failed, and that takes nothing without (RFC 3207 4): it speaks of the connection,
+    /// and later TLS may work.
+    fn wants_tls_back(&self, reply: &Reply) -> bool {
+        const STARTTLS_FIRST: u16 = 530;
+        reply.code() == STARTTLS_FIRST && self.is_tls_given_up && self.client.tls().is_none()
     }
 
     /// Parts those that this host cannot be told of from the others: texts that are no address, and local parts beyond
@@ -193,7 +211,7 @@ impl Connection {
         (good, bad)
     }
 
-    /// One transaction; for a host without 8BITMIME the body is converted first, where that breaks no signature.
+    /// One transaction, with the body as this host can take it.
     async fn transact(&mut self, mail: &Mail<'_>, good: &[Claimed], body: &Bytes) -> Result<Outcome, ClientError> {
         let recipients: Vec<RecipientOptions<'_>> = good
             .iter()
@@ -207,11 +225,7 @@ impl Connection {
             // RFC 8689 is about the way between hosts; our own gateway is behind no network.
             require_tls: first.is_some_and(|o| o.require_tls) && !self.is_own,
         };
-        let is_converted = !self.client.capabilities().eight_bit_mime && !body.is_ascii();
-        let body = match is_converted {
-            true => Cow::Owned(seven_bit::convert(body).ok_or(ClientError::EightBitRefused)?),
-            false => Cow::Borrowed(&body[..]),
-        };
+        let body = fit(body, self.client.capabilities())?;
         self.client.send_with(mail, &options, &body).await
     }
 
@@ -220,15 +234,33 @@ impl Connection {
     }
 }
 
+/// The body as a host can take it. Without 8BITMIME (RFC 6152 3) or, for a header section beyond ASCII, without SMTPUTF8
+/// (RFC 6531 3.1) it becomes 7 bits, where that breaks no signature. What is signed and only has names of people or a
+/// subject in UTF-8 goes to a host with 8BITMIME as it came.
+fn fit<'a>(body: &'a [u8], host: &Capabilities) -> Result<Cow<'a, [u8]>, ClientError> {
+    let is_header_trouble = || !host.smtputf8 && !headers::section(body).is_ascii();
+    if body.is_ascii() || (host.eight_bit_mime && !is_header_trouble()) {
+        return Ok(Cow::Borrowed(body));
+    }
+    match seven_bit::convert(body) {
+        Some(converted) => Ok(Cow::Owned(converted)),
+        None if !host.smtputf8 && seven_bit::needs_smtputf8(body) => Err(ClientError::Utf8Refused),
+        None if host.eight_bit_mime => Ok(Cow::Borrowed(body)),
+        None => Err(ClientError::EightBitRefused),
+    }
+}
+
 /// A host may close a connection that idles, or after as many mails as it likes: no fault of this mail.
 fn is_stale(error: &ClientError) -> bool {
     match error {
         ClientError::Lost { phase, .. } => matches!(phase, Phase::Mail | Phase::Reset | Phase::Rcpt),
-        ClientError::Closed { phase, .. } => matches!(phase, Phase::Mail | Phase::Reset),
+        // Out of step: what it says now answers something else.
+        ClientError::Closed { phase, .. } | ClientError::Protocol { phase, .. } => {
+            matches!(phase, Phase::Mail | Phase::Reset)
+        }
         ClientError::Connect(_)
         | ClientError::Timeout { .. }
         | ClientError::UnclearEnd { .. }
-        | ClientError::Protocol { .. }
         | ClientError::Tls(_)
         | ClientError::TlsUnavailable
         | ClientError::AuthUnavailable(_)
@@ -248,13 +280,14 @@ fn is_host_trouble(error: &ClientError) -> bool {
         | ClientError::Closed { phase, .. } => {
             matches!(phase, Phase::Reset | Phase::Mail | Phase::Rcpt | Phase::DataStart)
         }
+        // RFC 8689 4.2.1: each host is asked whether it does REQUIRETLS before the mail is given up.
+        ClientError::RequireTlsUnavailable => true,
         ClientError::Connect(_)
         | ClientError::UnclearEnd { .. }
         | ClientError::Tls(_)
         | ClientError::TlsUnavailable
         | ClientError::AuthUnavailable(_)
         | ClientError::AuthRefused(_)
-        | ClientError::RequireTlsUnavailable
         | ClientError::EightBitRefused
         | ClientError::Utf8Refused => false,
     }

@@ -8,16 +8,18 @@ use model::{ReplyClass, Timestamp};
 use rustls_pki_types::ServerName;
 use smtp::client::{Client, ClientConfig, ClientError, Phase, TlsMode};
 
-use crate::attempt::{Connection, Fate, NoConnection};
+use crate::attempt::{self, Connection, Fate, NoConnection};
 use crate::plan::{Hop, Plan};
 use crate::routes::RelayTls;
 use crate::shaping::Source;
 use crate::tls::results::Failure;
 use crate::tls::{Demand, verify};
-use crate::{AgentConfig, FailureClass, Routes};
+use crate::{AgentConfig, FailureClass, RouteFailure, Routes};
 
 /// Addresses tried for one connection (RFC 5321 5.1 wants at least two).
 const TARGETS_MAX: usize = 6;
+/// Addresses of one host as long as others have had none: one host with many must not stand for all.
+const HOST_TARGETS_MIN: usize = 2;
 /// A host whose TLS failed gets clear text for so long, where clear text is allowed, without trying again.
 const TLS_BROKEN_MS: i64 = 60 * 60_000;
 const TLS_BROKEN_MAX: usize = 10_000;
@@ -101,11 +103,20 @@ impl Connector {
             let is_implicit =
                 plan.is_relay && routes.relay.as_ref().is_some_and(|relay| relay.tls == RelayTls::Implicit);
             match self.connect_hop(&hop, base, is_implicit, now, &mut note).await {
+                // A host that greets us with our own name is this one, however its address came to be (RFC 5321 5.1). Where
+                // a better one did not answer, that one is waited for.
+                Ok(client) if plan.is_by_names && is_ourselves(&client, routes) => {
+                    client.quit().await;
+                    return Err(if last.host.is_empty() { comes_back(&hop) } else { last });
+                }
                 Ok(client) => {
                     if has_ipv6_failed && hop.target.addr.is_ipv4() {
                         self.state().ipv6_down_until = now.plus_ms(IPV6_DOWN_MS);
                     }
-                    return Ok(Connection { client, target: hop.target, mail_count: 0, is_own: plan.is_own });
+                    let is_tls_given_up =
+                        client.tls().is_none() && client.capabilities().starttls && !matches!(hop.demand, Demand::Off);
+                    let (target, is_own) = (hop.target, plan.is_own);
+                    return Ok(Connection { client, target, mail_count: 0, is_own, is_tls_given_up });
                 }
                 Err(error) => {
                     has_ipv6_failed |= hop.target.addr.is_ipv6() && is_unreachable(&error);
@@ -194,7 +205,7 @@ impl Connector {
     }
 
     /// The order to try: by preference; hosts of one preference in any order (RFC 5321 5.1); of one host the two families
-    /// in turn, IPv6 first unless it failed lately; at most [`TARGETS_MAX`].
+    /// in turn, IPv6 first unless it failed lately; at most [`TARGETS_MAX`], of which every host has its share.
     fn order(&self, plan: &Plan, source: &Source, now: Timestamp) -> Vec<Hop> {
         let mut state = self.state();
         let is_ipv6_down = state.ipv6_down_until > now;
@@ -222,8 +233,37 @@ impl Connector {
                 mixed.extend(pair.into_iter().flatten());
             }
         };
-        hosts.into_iter().flat_map(|(_, _, hops)| in_turn(hops)).take(TARGETS_MAX).collect()
+        shares(hosts.into_iter().map(|(_, _, hops)| in_turn(hops)).collect())
     }
+}
+
+/// [`TARGETS_MAX`] of all, in their order: [`HOST_TARGETS_MIN`] of each host as far as they go, the rest to the first hosts.
+fn shares<T>(hosts: Vec<Vec<T>>) -> Vec<T> {
+    let mut left = TARGETS_MAX;
+    let mut counts: Vec<usize> = Vec::with_capacity(hosts.len());
+    for host in &hosts {
+        let count = host.len().min(HOST_TARGETS_MIN).min(left);
+        left -= count;
+        counts.push(count);
+    }
+    for (host, count) in hosts.iter().zip(&mut counts) {
+        let more = (host.len() - *count).min(left);
+        left -= more;
+        *count += more;
+    }
+    hosts.into_iter().zip(counts).flat_map(|(host, count)| host.into_iter().take(count)).collect()
+}
+
+/// By the first word of the banner. What a system calls itself before somebody gives it a name says nothing.
+fn is_ourselves(client: &Client, routes: &Routes) -> bool {
+    let greeting = client.greeting().lines().first().map(String::as_str).unwrap_or_default();
+    let name = greeting.split_whitespace().next().unwrap_or_default();
+    name.contains('.') && !name.starts_with("localhost") && routes.is_own_name(name)
+}
+
+fn comes_back(hop: &Hop) -> NoConnection {
+    let host = hop.target.to_string();
+    NoConnection { host: host.clone(), ..attempt::no_route(&RouteFailure::Loop(host)) }
 }
 
 /// A named identity only goes where it has an address of the family.
@@ -274,4 +314,27 @@ fn no_connection(hop: &Hop, error: &ClientError) -> NoConnection {
     };
     let is_login_refused = matches!(error, ClientError::AuthRefused(_) | ClientError::AuthUnavailable(_));
     NoConnection { fate: Fate::Failed { class, cause }, host: hop.target.to_string(), slower, is_login_refused }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_host_has_its_share_of_the_tries() {
+        let check = |counts: &[usize], want: &[usize]| {
+            let hosts: Vec<Vec<usize>> = counts.iter().enumerate().map(|(host, n)| vec![host; *n]).collect();
+            let got = shares(hosts);
+            let of = |host: usize| got.iter().filter(|one| **one == host).count();
+            assert_eq!((0..counts.len()).map(of).collect::<Vec<_>>(), want, "{counts:?}");
+            assert!(got.is_sorted(), "in the order of the hosts: {got:?}");
+        };
+        check(&[20], &[6]);
+        check(&[20, 1], &[5, 1]);
+        check(&[20, 20], &[4, 2]);
+        check(&[1, 20, 20], &[1, 3, 2]);
+        check(&[2, 2, 2, 2], &[2, 2, 2, 0]);
+        check(&[1, 1], &[1, 1]);
+        check(&[], &[]);
+    }
 }

@@ -204,24 +204,23 @@ async fn serve(shared: &Arc<Shared>, seat: &Seat, connection: &mut Option<Connec
     };
     let mut given_up: Option<GivenUp> = None;
     loop {
-        let message_id = job.message_id;
-        job = match shared.ours(job).await {
-            Ok(job) if job.deliveries.is_empty() => return,
-            Ok(job) => job,
-            Err((job, error)) => {
-                tracing::warn!("whose {message_id} is cannot be read now: {error}");
-                return give_back::later(shared, vec![job], shared.store.now());
-            }
-        };
-        let avoided = given_up.as_ref().map_or(&[] as &[SocketAddr], |given_up| given_up.hosts.as_slice());
+        let Some(ours) = still_ours(shared, job).await else { return };
+        job = ours;
         let mut open = match connection.take() {
             Some(open) => open,
-            None => match (connect(shared, seat, avoided).await, &given_up) {
-                (Ok(open), _) => open,
-                // No other host answers: what the last one did decides, about this mail alone.
-                (Err(_), Some(given_up)) => return give_up(shared, seat, job, given_up),
-                (Err(none), None) => return fail(shared, seat, job, &none),
-            },
+            None => {
+                let avoided = given_up.as_ref().map_or(&[] as &[SocketAddr], |given_up| given_up.hosts.as_slice());
+                let open = match (connect(shared, seat, avoided).await, &given_up) {
+                    (Ok(open), _) => open,
+                    // No other host answers: what the last one did decides, about this mail alone.
+                    (Err(_), Some(given_up)) => return give_up(shared, seat, job, given_up),
+                    (Err(none), None) => return fail(shared, seat, job, &none),
+                };
+                // Hosts may take longer to answer than a lease lasts.
+                let Some(ours) = still_ours(shared, job).await else { return *connection = Some(open) };
+                job = ours;
+                open
+            }
         };
         match open.send(job, &body).await {
             Ok(sent) => {
@@ -245,8 +244,22 @@ async fn serve(shared: &Arc<Shared>, seat: &Seat, connection: &mut Option<Connec
                     let hosts = given_up.map_or_else(Vec::new, |given_up| given_up.hosts);
                     given_up = Some(GivenUp::after(hosts, &open, &error));
                 }
+                open.quit().await;
                 job = back;
             }
+        }
+    }
+}
+
+/// The job, as far as it is ours; `None` when nothing of it is, or nobody can say now.
+async fn still_ours(shared: &Arc<Shared>, job: Job) -> Option<Job> {
+    let message_id = job.message_id;
+    match shared.ours(job).await {
+        Ok(job) => (!job.deliveries.is_empty()).then_some(job),
+        Err((job, error)) => {
+            tracing::warn!("whose {message_id} is cannot be read now: {error}");
+            give_back::later(shared, vec![job], shared.store.now());
+            None
         }
     }
 }

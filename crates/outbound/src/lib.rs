@@ -28,7 +28,6 @@ mod queue_acts;
 mod record;
 mod routes;
 mod schedule;
-mod seven_bit;
 mod shaping;
 mod state;
 mod tls;

@@ -227,7 +227,11 @@ struct Adapted {
     /// From when on time speaks for the host again.
     quiet_since: Timestamp,
     pause_count: u32,
+    paused_at: Timestamp,
     paused_until: Option<Timestamp>,
+    /// The newest wish of somebody that was heard, and whether its try is still to be made.
+    asked_at: Timestamp,
+    is_on_trial: bool,
     failed_connection_count: u32,
     /// The last replies: whether each was a refusal for now.
     window: std::collections::VecDeque<bool>,
@@ -337,6 +341,14 @@ impl Limits {
     pub(crate) fn paused_until(&self, group: &Level) -> Option<Timestamp> {
         let now = self.shared.clock.now();
         self.nodes().get(group).and_then(|node| node.adapted.paused_until).filter(|until| *until > now)
+    }
+
+    /// Somebody asked at `asked_at` that mail for a group be tried now: a pause that had begun by then ends, once for each time
+    /// that somebody asks. If that try does not do better, the group is left alone again at once.
+    pub(crate) fn lift(&self, group: &Level, asked_at: Timestamp) {
+        if let Some(node) = self.nodes().get_mut(group) {
+            node.adapted.lift(asked_at);
+        }
     }
 
     /// Takes in what a group's host did.
@@ -455,13 +467,16 @@ pub(crate) fn queue_group(name: &str) -> String {
 impl Adapted {
     fn hear(&mut self, heard: &Heard<'_>, shaped: &Shaped, open_count: usize, now: Timestamp, jitter: i64) {
         match heard {
-            Heard::Connected => self.failed_connection_count = 0,
+            Heard::Connected => (self.failed_connection_count, self.is_on_trial) = (0, false),
             Heard::NoConnection { cause } => {
                 self.say(cause, now);
                 self.failed_connection_count += 1;
-                if self.failed_connection_count >= shaped.connect_failures {
-                    let count = self.failed_connection_count;
-                    self.pause(shaped, now, jitter, format!("{count} connections failed in a row"));
+                if self.is_on_trial || self.failed_connection_count >= shaped.connect_failures {
+                    let reason = match self.is_on_trial {
+                        true => "the connection that was asked for failed too".to_owned(),
+                        false => format!("{} connections failed in a row", self.failed_connection_count),
+                    };
+                    self.pause(shaped, now, jitter, reason);
                 }
             }
             Heard::LoginRefused { cause } => {
@@ -490,6 +505,16 @@ impl Adapted {
                 self.say(reply, now);
                 self.note(false);
             }
+        }
+    }
+
+    fn lift(&mut self, asked_at: Timestamp) {
+        if asked_at <= self.asked_at {
+            return;
+        }
+        self.asked_at = asked_at;
+        if self.paused_until.is_some() && self.paused_at <= asked_at {
+            (self.paused_until, self.halved_at, self.is_on_trial) = (None, None, true);
         }
     }
 
@@ -564,7 +589,7 @@ impl Adapted {
         let longest_ms = i64::from(shaped.pause_longest_s) * 1_000;
         let doubled_ms = first_ms.saturating_mul(1 << self.pause_count.min(DOUBLINGS_MAX)).min(longest_ms);
         self.pause_count += 1;
-        self.failed_connection_count = 0;
+        (self.failed_connection_count, self.is_on_trial, self.paused_at) = (0, false, now);
         self.paused_until = Some(now.plus_ms(doubled_ms + doubled_ms * jitter / 100));
         self.reason = reason;
     }
@@ -755,6 +780,41 @@ mod tests {
         hear(Heard::NoConnection { cause: "refused" });
         let line = of_group(&limits);
         assert!(line.paused_until.is_some() && line.reason.contains("in a row"), "{line:?}");
+    }
+
+    #[test]
+    fn a_wish_ends_a_pause_once_and_the_next_failure_begins_another() {
+        let (clock, limits) = fresh();
+        let shaped = shaped(8);
+        let hear = |heard: Heard<'_>| limits.heard(&group(), &shaped, &heard);
+        let now = || model::Clock::now(&*clock);
+        let _held = limits.open(&path(8, None)).ok().unwrap();
+        (0..5).for_each(|_| hear(Heard::NoConnection { cause: "refused" }));
+        assert_eq!(of_group(&limits).state, LimitState::Paused);
+        limits.lift(&group(), now().plus_ms(-1));
+        assert_eq!(of_group(&limits).state, LimitState::Paused, "a wish of before has had its try");
+        clock.advance_ms(1);
+        let asked_at = now();
+        limits.lift(&group(), asked_at);
+        assert!(of_group(&limits).paused_until.is_none() && limits.open(&path(8, None)).is_ok());
+        hear(Heard::NoConnection { cause: "refused" });
+        let line = of_group(&limits);
+        assert_eq!((line.state, line.reason.contains("asked for")), (LimitState::Paused, true), "{line:?}");
+        limits.lift(&group(), asked_at);
+        assert_eq!(of_group(&limits).state, LimitState::Paused, "the same wish ends no second pause");
+        // "Too much" counts at once as well, however lately it was said before.
+        clock.advance_ms(1);
+        limits.lift(&group(), now());
+        hear(Heard::Slower { reply: "421 slow down" });
+        assert_eq!(of_group(&limits).state, LimitState::Paused);
+        clock.advance_ms(1);
+        limits.lift(&group(), now());
+        hear(Heard::Connected);
+        hear(Heard::NoConnection { cause: "refused" });
+        assert!(
+            of_group(&limits).paused_until.is_none(),
+            "it went well once: failures are counted from the first again"
+        );
     }
 
     #[test]

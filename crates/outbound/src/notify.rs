@@ -89,6 +89,8 @@ impl Notification<'_> {
             now: store.now(),
             message_id: &message_id_header,
             original,
+            // RFC 8689 5: what REQUIRETLS protected comes back by ways that may not, so with nothing of it.
+            is_redacted: self.options.require_tls,
         });
         let body = built.inspect_err(|error| tracing::error!("a notification could not be written: {error}")).ok()?;
         let copy_id: CopyId = store.next_id();

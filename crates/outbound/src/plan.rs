@@ -76,6 +76,8 @@ pub(crate) struct Plan {
     pub(crate) hops: Vec<Hop>,
     pub(crate) is_own: bool,
     pub(crate) is_relay: bool,
+    /// Names led to the hosts, and may have led back to us: RFC 5321 5.1.
+    pub(crate) is_by_names: bool,
     pub(crate) shaped: Shaped,
     /// Who we are on the way, each with the levels that a connection passes.
     pub(crate) sources: Vec<(Source, Vec<(Level, Bounds)>)>,
@@ -209,6 +211,7 @@ impl Planner {
             hops: vec![Hop { preference: 0, target, demand, is_unnamed: false }],
             is_own: true,
             is_relay: false,
+            is_by_names: false,
             shaped,
             sources: vec![(nobody(), path.clone())],
             path,
@@ -276,7 +279,8 @@ impl Planner {
         // A trust anchor vouches for the domain's own name too (RFC 7672 3.2.2): what it accepts is good for this domain alone.
         let is_by_anchor = hops.iter().any(|hop| matches!(&hop.demand, Demand::Dane(basis) if basis.has_anchor));
         let whose = if is_by_anchor { domain.as_str() } else { "" };
-        let key = format!("{} {} {whose}", names.join(","), tags.join(","));
+        // Domains with the same hosts in another order go there by connections of their own: the order is theirs to say.
+        let key = format!("{} {} {whose}", in_order(&exchangers), tags.join(","));
         let note = (uses_policies && !wish.is_report).then(|| Arc::new(note));
         let key = RouteKey::Site(key.into());
         let queue_group = shaped.provider.as_deref().map(queue_group);
@@ -362,24 +366,33 @@ impl Planner {
         if matches!(&found.values[..], [(_, host)] if host.is_empty()) {
             return Err(RouteFailure::NullMx);
         }
-        let own = |host: &str| self.routes.own_names.contains(host);
-        let own_preference = found.values.iter().find(|(_, host)| own(host)).map(|(preference, _)| *preference);
-        let mut exchangers = Vec::new();
-        let mut trouble = None;
+        let mut exchangers: Vec<Exchanger> = Vec::new();
+        let (mut trouble, mut own) = (None, None);
         for (preference, host) in found.values.into_iter().take(EXCHANGERS_MAX) {
-            if own_preference.is_some_and(|own| preference >= own) {
+            if self.routes.is_own_name(&host) {
+                own = Some((preference, host));
                 break;
             }
             match self.exchanger(domain, preference, host, found.is_secure).await {
-                Ok(exchanger) => exchangers.push(exchanger),
+                Ok(exchanger) => {
+                    if let Some(ip) = exchanger.ips.iter().find(|ip| self.routes.is_own_address(**ip)) {
+                        own = Some((preference, format!("{} [{ip}]", exchanger.host)));
+                        break;
+                    }
+                    exchangers.push(exchanger);
+                }
                 Err(error) if error.is_not_found() => {}
                 Err(error) => trouble = Some(failure(&error)),
             }
         }
-        match (exchangers.is_empty(), trouble, own_preference) {
+        // RFC 5321 5.1: of a list that names this host, only the hosts that are preferred to it are used.
+        if let Some((preference, _)) = &own {
+            exchangers.retain(|exchanger| exchanger.preference < *preference);
+        }
+        match (exchangers.is_empty(), trouble, own) {
             (false, ..) => Ok(exchangers),
             (true, Some(trouble), _) => Err(trouble),
-            (true, None, Some(_)) => Err(RouteFailure::Loop),
+            (true, None, Some((_, host))) => Err(RouteFailure::Loop(host)),
             (true, None, None) => Err(RouteFailure::NoHost),
         }
     }
@@ -404,6 +417,7 @@ impl Planner {
 
     fn finish(&self, wish: &Wish, draft: Draft) -> Plan {
         let Draft { key, group, hops, shaped, note, is_relay, queue_group } = draft;
+        let is_by_names = matches!(key, RouteKey::Site(_));
         let group = Level::Group(group);
         let global =
             Bounds { connections: Some(self.connections_max), per_second: None, per_minute: self.messages_per_minute };
@@ -432,7 +446,7 @@ impl Planner {
         let nobody = Pool { name: DEFAULT_POOL.into(), source: vec![nobody()] };
         let pool = self.shaping.pool(pool).unwrap_or(&nobody);
         let sources = pool.source.iter().map(|source| (source.clone(), with_source(&path, source))).collect();
-        Plan { key, group, queue_group, hops, is_own: false, is_relay, shaped, sources, path, note }
+        Plan { key, group, queue_group, hops, is_own: false, is_relay, is_by_names, shaped, sources, path, note }
     }
 }
 
@@ -466,6 +480,22 @@ fn group_name(hosts: &[&str]) -> String {
     }
 }
 
+/// The hosts from the most to the least preferred: `a,b<c` when `a` and `b` are equals.
+fn in_order(exchangers: &[Exchanger]) -> String {
+    let mut text = String::new();
+    let mut last = None;
+    for exchanger in exchangers {
+        match last {
+            None => {}
+            Some(preference) if preference == exchanger.preference => text.push(','),
+            Some(_) => text.push('<'),
+        }
+        text.push_str(&exchanger.host);
+        last = Some(exchanger.preference);
+    }
+    text
+}
+
 /// What TLSA records say, host by host, for the report.
 fn exchangers_dane(exchangers: &[Exchanger]) -> Vec<(&str, &[String])> {
     exchangers
@@ -486,15 +516,29 @@ mod tests {
         $SECURE dane.example\n\
         two.example.   MX 20 b.two.example.\n\
         two.example.   MX 10 a.two.example.\n\
-        a.two.example. A 127.0.0.2\n\
-        b.two.example. A 127.0.0.3\n\
-        bare.example.  A 127.0.0.4\n\
+        a.two.example. A 192.0.2.2\n\
+        b.two.example. A 192.0.2.3\n\
+        bare.example.  A 192.0.2.4\n\
         none.example.  MX 0 .\n\
         ours.example.  MX 10 mx.us.example.\n\
         ours.example.  MX 20 b.two.example.\n\
+        local.example. MX 10 here.local.example.\n\
+        local.example. MX 20 b.two.example.\n\
+        here.local.example. A 127.0.0.1\n\
+        any4.example.  A 0.0.0.0\n\
+        any6.example.  AAAA ::\n\
+        six.example.   AAAA ::1\n\
+        mapped.example. AAAA ::ffff:127.0.0.1\n\
+        door.example.  MX 10 mx.door.example.\n\
+        mx.door.example. A 192.0.2.77\n\
+        backup.example. MX 5 b.two.example.\n\
+        backup.example. MX 10 a.two.example.\n\
+        backup.example. MX 10 here.local.example.\n\
         mixed.example. MX 5 a.two.example.\n\
         mixed.example. MX 10 mx.us.example.\n\
         ghost.example. MX 10 nowhere.example.\n\
+        twin.example.  MX 2 b.two.example.\n\
+        twin.example.  MX 1 a.two.example.\n\
         same.example.  MX 5 b.two.example.\n\
         same.example.  MX 5 a.two.example.\n\
         xn--bcher-kva.example. MX 5 a.two.example.\n\
@@ -504,18 +548,18 @@ mod tests {
         dane.example.  MX 8 fails.dane.example.\n\
         dane.example.  MX 9 alias.dane.example.\n\
         dane.example.  MX 10 a.two.example.\n\
-        good.dane.example.  A 127.0.0.11\n\
+        good.dane.example.  A 192.0.2.11\n\
         _25._tcp.good.dane.example. TLSA 3 1 1 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\n\
-        odd.dane.example.   A 127.0.0.12\n\
+        odd.dane.example.   A 192.0.2.12\n\
         _25._tcp.odd.dane.example. TLSA 1 1 1 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\n\
-        plain.dane.example. A 127.0.0.13\n\
+        plain.dane.example. A 192.0.2.13\n\
         $SERVFAIL _25._tcp.fails.dane.example\n\
-        fails.dane.example. A 127.0.0.14\n\
+        fails.dane.example. A 192.0.2.14\n\
         alias.dane.example. CNAME far.two.example.\n\
-        far.two.example.    A 127.0.0.15\n\
+        far.two.example.    A 192.0.2.15\n\
         _25._tcp.alias.dane.example. TLSA 2 0 2 00\n\
         _25._tcp.a.two.example. TLSA 3 1 1 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\n\
-        mx.us.example. A 127.0.0.9\n";
+        mx.us.example. A 192.0.2.9\n";
 
     fn wish(domain: &str) -> Wish {
         Wish { domain: domain.into(), pool: None, require_tls: false, is_report: false }
@@ -528,29 +572,41 @@ mod tests {
         let fixed = SocketAddr::from(([127, 0, 0, 1], 2525));
         let routes = Routes::new(Resolver::at(server.addr()).unwrap())
             .with_own("Fixed.Example", fixed)
-            .with_own_name("mx.us.example");
+            .with_own_name("mx.us.example")
+            .with_own_listener("192.0.2.77:25".parse().unwrap());
         let planner = Planner::new(&t.store, &AgentConfig::new("us.example"), routes.clone());
         let check = async |domain: &str, expect: &str| {
             let text = match planner.plan(&wish(domain)).await {
                 Ok(plan) => plan.hops.iter().map(|hop| hop.target.addr.to_string()).collect::<Vec<_>>().join(" "),
+                Err(RouteFailure::Loop(host)) => format!("loop at {host}"),
                 Err(failure) => format!("{failure:?}"),
             };
             assert_eq!(text, expect, "{domain}");
         };
         check("fixed.example", "127.0.0.1:2525").await;
-        check("two.example", "127.0.0.2:25 127.0.0.3:25").await;
-        check("bare.example", "127.0.0.4:25").await;
+        check("two.example", "192.0.2.2:25 192.0.2.3:25").await;
+        check("bare.example", "192.0.2.4:25").await;
         check("none.example", "NullMx").await;
-        check("ours.example", "Loop").await;
-        check("mixed.example", "127.0.0.2:25").await;
+        check("ours.example", "loop at mx.us.example").await;
+        check("local.example", "loop at here.local.example [127.0.0.1]").await;
+        check("any4.example", "loop at any4.example [0.0.0.0]").await;
+        check("any6.example", "loop at any6.example [::]").await;
+        check("six.example", "loop at six.example [::1]").await;
+        check("mapped.example", "loop at mapped.example [::ffff:127.0.0.1]").await;
+        check("door.example", "loop at mx.door.example [192.0.2.77]").await;
+        check("backup.example", "192.0.2.3:25").await;
+        check("mixed.example", "192.0.2.2:25").await;
         check("ghost.example", "NoHost").await;
         check("missing.example", "NoHost").await;
-        check("b\u{fc}cher.example", "127.0.0.2:25").await;
-        check("[127.0.0.7]", "127.0.0.7:25").await;
+        check("b\u{fc}cher.example", "192.0.2.2:25").await;
+        check("[192.0.2.7]", "192.0.2.7:25").await;
+        check("[127.0.0.7]", "loop at [127.0.0.7]").await;
+        check("[ipv6:::1]", "loop at [ipv6:::1]").await;
         let plan = async |domain: &str| planner.plan(&wish(domain)).await.unwrap();
         assert!(plan("fixed.example").await.is_own && !plan("two.example").await.is_own);
-        let (two, same) = (plan("two.example").await, plan("same.example").await);
-        assert_eq!((two.group.name(), &two.key), ("a.two.example,b.two.example", &same.key), "one group of hosts");
+        let (two, same, twin) = (plan("two.example").await, plan("same.example").await, plan("twin.example").await);
+        assert_eq!((two.group.name(), &two.group), ("a.two.example,b.two.example", &same.group), "one group of hosts");
+        assert_eq!((two.key == twin.key, two.key == same.key), (true, false), "in the order that a domain wants");
         let relayed = Planner::new(
             &t.store,
             &AgentConfig::new("us.example"),
@@ -560,6 +616,22 @@ mod tests {
         let strict = |domain: &str| Wish { require_tls: true, ..wish(domain) };
         assert_eq!(planner.plan(&strict("two.example")).await.err(), Some(RouteFailure::RequireTls));
         assert!(planner.plan(&strict("fixed.example")).await.is_ok(), "no network is between us and ourselves");
+    }
+
+    /// In a laboratory mail exchangers are on loopback; there, too, nobody mails to itself.
+    #[tokio::test]
+    async fn our_own_listeners_are_no_mail_hosts() {
+        let server = ZoneServer::start("a.example A 127.0.0.1\n", SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+        let t = testkit::sqlite().await;
+        let is_loop = async |listener: &str, port: u16| {
+            let routes = Routes::new(Resolver::at(server.addr()).unwrap()).with_mx_port(port);
+            let routes = routes.with_own_listener(listener.parse().unwrap());
+            let planner = Planner::new(&t.store, &AgentConfig::new("us.example"), routes);
+            matches!(planner.plan(&wish("a.example")).await, Err(RouteFailure::Loop(_)))
+        };
+        assert!(is_loop("127.0.0.1:2525", 2525).await && is_loop("0.0.0.0:2525", 2525).await);
+        assert!(is_loop("[::]:2525", 2525).await);
+        assert!(!is_loop("127.0.0.1:2525", 2526).await && !is_loop("127.0.0.2:2525", 2525).await);
     }
 
     /// RFC 8689 4.2.1: TLS with anybody's certificate is not enough, also where the configuration names the host.
@@ -573,7 +645,7 @@ mod tests {
         let strict = |domain: &str| Wish { require_tls: true, ..wish(domain) };
         let planner = Planner::new(&t.store, &config, routes.clone());
         assert_eq!(planner.plan(&strict("a.example")).await.err(), Some(RouteFailure::RequireTls));
-        assert_eq!(planner.plan(&strict("[127.0.0.1]")).await.err(), Some(RouteFailure::RequireTls));
+        assert_eq!(planner.plan(&strict("[192.0.2.7]")).await.err(), Some(RouteFailure::RequireTls));
         let plan = planner.plan(&wish("b.example")).await.unwrap();
         assert_eq!(plan.queue_group.as_deref(), Some("route a.example, +1"), "by its name, not by its address");
         for (tls, is_good) in [(crate::RelayTls::Opportunistic, false), (crate::RelayTls::Verified, true)] {

@@ -1,13 +1,16 @@
 //! What people do with the queue: look at a selection, pause it, try it now, take it out. Every act says what it touched,
 //! stands in the audit log in the same transaction, and wakes the agent, here or in another process by its rows.
 
+use std::collections::HashSet;
+
 use model::{AccountId, AuditId, CampaignId, CopyId, DeliveryId, EventKind, OrganisationId, Place, SqlText, Timestamp};
 use serde::Serialize;
 use serde_json::json;
 use store::{NewEvent, Row, Store, StoreError, Topic, Tx, Value, values};
 
-use crate::DeliveryState;
+use crate::limits::LimitState;
 use crate::queue::QUEUE_PAGE_MAX;
+use crate::{DeliveryState, board};
 
 /// Hand-overs that one deletion takes out at most; a larger selection is left with its rest, and the answer says so.
 pub const DELETE_MAX: i64 = 10_000;
@@ -39,11 +42,11 @@ pub struct Selection {
 pub enum QueueAct {
     /// Pause. What is being tried ends its try first.
     Hold,
-    /// Try now, also what is paused (but not the copies of a paused campaign).
+    /// Try now, also what is paused (but not the copies of a paused campaign), and also where hosts are being left alone.
     Retry,
     /// Take out: the copies are not received, and say so.
     Delete,
-    /// Try now whatever waits for its time; what is paused stays paused.
+    /// Try now whatever waits for its time, also where hosts are being left alone; what is paused stays paused.
     Flush,
 }
 
@@ -78,12 +81,14 @@ pub struct SelectionCounts {
 }
 
 /// What an act did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Acted {
     /// Hand-overs that it changed.
     pub changed_count: i64,
     /// Hand-overs of the selection that it left as they are: being tried, paused with their campaign, too many at once.
     pub left_count: i64,
+    /// MX groups that were being left alone and are tried now all the same.
+    pub lifted: Vec<String>,
 }
 
 /// The queue at one MX group.
@@ -273,8 +278,9 @@ pub async fn act(
     act: QueueAct,
     actor: &QueueActor<'_>,
 ) -> Result<Acted, StoreError> {
-    let of = selection.values(organisation_id);
-    let with_now = [of.clone(), values![store.now()].to_vec()].concat();
+    let (of, now) = (selection.values(organisation_id), store.now());
+    let with_now = [of.clone(), values![now].to_vec()].concat();
+    let paused = paused(store).await?;
     let mut tx = store.begin().await?;
     let before = counts(tx.query_one("queue.count", &of).await?.as_ref())?;
     let mut campaigns = Vec::new();
@@ -285,17 +291,23 @@ pub async fn act(
         QueueAct::Delete => delete(&mut tx, organisation_id, &of, actor, &mut campaigns).await?,
     };
     let changed_count = i64::try_from(touched).unwrap_or(i64::MAX);
-    let acted = Acted { changed_count, left_count: (before.count - changed_count).max(0) };
+    let lifted = match act {
+        QueueAct::Retry | QueueAct::Flush => lifted(&mut tx, organisation_id, now, &paused).await?,
+        QueueAct::Hold | QueueAct::Delete => Vec::new(),
+    };
+    let acted = Acted { changed_count, left_count: (before.count - changed_count).max(0), lifted };
     let audit: AuditId = store.next_id();
     let row = values![
         audit,
         organisation_id,
         actor.account_id,
-        store.now(),
+        now,
         format!("queue.{}", act.as_str()),
         SqlText::new(&selection.words()),
         SqlText::new(actor.reason),
-        &json!({ "by": actor.name, "changed_count": changed_count, "left_count": acted.left_count }),
+        &json!({
+            "by": actor.name, "changed_count": changed_count, "left_count": acted.left_count, "lifted": acted.lifted,
+        }),
     ];
     tx.execute("audit.insert", &row).await?;
     tx.commit().await?;
@@ -306,6 +318,29 @@ pub async fn act(
         store.bus().announce(Topic::Ledger, campaign);
     }
     Ok(acted)
+}
+
+/// The MX groups that a running process leaves alone now.
+async fn paused(store: &Store) -> Result<HashSet<String>, StoreError> {
+    let now = board::limits_now(store).await?;
+    Ok(now.into_iter().filter(|now| now.line.state == LimitState::Paused).map(|now| now.line.mx_group).collect())
+}
+
+/// Those of them that something asked for now goes to.
+async fn lifted(
+    tx: &mut Tx,
+    organisation_id: OrganisationId,
+    asked_at: Timestamp,
+    paused: &HashSet<String>,
+) -> Result<Vec<String>, StoreError> {
+    if paused.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = tx.query("queue.asked_groups", &values![organisation_id, asked_at, QUEUE_PAGE_MAX]).await?;
+    let groups: Vec<&str> = rows.iter().map(|row| row.text("mx_group")).collect::<Result<_, _>>()?;
+    let mut lifted: Vec<String> = groups.into_iter().filter(|g| paused.contains(*g)).map(str::to_owned).collect();
+    lifted.sort_unstable();
+    Ok(lifted)
 }
 
 /// Takes hand-overs out, and writes down what that means for their copies.

@@ -1,7 +1,7 @@
 //! Which way a domain's mail goes: a static route first, then a relay for everything, then by name (RFC 5321 5.1).
 
 use std::collections::{HashMap, HashSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
 use dns::{DnsError, Resolver};
@@ -120,8 +120,8 @@ pub(crate) enum RouteFailure {
     #[error("the domain has no mail host")]
     NoHost,
     /// The best mail exchanger is ourselves and no static route says where the mail goes (RFC 5321 5.1).
-    #[error("the mail would come back to this host")]
-    Loop,
+    #[error("the mail would come back to this host: {0} is its mail host")]
+    Loop(String),
     /// The sender asked for REQUIRETLS (RFC 8689) and nothing vouches for the domain's mail hosts.
     #[error("REQUIRETLS: nothing vouches for the domain's mail hosts, neither DANE nor MTA-STS")]
     RequireTls,
@@ -134,7 +134,8 @@ pub struct Routes {
     own: HashSet<SocketAddr>,
     pub(crate) relay: Option<Relay>,
     pub(crate) resolver: Resolver,
-    pub(crate) own_names: HashSet<String>,
+    own_names: HashSet<String>,
+    own_listeners: HashSet<SocketAddr>,
     pub(crate) mx_port: u16,
 }
 
@@ -147,6 +148,7 @@ impl Routes {
             relay: None,
             resolver,
             own_names: HashSet::new(),
+            own_listeners: HashSet::new(),
             mx_port: SMTP_PORT,
         }
     }
@@ -180,6 +182,13 @@ impl Routes {
         self
     }
 
+    /// Where we take mail ourselves: an MX record that leads there, and those less preferred, are not used.
+    #[must_use]
+    pub fn with_own_listener(mut self, addr: SocketAddr) -> Self {
+        self.own_listeners.insert(addr);
+        self
+    }
+
     /// The port that mail exchangers listen on: 25 everywhere but in a laboratory.
     #[must_use]
     pub fn with_mx_port(mut self, port: u16) -> Self {
@@ -195,6 +204,22 @@ impl Routes {
             (None, Some(relay)) => Route::Relay(relay.clone()),
             (None, None) => Route::Names,
         }
+    }
+
+    pub(crate) fn is_own_name(&self, host: &str) -> bool {
+        self.own_names.contains(&host.trim_end_matches('.').to_ascii_lowercase())
+    }
+
+    /// Whether a mail host that names lead to is this one: an address that only this machine can mean, or one where we
+    /// listen. In a laboratory, where mail exchangers have another port, loopback is a host like any other.
+    pub(crate) fn is_own_address(&self, ip: IpAddr) -> bool {
+        let ip = ip.to_canonical();
+        if self.mx_port == SMTP_PORT && (ip.is_loopback() || ip.is_unspecified()) {
+            return true;
+        }
+        let at_port = self.own_listeners.iter().filter(|own| own.port() == self.mx_port);
+        let mut at_port = at_port.map(|own| own.ip().to_canonical());
+        at_port.any(|own| own == ip || (own.is_unspecified() && is_of_this_machine(ip)))
     }
 
     /// What a static route is called: by the domains that it is for.
@@ -213,6 +238,9 @@ impl Routes {
     pub(crate) fn literal(&self, domain: &str) -> Result<Target, RouteFailure> {
         let inner = domain.trim_start_matches('[').trim_end_matches(']');
         let ip = inner.strip_prefix("ipv6:").unwrap_or(inner).parse().map_err(|_| RouteFailure::NoHost)?;
+        if self.is_own_address(ip) {
+            return Err(RouteFailure::Loop(domain.to_owned()));
+        }
         Ok(Target { host: domain.to_owned(), addr: SocketAddr::new(ip, self.mx_port) })
     }
 }
@@ -224,12 +252,24 @@ impl RouteFailure {
             RouteFailure::Dns(_) => (4, 3),
             RouteFailure::NullMx => (1, 10),
             RouteFailure::NoHost => (1, 2),
-            RouteFailure::Loop => (4, 6),
+            RouteFailure::Loop(_) => (4, 6),
             // RFC 8461 5, RFC 8689 5.
             RouteFailure::Policy(_) => (7, 0),
             RouteFailure::RequireTls => (7, 30),
         }
     }
+}
+
+/// Whether the machine has this address: then, and only then, something can be bound to it. Where the system lets anything be
+/// bound, nobody can say.
+fn is_of_this_machine(ip: IpAddr) -> bool {
+    let can_bind = |ip: IpAddr| UdpSocket::bind((ip, 0)).is_ok();
+    // RFC 5737 and 3849: nobody has these.
+    let nobodys = match ip {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
+    };
+    can_bind(ip) && !can_bind(nobodys)
 }
 
 pub(crate) fn failure(error: &DnsError) -> RouteFailure {

@@ -29,7 +29,7 @@ RETURNING id
 -- What an attempt needs, with the place of the body.
 SELECT d.id, d.organisation_id, d.copy_id, d.message_id, d.campaign_id, d.reverse_path, d.recipient, d.recipient_domain,
   d.attempt_count, d.give_up_at, d.created_at, d.notify, d.orcpt, d.ret, d.envid, d.require_tls, d.purpose,
-  d.may_tell, d.delay_told_at, m.pack_id, m.body_offset, m.body_bytes, m.body_sha256
+  d.may_tell, d.delay_told_at, d.asked_at, m.pack_id, m.body_offset, m.body_bytes, m.body_sha256
 FROM delivery d JOIN message m ON m.id = d.message_id
 WHERE d.id IN (SELECT CAST(value AS BIGINT) FROM json_array_elements_text(CAST($1 AS JSON)) AS t(value))
 ORDER BY d.id
@@ -37,7 +37,7 @@ ORDER BY d.id
 -- name: claimed
 SELECT d.id, d.organisation_id, d.copy_id, d.message_id, d.campaign_id, d.reverse_path, d.recipient, d.recipient_domain,
   d.attempt_count, d.give_up_at, d.created_at, d.notify, d.orcpt, d.ret, d.envid, d.require_tls, d.purpose,
-  d.may_tell, d.delay_told_at, m.pack_id, m.body_offset, m.body_bytes, m.body_sha256
+  d.may_tell, d.delay_told_at, d.asked_at, m.pack_id, m.body_offset, m.body_bytes, m.body_sha256
 FROM delivery d JOIN message m ON m.id = d.message_id
 WHERE d.id IN (SELECT value FROM json_each($1)) ORDER BY d.id
 
@@ -135,7 +135,7 @@ UPDATE delivery SET state = 'held' WHERE organisation_id = $1 AND id = $2 AND st
 
 -- name: retry_now
 -- Also frees a held row. A leased one is being tried.
-UPDATE delivery SET next_try_at = CASE WHEN lease_owner <> '' THEN next_try_at ELSE $3 END,
+UPDATE delivery SET next_try_at = CASE WHEN lease_owner <> '' THEN next_try_at ELSE $3 END, asked_at = $3,
   state = CASE WHEN lease_owner <> '' THEN 'leased' ELSE 'due' END
 WHERE organisation_id = $1 AND id = $2 AND state IN ('due', 'held')
 

@@ -57,7 +57,7 @@ UPDATE delivery SET state = 'held' WHERE id IN (
 
 -- name: retry
 -- Due now ($8), also what is paused, unless its campaign is paused (it is resumed as a whole) or cancelled.
-UPDATE delivery SET next_try_at = CASE WHEN lease_owner <> '' THEN next_try_at ELSE $8 END,
+UPDATE delivery SET next_try_at = CASE WHEN lease_owner <> '' THEN next_try_at ELSE $8 END, asked_at = $8,
   state = CASE WHEN lease_owner <> '' THEN 'leased' ELSE 'due' END
 WHERE id IN (
   SELECT d.id FROM delivery d JOIN message m ON m.id = d.message_id LEFT JOIN campaign g ON g.id = d.campaign_id
@@ -71,7 +71,7 @@ WHERE id IN (
 
 -- name: flush
 -- Everything that waits for its time is due now; what is paused stays paused.
-UPDATE delivery SET next_try_at = $8 WHERE id IN (
+UPDATE delivery SET next_try_at = $8, asked_at = $8 WHERE id IN (
   SELECT d.id FROM delivery d JOIN message m ON m.id = d.message_id
   WHERE d.organisation_id = $1 AND d.state = 'due'
     AND (CAST($2 AS TEXT) = '' OR d.recipient_domain = $2)
@@ -80,6 +80,11 @@ UPDATE delivery SET next_try_at = $8 WHERE id IN (
     AND (CAST($5 AS BIGINT) = 0 OR d.campaign_id = $5) AND (CAST($6 AS TEXT) = '' OR d.state = $6)
     AND (CAST($7 AS BIGINT) = 0 OR d.id = $7))
   AND state = 'due'
+
+-- name: asked_groups
+-- The MX groups of what was asked for at $2.
+SELECT DISTINCT mx_group FROM delivery
+WHERE organisation_id = $1 AND state IN ('due', 'leased') AND asked_at = $2 AND mx_group <> '' LIMIT $3
 
 -- name: delete
 -- Only what nobody is trying; $8 what is noted as the last word, $9 how many at a time.

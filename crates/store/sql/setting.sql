@@ -29,3 +29,10 @@ SELECT id, kind, name, material, created_at FROM secret WHERE organisation_id = 
 -- name: put_secret
 INSERT INTO secret (id, organisation_id, kind, name, material, created_at) VALUES ($1, $2, $3, $4, $5, $6)
 ON CONFLICT (organisation_id, kind, name) DO NOTHING
+
+-- name: set_secret_kind
+-- $4 becomes its kind if it is of kind $2.
+UPDATE secret SET kind = $4 WHERE organisation_id = $1 AND kind = $2 AND name = $3
+
+-- name: delete_secret
+DELETE FROM secret WHERE organisation_id = $1 AND kind = $2 AND name = $3

@@ -21,7 +21,8 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0011_account_scram.sql"),
     include_str!("../migrations/0012_limits.sql"),
     include_str!("../migrations/0013_drafts.sql"),
-    include_str!("../migrations/0014_incident_scope.sql"),
+    include_str!("../migrations/0014_asked.sql"),
+    include_str!("../migrations/0015_incident_scope.sql"),
 ];
 
 /// The schema version this binary writes.

@@ -999,7 +999,9 @@ export const S = {
     shown: (group?: string | null, sender?: string | null) => ["Shown: a part of the queue", group && `at ${group}`, sender && `from ${sender}`].filter(Boolean).join(" ") + ".",
     means: (n: number, domains: number) => `This means ${n.toLocaleString("en")} ${n === 1 ? "copy" : "copies"} to ${domains.toLocaleString("en")} ${domains === 1 ? "domain" : "domains"}.`,
     trying: (n: number) => `${n.toLocaleString("en")} of them ${n === 1 ? "is" : "are"} being handed over right now and ${n === 1 ? "ends that try" : "end that try"} first.`,
-    done: (n: number, left: number) => `${n.toLocaleString("en")} changed${left > 0 ? `, ${left.toLocaleString("en")} left as they were` : ""}.`,
+    done: (n: number, left: number, lifted: string[]) =>
+      `${n.toLocaleString("en")} changed${left > 0 ? `, ${left.toLocaleString("en")} left as they were` : ""}.` +
+      (lifted.length > 0 ? ` Tried although left alone: ${lifted.join(", ")}.` : ""),
     act: {
       retry: { button: "Try now", title: "Try these copies now?", go: "Try now", text: "What is paused is tried as well, except copies of a paused campaign." },
       hold: { button: "Pause", title: "Pause these copies?", go: "Pause", text: "They wait until somebody has them tried again." },

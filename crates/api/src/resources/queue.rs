@@ -245,6 +245,8 @@ struct QueueActed {
     changed_count: i64,
     /// Left as they are: being handed over, paused with their campaign, or more than one deletion takes.
     left_count: i64,
+    /// MX groups that were being left alone and are tried now all the same.
+    lifted: Vec<String>,
 }
 
 impl LimitState {
@@ -475,5 +477,6 @@ async fn act_on_queue(
     let actor = outbound::QueueActor { account_id: Some(caller.account_id), name: &caller.login, reason };
     let acted =
         outbound::act(&app.store, caller.organisation_id, &selection, wanted.act.into_outbound(), &actor).await?;
-    Ok(Json(QueueActed { changed_count: acted.changed_count, left_count: acted.left_count }))
+    let outbound::Acted { changed_count, left_count, lifted } = acted;
+    Ok(Json(QueueActed { changed_count, left_count, lifted }))
 }

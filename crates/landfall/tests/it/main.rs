@@ -6,6 +6,7 @@ mod bad_input;
 mod bounces;
 mod bypass;
 mod cluster;
+mod dkim;
 mod doctor;
 mod dovecot;
 mod imap_programs;

@@ -72,7 +72,7 @@ async fn the_queue_is_seen_and_changed_from_the_command_line() {
     }
 
     let (_, held) = queue(&site, &["hold", "--domain", "there.example", "--reason", "we wait"]).await;
-    assert_eq!(held, json!({ "changed_count": 2, "left_count": 0 }));
+    assert_eq!(held, json!({ "changed_count": 2, "left_count": 0, "lifted": [] }));
     let (_, paused) = queue(&site, &["list", "--state", "held"]).await;
     assert_eq!(paused.as_array().map(Vec::len), Some(2));
     let data = site.data().display().to_string();
@@ -81,7 +81,7 @@ async fn the_queue_is_seen_and_changed_from_the_command_line() {
     assert!(tried.stdout.contains("would mean 3 hand-overs"), "{tried:?}");
 
     let (_, deleted) = queue(&site, &["delete", ids[0], "--reason", "sent by mistake"]).await;
-    assert_eq!(deleted, json!({ "changed_count": 1, "left_count": 0 }));
+    assert_eq!(deleted, json!({ "changed_count": 1, "left_count": 0, "lifted": [] }));
     let copies = owner.copies_of("a@there.example").await;
     assert_eq!(copies[0]["place"], "not_received", "{copies:?}");
     let audit = owner.items("/audit").await;

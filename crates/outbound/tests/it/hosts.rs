@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use dns::Resolver;
 use outbound::{
-    AgentConfig, LimitLevel, LimitState, NewDelivery, ReportConfig, Routes, Shaping, StsConfig, TlsConfig, TlsLevel,
+    AgentConfig, LimitLevel, LimitState, NewDelivery, QueueAct, QueueActor, ReportConfig, Routes, Selection, Shaping,
+    StsConfig, TlsConfig, TlsLevel,
 };
 use rustls::pki_types::CertificateDer;
 use store::{Store, StoreConfig, Topic, values};
@@ -35,6 +36,25 @@ async fn results(store: &Store, domain: &str) -> Vec<String> {
         .collect();
     all.sort();
     all
+}
+
+/// A mail that cannot go over a connection is not answered with what another mail's recipient was told there.
+#[tokio::test]
+async fn a_refusal_belongs_to_its_own_mail() {
+    on_both(|t| async move {
+        let host = Host::start(&[], Starttls::No).await;
+        host.at_rcpt.lock().unwrap().insert("a@there.example".into(), ["550 5.1.1 nobody"].into());
+        let routes = Routes::new(Resolver::none()).with_static("there.example", host.addr);
+        let running = Running::start(&t.store, routes, |c| c.connections_max = 1).await;
+        let signed = "DKIM-Signature: v=1\r\nSubject: x\r\n\r\nGrüße\r\n".as_bytes();
+        let a = one(&t.store, "a@there.example").await;
+        assert_eq!(&until_tried(&t.store, a).await.2[..9], "550 5.1.1");
+        let b = enqueue(&t.store, &["b@there.example"], signed, |_| {}).await[0].0;
+        assert_eq!(&until_tried(&t.store, b).await.2[..9], "554 5.6.3");
+        assert_eq!(host.heard("EHLO"), 1, "both on one connection");
+        running.stop().await;
+    })
+    .await;
 }
 
 /// Row 36: a handshake that fails costs one connection, and is remembered; a working one is used.
@@ -79,6 +99,22 @@ async fn required_tls_waits_rather_than_going_in_clear() {
         assert_eq!(state, "due");
         assert!(reply.contains("does not offer TLS"), "{reply}");
         assert_eq!(host.heard("MAIL"), 0);
+        running.stop().await;
+    })
+    .await;
+}
+
+/// RFC 3207 4: a host that wants TLS, with which TLS failed, speaks of the connection and not of the mail.
+#[tokio::test]
+async fn who_takes_nothing_in_clear_is_tried_again() {
+    on_both(|t| async move {
+        let host = Host::start(&[], Starttls::Broken).await;
+        host.script("MAIL", &["530 5.7.0 Must issue a STARTTLS command first"]);
+        let routes = Routes::new(Resolver::none()).with_static("there.example", host.addr);
+        let running = Running::start(&t.store, routes, |c| c.tls = Authority::new().tls()).await;
+        let id = one(&t.store, "a@there.example").await;
+        let (state, _, reply) = until_tried(&t.store, id).await;
+        assert_eq!((state.as_str(), reply.contains("after TLS failed: 530 5.7.0")), ("due", true), "{reply}");
         running.stop().await;
     })
     .await;
@@ -279,6 +315,49 @@ async fn dane_binds_to_the_records() {
     .await;
 }
 
+/// RFC 8689 4.2.1 and 5: hosts without REQUIRETLS are passed over; where no host has it the sender is told, and shown nothing of the
+/// mail.
+#[tokio::test]
+async fn require_tls_finds_the_host_that_does_it() {
+    let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+    let hex = &hex;
+    on_both(|t| async move {
+        let store = &t.store;
+        let authority = Authority::new();
+        let tls = |name: &str| Starttls::Yes(authority.host(name).0);
+        let first = Host::start(&["DSN"], tls("mx1.there.example")).await;
+        let port = first.addr.port();
+        let second = Host::start_at(&format!("127.0.0.2:{port}"), &["REQUIRETLS"], tls("mx2.there.example")).await;
+        let home = Host::start(&[], Starttls::No).await;
+        let anchor = hex(&authority.der);
+        let (_zone, resolver) = zone(&format!(
+            "$SECURE example\nthere.example MX 10 mx1.there.example\nthere.example MX 20 mx2.there.example\n\
+             old.example MX 10 mx1.there.example\nmx1.there.example A 127.0.0.1\nmx2.there.example A 127.0.0.2\n\
+             _{port}._tcp.mx1.there.example TLSA 2 0 0 {anchor}\n_{port}._tcp.mx2.there.example TLSA 2 0 0 {anchor}"
+        ))
+        .await;
+        let routes = Routes::new(resolver.trusting_ad()).with_mx_port(port).with_static("us.example", home.addr);
+        let running = Running::start(store, routes, |c| {
+            c.tls = authority.tls();
+            c.tls.tlsa_port = port;
+        })
+        .await;
+        let strict = |new: &mut NewDelivery| (new.options.require_tls, new.may_tell) = (true, true);
+        let id = enqueue(store, &["a@there.example"], HELLO, strict).await[0].0;
+        let (state, _, reply) = until_tried(store, id).await;
+        assert_eq!(state, "done", "{reply}");
+        assert_eq!((first.heard("MAIL"), first.heard("QUIT")), (0, 1));
+        assert_eq!(second.heard("MAIL FROM:<news@us.example> REQUIRETLS"), 1);
+        let id = enqueue(store, &["a@old.example"], HELLO, strict).await[0].0;
+        let (state, _, reply) = until_tried(store, id).await;
+        assert_eq!((state.as_str(), &reply[..10]), ("failed", "550 5.7.30"), "{reply}");
+        until(store, "the sender is told", || async { home.heard("Status: 5.7.30") == 1 }).await;
+        assert_eq!((home.heard("Subject: Not delivered"), home.heard("Subject: hello")), (1, 0), "{:?}", home.lines());
+        running.stop().await;
+    })
+    .await;
+}
+
 /// Row 35: a day's results go to who asks for them, by mail, once; the report's own session is nobody's result.
 #[tokio::test]
 async fn results_are_reported_once_and_never_about_reports() {
@@ -379,6 +458,46 @@ async fn a_seven_bit_host_gets_seven_bits_or_a_refusal() {
     .await;
 }
 
+/// Row 11: a header section beyond ASCII goes as it is where it is known, encoded elsewhere; where it has no other form it comes
+/// back, and its sender is told.
+#[tokio::test]
+async fn a_header_beyond_ascii_goes_only_where_it_can() {
+    on_both(|t| async move {
+        let store = &t.store;
+        let names = "From: Zoë <a@us.example>\r\nSubject: Grüße\r\n\r\nhi\r\n".as_bytes();
+        let signed = "DKIM-Signature: v=1\r\nSubject: Grüße\r\n\r\nhi\r\n".as_bytes();
+        let address = "From: zoë@us.example\r\nSubject: x\r\n\r\nhi\r\n".as_bytes();
+        let old = Host::start(&["8BITMIME"], Starttls::No).await;
+        let new = Host::start(&["8BITMIME", "SMTPUTF8"], Starttls::No).await;
+        let routes = Routes::new(Resolver::none())
+            .with_static("old.example", old.addr)
+            .with_static("new.example", new.addr)
+            .with_static("us.example", new.addr);
+        let running = Running::start(store, routes, |_| {}).await;
+        for body in [names, signed, address] {
+            let id = enqueue(store, &["a@new.example"], body, |_| {}).await[0].0;
+            assert_eq!(until_tried(store, id).await.0, "done");
+        }
+        assert_eq!(new.heard("MAIL FROM:<news@us.example> BODY=8BITMIME SMTPUTF8"), 3);
+        assert!(new.lines().contains(&"From: zoë@us.example".to_owned()));
+        for body in [names, signed] {
+            let id = enqueue(store, &["a@old.example"], body, |_| {}).await[0].0;
+            assert_eq!(until_tried(store, id).await.0, "done");
+        }
+        for line in ["From: =?utf-8?B?Wm/Dqw==?= <a@us.example>", "Subject: =?utf-8?B?R3LDvMOfZQ==?=", "Subject: Grüße"]
+        {
+            assert!(old.lines().contains(&line.to_owned()), "{line}: {:?}", old.lines());
+        }
+        let id = enqueue(store, &["a@old.example"], address, |new| new.may_tell = true).await[0].0;
+        let (state, _, reply) = until_tried(store, id).await;
+        assert_eq!((state.as_str(), &reply[..9]), ("failed", "553 5.6.7"));
+        until(store, "the sender is told", || async { new.heard("Status: 5.6.7") == 1 }).await;
+        assert_eq!((new.heard("MAIL FROM:<>"), new.heard("RCPT TO:<news@us.example>")), (1, 1));
+        running.stop().await;
+    })
+    .await;
+}
+
 /// What the sender asked for goes along where it is known; a domain beyond ASCII goes as A-labels.
 #[tokio::test]
 async fn dsn_parameters_and_domains_reach_the_host() {
@@ -437,6 +556,58 @@ async fn a_host_that_says_too_much_is_left_alone() {
         until(store, "it is sent", || async { delivery(store, second).await.0 == "done" }).await;
         running.stop().await;
         assert_eq!(outbound::limits_now(store).await.unwrap(), [], "nothing is left of an agent that has stopped");
+    })
+    .await;
+}
+
+/// A person who asks for a try gets one, also at hosts that are being left alone; what is held stays held for a flush.
+#[tokio::test]
+async fn what_is_asked_for_is_tried_although_its_hosts_are_left_alone() {
+    const ME: QueueActor<'_> = QueueActor { account_id: None, name: "ada", reason: "they say that it works again" };
+    on_both(|t| async move {
+        let store = &t.store;
+        let host = Host::start(&[], Starttls::No).await;
+        host.banners.lock().unwrap().extend(["421 4.7.0 too many connections"; 2]);
+        let (_zone, resolver) = zone("there.example MX 10 mx.there.example\nmx.there.example A 127.0.0.1").await;
+        let routes = Routes::new(resolver).with_mx_port(host.addr.port());
+        let running = Running::start(store, routes, |c| c.route_connections_max = 1).await;
+        let is_paused = || {
+            let lines = running.agent.limits().lines();
+            lines.iter().any(|line| line.name == "mx.there.example" && line.state == LimitState::Paused)
+        };
+        let acted = async |selection: Selection, what| {
+            until(store, "the pause can be seen", || async { !outbound::limits_now(store).await.unwrap().is_empty() })
+                .await;
+            t.clock.advance_ms(10);
+            outbound::act(store, ORGANISATION, &selection, what, &ME).await.unwrap()
+        };
+        let first = one(store, "a@there.example").await;
+        until_tried(store, first).await;
+        let second = one(store, "b@there.example").await;
+        let held = enqueue(store, &["c@there.example"], HELLO, |new| new.held = true).await[0].0;
+        until(store, "the second is put off", || async {
+            let row = store.query_one("delivery.by_id", &values![ORGANISATION, second]).await.unwrap().unwrap();
+            row.text("state").unwrap() == "due" && row.at("next_try_at").unwrap() > store.now()
+        })
+        .await;
+        assert!(is_paused());
+
+        let one = acted(Selection { id: Some(first), ..Selection::default() }, QueueAct::Retry).await;
+        assert_eq!((one.changed_count, one.lifted), (1, vec!["there.example".to_owned()]));
+        until(store, "it is tried once more", || async {
+            let (state, count, _) = delivery(store, first).await;
+            state == "due" && count == 2
+        })
+        .await;
+        assert!(is_paused(), "the host said the same again, and is left alone again");
+
+        let all = acted(Selection::default(), QueueAct::Flush).await;
+        assert_eq!((all.changed_count, all.left_count, all.lifted), (2, 1, vec!["there.example".to_owned()]));
+        for id in [first, second] {
+            until(store, "it goes", || async { delivery(store, id).await.0 == "done" }).await;
+        }
+        assert_eq!(delivery(store, held).await.0, "held");
+        running.stop().await;
     })
     .await;
 }

@@ -73,6 +73,10 @@ async fn until<F: Future<Output = bool>>(store: &Store, what: &str, mut holds: i
     assert!(tokio::time::timeout(WAIT, looking).await.is_ok(), "waited in vain: {what}");
 }
 
+fn touched(changed_count: i64, left_count: i64) -> Acted {
+    Acted { changed_count, left_count, ..Acted::default() }
+}
+
 #[tokio::test]
 async fn selections_are_counted_held_tried_and_taken_out() {
     on_both(|t| async move {
@@ -102,18 +106,14 @@ async fn selections_are_counted_held_tried_and_taken_out() {
 
         let acted =
             |selection: Selection, what| async move { act(store, ORGANISATION, &selection, what, &ME).await.unwrap() };
-        assert_eq!(acted(one.clone(), QueueAct::Hold).await, Acted { changed_count: 3, left_count: 0 });
-        assert_eq!(
-            acted(one.clone(), QueueAct::Hold).await,
-            Acted { changed_count: 0, left_count: 3 },
-            "twice is once"
-        );
+        assert_eq!(acted(one.clone(), QueueAct::Hold).await, touched(3, 0));
+        assert_eq!(acted(one.clone(), QueueAct::Hold).await, touched(0, 3), "twice is once");
         assert_eq!(acted(Selection::default(), QueueAct::Flush).await.changed_count, 1, "what is paused stays paused");
         let first = Selection { id: Some(copies[0].0), ..Selection::default() };
         assert_eq!(acted(first, QueueAct::Retry).await.changed_count, 1);
         assert_eq!(state(store, copies[0].0).await, "due");
         let group = Selection { mx_group: Some("one.example".into()), ..Selection::default() };
-        assert_eq!(acted(group, QueueAct::Delete).await, Acted { changed_count: 3, left_count: 0 });
+        assert_eq!(acted(group, QueueAct::Delete).await, touched(3, 0));
         for (at, want) in [(0, "not_received dropped"), (1, "unknown dropped"), (2, "inbox accepted")] {
             assert_eq!(story(store, copies[at].1).await, want, "{}: copy {at}", t.name);
             assert_eq!(state(store, copies[at].0).await, "failed");
@@ -144,7 +144,7 @@ async fn the_copies_of_a_paused_campaign_are_not_tried_one_by_one() {
         let held = |new: &mut NewDelivery| (new.campaign_id, new.held) = (Some(id), true);
         let (delivery, _) = enqueue(store, "", "a@one.example", held).await;
         let acted = act(store, ORGANISATION, &Selection::default(), QueueAct::Retry, &ME).await.unwrap();
-        assert_eq!((acted, state(store, delivery).await.as_str()), (Acted { changed_count: 0, left_count: 1 }, "held"));
+        assert_eq!((acted, state(store, delivery).await.as_str()), (touched(0, 1), "held"));
         let held = Selection { state: Some(DeliveryState::Held), ..Selection::default() };
         assert_eq!(count(store, ORGANISATION, &held).await.unwrap().held_count, 1);
     })

@@ -241,6 +241,47 @@ async fn require_tls_does_not_keep_mail_from_our_own_gateway() {
     .await;
 }
 
+/// RFC 5321 5.1: nobody mails to itself. An address that only this machine can mean is refused before anything is tried, and a host
+/// that greets us with our own name when it does.
+#[tokio::test]
+async fn mail_that_would_come_back_is_refused_and_its_sender_told() {
+    on_both(|t| async move {
+        let store = &t.store;
+        let home = Host::start(&[], Starttls::No).await;
+        let mirror = Host::start(&[], Starttls::No).await;
+        mirror.banners.lock().unwrap().extend(["220 Out.us.example ESMTP"; 2]);
+        let (_zone, resolver) = zone(
+            "here.example MX 10 mx.here.example\nmx.here.example A 127.0.0.1\n\
+             mirror.example MX 10 mx.mirror.example\nmx.mirror.example A 127.0.0.1\n\
+             backup.example MX 5 first.example\nbackup.example MX 10 mx.mirror.example\nfirst.example A 127.0.0.3",
+        )
+        .await;
+        let routes = Routes::new(resolver).with_own_name("out.us.example").with_static("us.example", home.addr);
+        let tell = |new: &mut NewDelivery| new.may_tell = true;
+        // The port of mail hosts is 25 where nothing else is said, and nobody is asked there.
+        let running = Running::start(store, routes.clone(), |_| {}).await;
+        for (to, host) in [("a@here.example", "mx.here.example [127.0.0.1]"), ("b@[127.0.0.1]", "[127.0.0.1]")] {
+            let id = enqueue(store, &[to], HELLO, tell).await[0].0;
+            let want = format!("550 5.4.6 the mail would come back to this host: {host} is its mail host");
+            assert_eq!(until_tried(store, id).await, ("failed".into(), 1, want));
+        }
+        until(store, "the sender is told of both", || async { home.heard("Status: 5.4.6") == 2 }).await;
+        running.stop().await;
+
+        let running = Running::start(store, routes.with_mx_port(mirror.addr.port()), |_| {}).await;
+        let id = enqueue(store, &["c@mirror.example"], HELLO, |_| {}).await[0].0;
+        let (state, _, reply) = until_tried(store, id).await;
+        assert_eq!((state.as_str(), &reply[..9]), ("failed", "550 5.4.6"), "{reply}");
+        // Somebody preferred to us does not answer: it is waited for.
+        let id = enqueue(store, &["d@backup.example"], HELLO, |_| {}).await[0].0;
+        let (state, _, reply) = until_tried(store, id).await;
+        assert_eq!((state.as_str(), reply.contains("first.example")), ("due", true), "{reply}");
+        assert_eq!((mirror.heard("MAIL"), mirror.heard("QUIT")), (0, 2));
+        running.stop().await;
+    })
+    .await;
+}
+
 /// One connection in all, and a route with much to send: another one has its turn before the first is done.
 #[tokio::test]
 async fn a_route_with_much_work_gives_way() {
@@ -268,6 +309,25 @@ async fn a_route_with_much_work_gives_way() {
         let lines = busy.lines();
         let at = lines.iter().filter(|line| line.starts_with("RCPT")).position(|line| line.contains("late@"));
         assert!(at.is_some_and(|at| at < 30), "{at:?} of 61");
+        running.stop().await;
+    })
+    .await;
+}
+
+/// A host that says more than it was asked is out of step: the next mail goes over a new connection, with the same try.
+#[tokio::test]
+async fn a_host_out_of_step_gets_the_next_mail_anew() {
+    on_both(|t| async move {
+        let host = Host::start(&["PIPELINING"], Starttls::No).await;
+        host.script(".", &["250 2.0.0 kept\r\n550 5.1.1 nobody"]);
+        let routes = Routes::new(Resolver::none()).with_static("there.example", host.addr);
+        let running = Running::start(&t.store, routes, |c| c.connections_max = 1).await;
+        for to in ["a@there.example", "b@there.example"] {
+            let id = one(&t.store, to).await;
+            let (state, count, reply) = until_tried(&t.store, id).await;
+            assert_eq!((state.as_str(), count), ("done", 1), "{reply}");
+        }
+        assert_eq!((host.heard("EHLO"), host.heard("RCPT TO:<b@")), (2, 1));
         running.stop().await;
     })
     .await;
@@ -340,6 +400,38 @@ async fn what_is_somebody_elses_by_now_is_left_to_it() {
         assert_eq!((host.heard("RCPT TO:<lost@"), host.heard("RCPT TO:<next@")), (0, 1), "on {}", t.name);
         let row = store.query_one("delivery.by_id", &values![ORGANISATION, lost]).await.unwrap().unwrap();
         assert_eq!((row.text("state").unwrap(), row.int("attempt_count").unwrap()), ("leased", 2), "it is untouched");
+    })
+    .await;
+}
+
+/// A host may take longer to answer than a lease lasts: whose a mail is is asked once more before it goes.
+#[tokio::test]
+async fn what_was_lost_while_connecting_is_not_sent() {
+    on_both(|t| async move {
+        let store = &t.store;
+        let host = Host::start(&[], Starttls::No).await;
+        host.script("EHLO", &["wait"]);
+        let routes = Routes::new(Resolver::none()).with_static("there.example", host.addr);
+        let running = Running::start(store, routes, |c| {
+            (c.sole_owner, c.route_connections_max, c.look_ms) = (false, 1, 100);
+        })
+        .await;
+        let lost = one(store, "lost@there.example").await;
+        until(store, "the host is asked", || async { host.heard("EHLO") == 1 }).await;
+        let (long, none) = (store.now().plus_ms(10 * 3_600_000), serde_json::json!([]));
+        let mut tx = store.begin().await.unwrap();
+        assert_eq!(tx.execute("delivery.expire_leases", &values![i64::MAX]).await.unwrap(), 1);
+        let taken =
+            tx.query("delivery.claim_due", &values!["another", long, store.now(), 10_i64, &none]).await.unwrap();
+        assert_eq!(taken.len(), 1);
+        tx.commit().await.unwrap();
+        t.clock.advance_ms(3_600_000);
+        host.go.notify_one();
+        let next = one(store, "next@there.example").await;
+        until(store, "the next is sent", || async { delivery(store, next).await.0 == "done" }).await;
+        running.stop().await;
+        assert_eq!((host.heard("RCPT TO:<lost@"), host.heard("RCPT TO:<next@")), (0, 1), "on {}", t.name);
+        assert_eq!(host.heard("EHLO"), 1, "the connection that was made is used");
     })
     .await;
 }

@@ -195,7 +195,7 @@ impl Client {
 
     /// Ends an open transaction, or asks whether the peer is still there.
     pub async fn reset(&mut self) -> Result<(), ClientError> {
-        let asked = match self.expect_silence() {
+        let asked = match self.expect_silence().await {
             Ok(()) => self.command(Phase::Reset, "RSET\r\n").await,
             Err(error) => Err(error),
         };
@@ -348,7 +348,7 @@ impl Client {
 
     /// The dialogue up to the reply to DATA.
     async fn converse(&mut self, commands: &[(Phase, String)]) -> Result<Said, ClientError> {
-        self.expect_silence()?;
+        self.expect_silence().await?;
         self.state = State::Busy;
         self.refused.clear();
         let mut said = Said::default();
@@ -393,11 +393,22 @@ impl Client {
         matches!(reply.class(), ReplyClass::Transient | ReplyClass::Permanent).then_some(reply)
     }
 
-    /// Nothing may be said unasked between transactions, but 421.
-    fn expect_silence(&mut self) -> Result<(), ClientError> {
+    /// Nothing may be said unasked between transactions, but 421: every reply behind it would be taken for another's.
+    async fn expect_silence(&mut self) -> Result<(), ClientError> {
         let phase = Phase::Mail;
+        let lost = |source| ClientError::Lost { phase, source };
         if !self.is_usable() {
-            return Err(ClientError::Lost { phase, source: io::ErrorKind::NotConnected.into() });
+            return Err(lost(io::ErrorKind::NotConnected.into()));
+        }
+        // What has come meanwhile is known once the runtime has looked.
+        tokio::task::yield_now().await;
+        if let Some(stream) = self.stream.as_mut()
+            && let Ok(read) = timeout(Duration::ZERO, stream.read(&mut self.buffer)).await
+        {
+            match read.map_err(lost)? {
+                0 => return Err(lost(io::ErrorKind::UnexpectedEof.into())),
+                count => self.parser.feed(&self.buffer[..count]),
+            }
         }
         if self.parser.is_empty() {
             return Ok(());

@@ -10,7 +10,7 @@ use smtp::client::Timeouts;
 use smtp::{Client, ClientConfig, ClientError, Handler, Mail, Outcome, Phase, ServerConfig, TlsMode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -431,6 +431,54 @@ async fn the_declared_size_is_the_true_size() {
     let outcome = send(&mut client, &["ada@example.org"], b".\n.\n..").await.unwrap();
     assert_eq!((outcome.recipients[0].1.code(), outcome.data), (552, None));
     server.stop().await;
+}
+
+/// A reply that nobody asked for would be taken for the next one's, and that for the one behind it: nothing more is sent there.
+#[tokio::test]
+async fn a_reply_that_nobody_asked_for_ends_the_connection() {
+    for (surplus, is_farewell) in [("550 5.1.1 nobody\r\n", false), ("421 4.4.2 too long\r\n", true), ("", false)] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let (go, said) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (host_goes, host_said) = (go.clone(), said.clone());
+        let serving = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(b"220 h\r\n").await.unwrap();
+            read_line(&mut stream).await;
+            stream.write_all(b"250 h\r\n").await.unwrap();
+            for answer in ["250 ok\r\n", "250 ok\r\n", "354 go\r\n"] {
+                read_line(&mut stream).await;
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+            let mut body = Vec::new();
+            while !body.ends_with(b"\r\n.\r\n") {
+                assert!(stream.read_buf(&mut body).await.unwrap() > 0);
+            }
+            stream.write_all(b"250 2.0.0 kept\r\n").await.unwrap();
+            host_goes.notified().await;
+            stream.write_all(surplus.as_bytes()).await.unwrap();
+            if surplus.is_empty() {
+                stream.shutdown().await.unwrap();
+            }
+            host_said.notify_one();
+            let mut more = Vec::new();
+            let _ = stream.read_to_end(&mut more).await;
+            more
+        });
+        let mut client = connect(addr).await;
+        assert_eq!(send(&mut client, &["ada@example.org"], b"x").await.unwrap().data.unwrap().code(), 250);
+        go.notify_one();
+        said.notified().await;
+        match (send(&mut client, &["bob@example.org"], b"x").await, is_farewell) {
+            (Err(ClientError::Closed { phase: Phase::Mail, reply }), true) => assert_eq!(reply.code(), 421),
+            (Err(ClientError::Protocol { phase: Phase::Mail, .. }), false) if !surplus.is_empty() => {}
+            (Err(ClientError::Lost { phase: Phase::Mail, .. }), false) if surplus.is_empty() => {}
+            (sent, _) => panic!("{surplus:?}: {sent:?}"),
+        }
+        assert!(!client.is_usable());
+        drop(client);
+        assert!(serving.await.unwrap().is_empty(), "nothing was said behind it");
+    }
 }
 
 /// A host that refuses in the middle of a body and hangs up: its reason is the answer.

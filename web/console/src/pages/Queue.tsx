@@ -131,7 +131,7 @@ function Acts({ selection }: { selection: Selection }) {
           reason={act === "delete" ? { label: T.why, required: true } : undefined}
           run={async (reason) => {
             const done = await call(api.POST("/api/v1/queue/actions", { body: { act, selection, reason } }));
-            return T.done(done.changed_count, done.left_count);
+            return T.done(done.changed_count, done.left_count, done.lifted);
           }}
           trigger={(open) => (
             <Button size="small" onClick={open}>
