@@ -17,6 +17,7 @@ import {
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { type ReactElement, type ReactNode, useState } from "react";
 import { S } from "../strings";
+import { ReturnFocus } from "./ReturnFocus";
 import { ErrorLine } from "./states";
 
 export const TOASTER = "news";
@@ -76,6 +77,7 @@ export function ConfirmDialog({ title, text, go, no = S.cancel, danger, reason, 
       {trigger(show)}
       <Dialog open={open} onOpenChange={(_, data) => setOpen(data.open)} modalType="alert">
         <DialogSurface>
+          <ReturnFocus />
           <DialogBody>
             <DialogTitle>{title}</DialogTitle>
             <DialogContent className="dialog-content">

@@ -6,6 +6,7 @@ import { When } from "../components/Age";
 import { ConfirmDialog, useAction } from "../components/actions";
 import { type Column, DataTable } from "../components/DataTable";
 import { Facts, Page as Frame } from "../components/Page";
+import { ReturnFocus } from "../components/ReturnFocus";
 import { SidePanel } from "../components/SidePanel";
 import { EmptyState, ErrorLine } from "../components/states";
 import { api, call, type PageOf, type Schemas, usePages } from "../lib/api";
@@ -138,6 +139,7 @@ function AddDialog({ onClose }: { onClose: () => void }) {
   return (
     <Dialog open onOpenChange={(_, data) => !data.open && onClose()}>
       <DialogSurface>
+        <ReturnFocus />
         <DialogBody>
           <DialogTitle>{T.addTitle}</DialogTitle>
           <DialogContent className="dialog-content">

@@ -6,6 +6,7 @@ import { Link, useLocation, useNavigate, useParams } from "react-router";
 import { ConfirmDialog, useAction } from "../components/actions";
 import { type Column, DataTable } from "../components/DataTable";
 import { Facts, Page as Frame } from "../components/Page";
+import { ReturnFocus } from "../components/ReturnFocus";
 import { SidePanel } from "../components/SidePanel";
 import { EmptyState, ErrorLine, Loaded } from "../components/states";
 import { api, call, type PageOf, type Schemas, usePages } from "../lib/api";
@@ -183,6 +184,7 @@ function ImportDialog({ onClose }: { onClose: () => void }) {
   return (
     <Dialog open onOpenChange={(_, data) => !data.open && onClose()}>
       <DialogSurface>
+        <ReturnFocus />
         <DialogBody>
           <DialogTitle>{T.importTitle}</DialogTitle>
           <DialogContent className="dialog-content">

@@ -4,6 +4,7 @@ import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { useAction } from "../components/actions";
 import { Section } from "../components/Page";
+import { ReturnFocus } from "../components/ReturnFocus";
 import { ErrorLine, Loaded, Loading } from "../components/states";
 import { api, call, type Schemas } from "../lib/api";
 import { count } from "../lib/format";
@@ -96,6 +97,7 @@ function NewListDialog({ lists, onClose, onMade }: DialogProps) {
   return (
     <Dialog open onOpenChange={(_, data) => !data.open && onClose()}>
       <DialogSurface>
+        <ReturnFocus />
         <DialogBody>
           <DialogTitle>{T.newListTitle}</DialogTitle>
           <DialogContent className="dialog-content">

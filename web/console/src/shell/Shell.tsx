@@ -18,6 +18,7 @@ import {
 import { DismissRegular, NavigationRegular, PersonCircleRegular } from "@fluentui/react-icons";
 import { useRef, useState } from "react";
 import { Link, Navigate, Outlet, useLocation, useNavigate } from "react-router";
+import { ReturnFocus } from "../components/ReturnFocus";
 import { ErrorState, Loading } from "../components/states";
 import { problemOf } from "../lib/api";
 import { useNarrow } from "../lib/hooks";
@@ -80,6 +81,7 @@ function Frame({ theme, onTheme }: Props) {
       </header>
       {narrow ? (
         <OverlayDrawer open={menu} onOpenChange={(_, data) => setMenu(data.open)} size="small" aria-label={S.nav.menu}>
+          <ReturnFocus />
           <DrawerHeader>
             <DrawerHeaderTitle action={<Button appearance="subtle" icon={<DismissRegular />} aria-label={S.close} onClick={() => setMenu(false)} />}>
               {S.product}
