@@ -4,6 +4,7 @@ import { count, span } from "./lib/format";
 
 type Words<K extends string> = Record<K, string>;
 const plural = (n: number, one: string, many = `${one}s`) => `${count(n)} ${n === 1 ? one : many}`;
+const copyWord = (n: number) => (n === 1 ? "copy" : "copies");
 export const copies = (n: number) => plural(n, "copy", "copies");
 export const recipients = (n: number) => plural(n, "recipient");
 export const people = (n: number) => plural(n, "person", "people");
@@ -259,15 +260,14 @@ export const S = {
     noCampaigns: "Your campaigns will be here, each as one bar that shows where its copies are.",
     waits: "Waiting for you",
     nothingWaits: "Nothing waits for you.",
-    releaseRequests: "release requests",
-    needsReview: "held copies that nobody looked at",
-    changesWaiting: "tested changes that wait for a decision",
-    queueDue: "copies in the queue",
-    queueHeld: "copies paused with their campaign",
+    releaseRequests: (n: number) => (n === 1 ? "release request" : "release requests"),
+    needsReview: (n: number) => `held ${copyWord(n)} that nobody looked at`,
+    changesWaiting: (n: number) => (n === 1 ? "tested change that waits for a decision" : "tested changes that wait for a decision"),
+    queueDue: (n: number) => `${copyWord(n)} waiting in the queue`,
+    queueHeld: (n: number) => `paused ${copyWord(n)} in the queue`,
     ownMail: "Your mail",
-    oldest: "oldest waiting since",
-    ownUnseen: "unread in your inbox",
-    ownHeld: "held for you in quarantine",
+    ownUnseen: () => "unread in your inbox",
+    ownHeld: () => "held for you in quarantine",
     connectorTitle: (n: number) => `${connectors(n)} ${n === 1 ? "does" : "do"} not answer`,
     connectorText: (names: string, waiting: number) => `${names}: ${waiting ? `${copies(waiting)} ${waiting === 1 ? "waits" : "wait"} and ${waiting === 1 ? "is" : "are"} handed over as soon as it answers.` : "nothing waits for it yet."}`,
     connectorLink: "Look at it",
@@ -517,6 +517,10 @@ export const S = {
     create: "Propose a change",
     emptyTitle: "No change yet",
     emptyDetail: "Proposed, tested, active and undone changes will be here. Propose one: nothing is in force until you say so.",
+    anyState: "Any state",
+    emptyFilter: "No change in this state",
+    emptyFilterDetail: "Choose another state to see the others.",
+    showAll: "Show all",
     kind: { feed: "Feed", list: "Allow/block list", weight: "Rule weight" } as Record<string, string>,
     state: {
       proposed: "Proposed",
@@ -556,7 +560,7 @@ export const S = {
     activateGo: (n: number) => (n ? `Activate and pull back ${count(n)}` : "Activate"),
     overrideReason: "The backtest warns. Why activate all the same? (kept in the record)",
     undo: "Undo",
-    undoTitle: "Undo this change?",
+    undoTitle: (n: number) => (n ? `Undo this change, which pulled back ${copies(n)}?` : "Undo this change?"),
     undoText: "The rules return to what they were, and every copy that it pulled back returns to the folder it came from, with its flags and date.",
     undoGo: "Undo the change",
     why: "Why",
@@ -576,6 +580,7 @@ export const S = {
     byMove: "By place",
     examples: "Examples",
     allMoved: "All copies that would be treated otherwise",
+    allPulled: "Copies that would be pulled back at once",
     campaignColumn: "Campaign",
     takenColumn: "Taken away",
     pulledColumn: "Pulled back",
@@ -584,6 +589,7 @@ export const S = {
     fromTo: (from: string, to: string) => `${from} → ${to}`,
     disposition: { quarantine: "Quarantine", junk: "Junk", deliver: "Inbox", drop: "Dropped", reject: "Rejected" } as Record<string, string>,
     noneMoved: "No recent mail would be treated otherwise.",
+    nonePulled: "No copy would be pulled back.",
     history: "What happened",
     activatedBy: "Activated by",
     overrode: "Activated against the warning, because",
@@ -628,7 +634,6 @@ export const S = {
   incidents: {
     title: "Delivery incidents",
     lead: "An incident opens by itself when copies that were accepted are not in a mailbox.",
-    lostNow: "are not in a mailbox now",
     headline: (n: number) => `${copies(n)} ${n === 1 ? "is" : "are"} not in a mailbox now.`,
     headlineBack: "No copy of it is lost now.",
     emptyTitle: "No incident",
