@@ -111,7 +111,6 @@ export const S = {
   notYou: (who: Schemas["Role"][], mine: Schemas["Role"]) => `You are ${someone(mine)}; ask ${anyOf(who)}.`,
 
   problem: {
-    whatToDo: "What to do",
     reference: "Reference",
     referenceHint: "Quote it to the operator: the log has the cause under it.",
     unreachable: "The server cannot be reached",
@@ -119,6 +118,7 @@ export const S = {
     unexpected: "Something went wrong",
     unexpectedDetail: (status: number) => `The server answered ${status} without saying why. Try again; if it stays, tell the operator.`,
     tryAgainHint: "Try again. If it stays, give the reference to the operator.",
+    toHome: "Go to Home",
     late: "These numbers may be old",
     lateDetail: "The last look at the server failed, so this is what was seen before.",
     notFoundTitle: "There is no such page",
@@ -214,7 +214,6 @@ export const S = {
     clear: "Clear the selection",
     selectAllLoaded: "Select what is loaded",
     loadingMore: "Loading more…",
-    moreFailed: "More could not be loaded.",
     details: "Details",
     closeDetails: "Close the details",
   },
@@ -348,13 +347,11 @@ export const S = {
     keep: "Keep sending",
     editButton: "Edit",
     sending: "Handing over",
-    queuing: "Queuing",
   },
 
   campaign: {
     draftHeadline: "This is a draft. Nothing was sent.",
     draftDetail: "Once it is sent, this page shows where every copy is, why, and what you can do.",
-    recipientsWord: recipients,
     whereNow: "Where the copies are now",
     overTime: "Where they were over time",
     overTimeTable: "Show as a table",
@@ -405,7 +402,6 @@ export const S = {
     clearFilter: "Show all",
     emptyCopies: "No recipient is in this place now.",
     incident: "Incident",
-    asOf: "as of",
     content: "Mail",
     suppressed: (n: number) => `${people(n)} left out, each with a reason`,
   },
@@ -421,7 +417,6 @@ export const S = {
     clearFilters: "Clear the filters",
     facets: "Filters",
     facet: { status: "Status", reason: "Reason", held_by: "Held", campaign: "Campaign" },
-    noCampaign: "No campaign",
     filterRecipient: "Recipient's address",
     filterSender: "Sender's address",
     filterSubject: "Words of the subject",
@@ -474,7 +469,6 @@ export const S = {
     selectUpTo: (n: number) => `The first ${count(n)} that are loaded are selected; more is done by campaign.`,
     willHappen: "What will happen",
     refused: (n: number) => `${copies(n)} refused`,
-    notYours: "Your role may look, not decide.",
   },
 
   trace: {
@@ -496,7 +490,6 @@ export const S = {
     nothing: "No message matches",
     nothingDetail: "Try fewer filters, or a whole address.",
     received: "When",
-    direction: { inbound: "in", outbound: "out" } as Record<string, string>,
     class: "Class",
     answer: "Where it is and why",
     client: "Came from",
@@ -508,7 +501,6 @@ export const S = {
     attachments: "Attachments",
     defects: "What was malformed",
     noAuthentication: "Not seen at our gateway.",
-    copyPage: "Open the copy's page",
   },
 
   changes: {
@@ -575,7 +567,6 @@ export const S = {
       own: "of own campaigns",
       redelivery: "held ones that would get through",
     },
-    byCampaign: "By campaign",
     byClass: "By class",
     byMove: "By place",
     examples: "Examples",
@@ -585,7 +576,6 @@ export const S = {
     takenColumn: "Taken away",
     pulledColumn: "Pulled back",
     readColumn: "Read",
-    copiesColumn: "Copies",
     fromTo: (from: string, to: string) => `${from} → ${to}`,
     disposition: { quarantine: "Quarantine", junk: "Junk", deliver: "Inbox", drop: "Dropped", reject: "Rejected" } as Record<string, string>,
     noneMoved: "No recent mail would be treated otherwise.",
@@ -660,7 +650,6 @@ export const S = {
     allowExpires: "The entry ends on",
     updates: "Updates, newest first",
     noUpdates: "No update yet.",
-    addUpdate: "Add an update",
     updateText: "What should everybody who is hit know?",
     noText: "Write the update first.",
     keepStatus: "Keep the status",
@@ -701,7 +690,6 @@ export const S = {
     picturesHint: "Pictures can tell the sender that you have opened the mail.",
     attachments: "Attachments",
     pick: "Choose a message to read it.",
-    chooseFolder: "Choose a folder",
     flagged: "flagged",
     body: "Message",
   },
@@ -716,7 +704,9 @@ export const S = {
     request: "Ask for release",
     requestTitle: "Ask an administrator to release 1 message?",
     preview: "Safe preview",
-    waits: "An administrator was asked.",
+    waits: "An administrator was asked. You will find it in your inbox if it is released.",
+    denied: "An administrator decided that it stays here. Ask them if you need it.",
+    onlyOthers: "Mail held for this reason cannot be released by you. If you expected it, ask an administrator.",
   },
 
   people: {
@@ -978,7 +968,6 @@ export const S = {
     emptyDetail: "Entries that let mail through or hold it, whatever the rules say, will be here with their end and the change that added them.",
     emptyFilter: "No entry of this kind.",
     all: "Allowed and blocked",
-    noAdd: "Your role may look, not propose.",
   },
 
   reports: {
@@ -1031,7 +1020,8 @@ export const S = {
     said: "In its words",
     emptyTitle: "No report yet",
     emptyDetail: "When a host sends mail back or a reader complains, the report is here with what was made of it.",
-    emptyFilter: "No report with this outcome.",
+    emptyFilter: "No report with this outcome",
+    emptyFilterDetail: "Choose another outcome to see the others.",
     tlsLead: "How connections to other domains were encrypted, by day. Each day is reported to the domains that ask for it (RFC 8460). Three days are kept.",
     tlsEmptyTitle: "Nothing went out yet",
     tlsEmptyDetail: "When mail goes to other domains, this shows how many connections were encrypted as they should be, and why others were not.",
@@ -1101,7 +1091,6 @@ export const S = {
     one: "Copy",
     title: (who: string) => `Copy for ${who}`,
     evidence: "Evidence, newest first",
-    observed: "seen",
     raw: "Raw evidence",
     source: "Source",
     verdict: "Verdict",

@@ -106,6 +106,7 @@ function Frame({ theme, onTheme }: Props) {
 
 function AccountMenu({ theme, onTheme }: Props) {
   const me = useMe();
+  const may = useMay();
   const navigate = useNavigate();
   const signOut = useSignOut();
   const leave = async () => {
@@ -135,7 +136,7 @@ function AccountMenu({ theme, onTheme }: Props) {
           </MenuGroup>
           <MenuDivider />
           <MenuItem onClick={() => void navigate("/password")}>{S.account.password}</MenuItem>
-          <MenuItem onClick={() => void navigate("/app-passwords")}>{S.appPasswords.title}</MenuItem>
+          {may("mailbox.own") && me.person_id && <MenuItem onClick={() => void navigate("/app-passwords")}>{S.appPasswords.title}</MenuItem>}
           <MenuItem onClick={() => void leave()}>{S.account.signOut}</MenuItem>
           <MenuGroup>
             <MenuGroupHeader>{S.account.version(me.version)}</MenuGroupHeader>
