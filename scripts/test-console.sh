@@ -18,8 +18,13 @@ people="${JOURNEY_PEOPLE:-120}"
 "$bin" demo --exit --acts 4 --people "$people" --data "$work/demo" > "$work/story.log" 2>&1 || { cat "$work/story.log"; exit 1; }
 "$bin" serve --data "$work/empty" > "$work/empty.log" 2>&1 & pids+=($!)
 "$bin" seed --data "$work/seeded" --rows 10000 > "$work/seed.log" 2>&1 || { cat "$work/seed.log"; exit 1; }
-# Nothing listens there, and hardly anything is tried: what waits in the seeded queue goes on waiting.
-LANDFALL_OUTBOUND_RELAY=127.0.0.1:9 LANDFALL_OUTBOUND_MESSAGES_PER_MINUTE_MAX=1 "$bin" serve --data "$work/seeded" > "$work/seeded.log" 2>&1 & pids+=($!)
+# The partners' hosts, as the seed had them: ten domains each. They are reached and take nothing, so the queue keeps what it has, and
+# the agent leaves them alone for a while. Everything else would go to where nobody listens.
+node web/console/e2e/busy-hosts.mjs 4 > "$work/busy.log" & pids+=($!)
+await "^Busy" "$work/busy.log" 60
+read -ra busy < <(sed -n 's/^Busy //p' "$work/busy.log")
+routes=$(for n in $(seq 0 39); do echo "partner$n.example=127.0.0.1:${busy[n % 4]}"; done | paste -sd,)
+LANDFALL_OUTBOUND_RELAY=127.0.0.1:9 LANDFALL_OUTBOUND_ROUTES="$routes" "$bin" serve --data "$work/seeded" > "$work/seeded.log" 2>&1 & pids+=($!)
 "$bin" demo --people "$people" --data "$work/demo" > "$work/demo.log" 2>&1 & pids+=($!)
 await "^First run" "$work/empty.log" 60
 await "^Console" "$work/seeded.log" 60

@@ -7951,6 +7951,8 @@ export interface operations {
                 recipient?: string;
                 /** @description The Message-ID, with or without angle brackets. */
                 message_id?: string;
+                /** @description The host of a link in the mail. A Message-ID says more: not both. */
+                url_host?: string;
                 /** @description Received at or after. */
                 from?: string;
                 /** @description Received before. */

@@ -1,13 +1,14 @@
 //! Message trace: which copies, and the story of one.
 //!
-//! A search walks the index of its most selective filter (Message-ID, recipient, sender, a word of the subject, place,
-//! or time alone), and checks the other filters on the way. Pages are sought, never counted.
+//! A search walks the index of its most selective filter (Message-ID, host of a link, recipient, sender, a word of the
+//! subject, place, or time alone), and checks the other filters on the way. Pages are sought, never counted.
 
 use model::{CampaignId, CopyId, LastEvent, MessageId, OrganisationId, Place, Timestamp};
 use serde::Serialize;
 use store::{Row, Store, StoreError, Value, values};
+use verdict::TermKind;
 
-use crate::commit::subject_words;
+use crate::commit::{SUBJECT_WORD_KIND, subject_words};
 
 /// Rows of one page.
 pub const TRACE_PAGE_MAX: i64 = 1_000;
@@ -23,8 +24,10 @@ pub struct TraceFilter {
     pub recipient: Option<String>,
     /// Words of the subject, in this order (other words may stand between them).
     pub subject: Option<String>,
-    /// The Message-ID field, with or without its angle brackets.
+    /// The Message-ID field, with or without its angle brackets. With it `url_host` is not looked at.
     pub message_id_header: Option<String>,
+    /// The host of a link in the mail as it was received.
+    pub url_host: Option<String>,
     /// Where the copy is now.
     pub place: Option<Place>,
     /// What last happened to it.
@@ -244,6 +247,14 @@ fn plan(organisation_id: OrganisationId, filter: &TraceFilter, limit: i64) -> (&
         parameters.extend(values![format!("<{header}>"), before_copy]);
         return ("gateway.trace_by_header", parameters);
     }
+    let by_term = |kind: &str, value: String| {
+        let seek = after.map_or((first_id_at(to_at), i64::MAX), |c| (c.message_id.0, c.copy_id.0));
+        ("gateway.trace_by_term", [parameters.clone(), values![value, seek.0, seek.1, kind].to_vec()].concat())
+    };
+    let host = lower(&filter.url_host);
+    if !host.is_empty() {
+        return by_term(TermKind::UrlHost.as_str(), host);
+    }
     let range = values![before_copy, first_id_at(from_at)];
     if !recipient.is_empty() {
         parameters.extend(range);
@@ -256,9 +267,7 @@ fn plan(organisation_id: OrganisationId, filter: &TraceFilter, limit: i64) -> (&
     }
     // The longest word is the rarest, mostly.
     if let Some(word) = words.into_iter().max_by_key(String::len) {
-        let seek = after.map_or((first_id_at(to_at), i64::MAX), |c| (c.message_id.0, c.copy_id.0));
-        parameters.extend(values![word, seek.0, seek.1]);
-        return ("gateway.trace_by_word", parameters);
+        return by_term(SUBJECT_WORD_KIND, word);
     }
     parameters.extend(range);
     match filter.place {

@@ -82,13 +82,14 @@ WHERE m.organisation_id = $1 AND m.from_address = $4 AND m.received_at <= $11
   AND c.created_at >= $9 AND c.created_at < $10
 ORDER BY m.received_at DESC, m.id DESC, c.id DESC LIMIT $2
 
--- name: trace_by_word
+-- name: trace_by_term
+-- $14: which kind of term, a word of the subject or the host of a link.
 SELECT c.id, c.message_id, c.received_message_id, c.campaign_id, c.recipient, c.place, c.place_detail, c.last_event,
   c.last_event_at, c.created_at, c.disposition, c.policy, m.from_address, m.from_name, m.reverse_path, m.subject,
   m.message_id_header, m.direction, m.received_at AS seek_at, t.message_id AS seek_message_id,
   m.verdict_class
 FROM message_term t JOIN copy c ON c.received_message_id = t.message_id JOIN message m ON m.id = t.message_id
-WHERE t.kind = 'subject_word' AND t.value = $11 AND t.message_id <= $12 AND (t.message_id, c.id) < ($12, $13)
+WHERE t.kind = $14 AND t.value = $11 AND t.message_id <= $12 AND (t.message_id, c.id) < ($12, $13)
   AND c.organisation_id = $1 AND (CAST($3 AS TEXT) = '' OR c.recipient = $3)
   AND (CAST($4 AS TEXT) = '' OR m.from_address = $4 OR m.reverse_path = $4)
   AND (CAST($5 AS TEXT) = '' OR c.place = $5) AND (CAST($6 AS TEXT) = '' OR c.last_event = $6)

@@ -57,6 +57,40 @@ as("communicator", (at) => {
     assert.match(await page.locator("main").innerText(), /line \d/i);
   });
 
+  it("finds again what was written and not saved", async () => {
+    const { page } = at;
+    // Away by the navigation, and back.
+    await page.getByRole("navigation", { name: "Main" }).getByRole("link", { name: "Campaigns" }).click();
+    await page.getByRole("heading", { name: "Campaigns", level: 1 }).waitFor();
+    await page.getByRole("button", { name: "New campaign" }).click();
+    await page.getByText("Here is what you had written and not saved.").waitFor();
+    assert.equal(await page.getByLabel("Name", { exact: false }).first().inputValue(), "Broken");
+    assert.match(await page.getByLabel("Content").inputValue(), /<mj-section>/);
+    await inspect(page, "work-campaign-found");
+    await page.getByRole("button", { name: "Discard it" }).click();
+    assert.equal(await page.getByLabel("Name", { exact: false }).first().inputValue(), "");
+    // Without a name the button says what is missing, and does nothing.
+    const save = page.getByRole("button", { name: "Save" });
+    assert.equal(await save.getAttribute("aria-disabled"), "true");
+    await save.hover();
+    await page.getByText("Give it a name first.").waitFor();
+  });
+
+  it("follows a number of the first page to the recipients behind it", async () => {
+    const { page } = at;
+    await visit(page, "/");
+    const number = page.getByRole("region", { name: "Last campaigns" }).locator(".bar-legend a").first();
+    const place = (await number.getAttribute("aria-label")).replace(/^[\d,]+ /, "");
+    await number.click();
+    await page.waitForURL(/place=.*#recipients$/);
+    await page.locator('#recipients [role="row"][data-index="0"]').waitFor();
+    await page.waitForFunction(() => {
+      const { top, bottom } = document.querySelector("#recipients h2").getBoundingClientRect();
+      return top >= 0 && bottom <= window.innerHeight;
+    });
+    assert.match(await page.locator('#recipients [role="row"][data-index="0"]').innerText(), new RegExp(place.split(" ").at(-1)));
+  });
+
   it("finds a campaign with the search box and the keyboard alone", async () => {
     const { page } = at;
     await visit(page, "/");
@@ -123,6 +157,8 @@ as("administrator", (at) => {
     await dialog.getByText("What will happen").waitFor();
     await inspect(page, "work-release-dialog");
     await dialog.getByRole("button", { name: "Cancel" }).click();
+    await dialog.waitFor({ state: "detached" });
+    await page.waitForFunction(() => document.activeElement?.textContent === "Release (2)"); // where the keyboard was
     await page.locator('[role="row"][data-index="1"]').focus();
     await page.keyboard.press("Enter");
     await page.waitForURL(/item=/);
@@ -141,6 +177,34 @@ as("administrator", (at) => {
     assert.equal(looks[0].reason, "To see what a release would do");
     await page.keyboard.press("Escape");
     await page.waitForFunction(() => !window.location.search.includes("item="));
+    await page.waitForFunction(() => document.activeElement?.getAttribute("data-index") === "1"); // back at its row
+    await visit(page, "/settings?tab=audit");
+    const entry = page.locator('[role="row"]', { hasText: "Read held mail" }).first();
+    assert.match(await entry.innerText(), /a held copy/);
+    await entry.click();
+    await page.waitForURL(/\/quarantine\?item=/);
+  });
+
+  it("finds the mail that links to a host, with the search box", async () => {
+    const { page } = at;
+    const sent = (await ask(page, "/trace")).items.find((item) => item.campaign_id);
+    const { urls } = await ask(page, `/trace/${sent.copy_id}`);
+    const { host } = new URL(urls[0].url);
+    await visit(page, "/");
+    await page.getByRole("combobox", { name: "Search" }).fill(host);
+    await page.getByRole("option").filter({ hasText: "URL host" }).click();
+    await page.waitForURL(/\/trace\?url_host=/);
+    await page.locator('[role="row"][data-index="0"]').waitFor();
+    assert.equal(await page.getByLabel("Links to the host").inputValue(), host);
+    await page.getByRole("button", { name: "Save this view" }).click();
+    await page.getByLabel("Name of the view").fill("Our own links");
+    await page.keyboard.press("Enter");
+    await visit(page, "/trace");
+    await page.getByRole("link", { name: "Our own links" }).click();
+    await page.waitForURL(/\/trace\?url_host=/);
+    await inspect(page, "work-trace-view");
+    await page.getByRole("button", { name: "Forget the view “Our own links”" }).click();
+    await page.getByRole("link", { name: "Our own links" }).waitFor({ state: "detached" });
   });
 
   it("imports people, and a bad row is named with its line", async () => {

@@ -221,6 +221,25 @@ describe("settings", () => {
   });
 });
 
+describe("accounts", () => {
+  it("makes one for somebody with an address here, who comes in by a link and has a mailbox", async () => {
+    const { page, faults } = owner;
+    await visit(page, "/settings?tab=accounts");
+    await inspect(page, "settings-accounts-owner");
+    await page.getByLabel("Login").fill(`carl@${DOMAIN}`);
+    await page.getByRole("button", { name: "New account" }).click();
+    const made = page.getByRole("status").filter({ hasText: `carl@${DOMAIN}` });
+    await made.getByRole("button", { name: "Make a link for Carl Gauss" }).click();
+    const link = await made.locator("code").innerText();
+    await inspect(page, "settings-account-made");
+    const carl = await visitor(browser, site.url);
+    await carl.page.goto(link);
+    await carl.page.getByRole("navigation", { name: "Main" }).getByRole("link", { name: "My mail" }).waitFor();
+    await carl.context.close();
+    assert.deepEqual(faults.splice(0), []);
+  });
+});
+
 describe("judging switched off", () => {
   it("stands above every page while it lasts: who, why, until when; and goes away by itself", async () => {
     const { page, faults } = owner;

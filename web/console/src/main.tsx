@@ -1,4 +1,4 @@
-import { QueryCache, QueryClient, QueryClientProvider } from "@tanstack/react-query";
+import { MutationCache, QueryCache, QueryClient, QueryClientProvider } from "@tanstack/react-query";
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 import { BrowserRouter } from "react-router";
@@ -13,14 +13,14 @@ const RETRIES_MAX = 1;
 const worthAnotherTry = (failures: number, error: Error) =>
   failures < RETRIES_MAX && error instanceof ProblemError && [0, 502, 503, 504].includes(error.problem.status);
 
+/** The session ended while a page was open: ask who is signed in, and the shell shows the door. */
+function lookWhoIsThere(error: Error) {
+  if (error instanceof ProblemError && error.signInNeeded) void queries.resetQueries({ queryKey: ["me"] });
+}
+
 const queries = new QueryClient({
-  queryCache: new QueryCache({
-    onError: (error, query) => {
-      // The session ended while a page was open: ask who is signed in, and the shell shows the door.
-      const ended = error instanceof ProblemError && error.signInNeeded && query.queryKey[0] !== "me";
-      if (ended) void queries.resetQueries({ queryKey: ["me"] });
-    },
-  }),
+  queryCache: new QueryCache({ onError: (error, query) => query.queryKey[0] !== "me" && lookWhoIsThere(error) }),
+  mutationCache: new MutationCache({ onError: lookWhoIsThere }),
   defaultOptions: { queries: { staleTime: STALE_MS, retry: worthAnotherTry } },
 });
 

@@ -249,7 +249,9 @@ fn search_hit(caller: &Caller, found: Found) -> Option<SearchHit> {
         }
         Found::UrlHost { host, copy_count, more } => {
             let detail = format!("{}{copy_count} copies link to it", if more { "more than " } else { "" });
-            hit(P::TraceRead, SearchKind::UrlHost, None, host, detail, "/trace".to_owned())
+            let is_plain = host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':'));
+            let path = if is_plain { format!("/trace?url_host={host}") } else { "/trace".to_owned() };
+            hit(P::TraceRead, SearchKind::UrlHost, None, host, detail, path)
         }
     }
 }

@@ -39,6 +39,8 @@ struct TraceQuery {
     recipient: Option<String>,
     /// The Message-ID, with or without angle brackets.
     message_id: Option<String>,
+    /// The host of a link in the mail. A Message-ID says more: not both.
+    url_host: Option<String>,
     /// Received at or after.
     #[param(value_type = Option<String>, format = DateTime)]
     from: Option<At>,
@@ -229,7 +231,11 @@ async fn search_trace(
     caller: Caller,
     Query(q): Query<TraceQuery>,
 ) -> Answer<Page<TraceItem>> {
+    if q.message_id.is_some() && q.url_host.is_some() {
+        return Err(Problem::invalid("url_host", "Give a Message-ID or the host of a link, not both."));
+    }
     let filter = TraceFilter {
+        url_host: q.url_host,
         sender: q.sender,
         recipient: q.recipient,
         subject: q.subject,

@@ -79,6 +79,10 @@ async fn a_copy_is_traced_and_found() {
         assert_eq!((&hits[0]["kind"], &hits[0]["id"]), (&json!("copy"), &json!(copy)));
         let hidden = server.get(Role::Communicator, "/search?q=one@x.example").await.expect(StatusCode::OK).json();
         assert_eq!(hidden, json!([]));
+        let linked = server.get(admin, "/trace?url_host=shop.example").await.expect(StatusCode::OK).json();
+        assert_eq!(linked["items"], json!([]), "no mail links there");
+        let both = server.get(admin, "/trace?url_host=shop.example&message_id=one@x.example").await;
+        assert_eq!(both.expect(StatusCode::UNPROCESSABLE_ENTITY).json()["field"], "url_host");
     })
     .await;
 }

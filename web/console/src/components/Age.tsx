@@ -31,6 +31,16 @@ export function Age({ at }: { at: string }) {
   );
 }
 
+/** "in 5 min"; what is due already is tried as soon as it has its turn. */
+export function NextTry({ at }: { at: string }) {
+  const now = useNow();
+  return (
+    <time dateTime={at} title={utc(at)}>
+      {new Date(at).getTime() > now ? ageText(at, now) : S.queue.nextNow}
+    </time>
+  );
+}
+
 /** "10:14:03" today, "14 Mar, 10:14" before. */
 export function When({ at }: { at: string }) {
   return (

@@ -27,6 +27,8 @@ interface Props<T> {
   rowId: (row: T) => string;
   rowName: (row: T) => string;
   onOpen?: (row: T) => void;
+  /** Left out: every row opens. */
+  opens?: (row: T) => boolean;
   /** The row whose details are shown. */
   openId?: string;
   selection?: { ids: ReadonlySet<string>; toggle: (id: string) => void; selectable?: (row: T) => boolean };
@@ -55,7 +57,7 @@ export function DataTable<T>(props: Props<T>) {
   );
 }
 
-function Grid<T>({ label, pages, columns, rowId, rowName, onOpen, openId, selection, height }: Props<T>) {
+function Grid<T>({ label, pages, columns, rowId, rowName, onOpen, opens, openId, selection, height }: Props<T>) {
   const { query, rows, more } = pages;
   const narrow = useMedia("(max-width: 640px)");
   const shown = narrow ? columns.filter((c) => c.on !== "wide") : columns;
@@ -91,6 +93,10 @@ function Grid<T>({ label, pages, columns, rowId, rowName, onOpen, openId, select
   };
   useEffect(giveFocus);
 
+  const isOpenable = (row: T) => Boolean(onOpen) && (opens?.(row) ?? true);
+  const open = (row: T) => {
+    if (isOpenable(row)) onOpen?.(row);
+  };
   const go = (index: number) => {
     const to = Math.max(0, Math.min(rows.length - 1, index));
     setActive(to);
@@ -108,7 +114,7 @@ function Grid<T>({ label, pages, columns, rowId, rowName, onOpen, openId, select
       PageUp: () => go(index - 10),
       Home: () => go(0),
       End: () => go(rows.length - 1),
-      Enter: () => onOpen?.(row),
+      Enter: () => open(row),
       x: () => selection && (selection.selectable?.(row) ?? true) && selection.toggle(rowId(row)),
     };
     const move = moves[event.key];
@@ -150,11 +156,11 @@ function Grid<T>({ label, pages, columns, rowId, rowName, onOpen, openId, select
                   aria-rowindex={item.index + 2}
                   aria-selected={selection ? selection.ids.has(id) : openId === id}
                   tabIndex={item.index === rendered ? 0 : -1}
-                  className={`table-row${openId === id ? " table-row-open" : ""}${onOpen ? " table-row-link" : ""}`}
+                  className={`table-row${openId === id ? " table-row-open" : ""}${isOpenable(row) ? " table-row-link" : ""}`}
                   style={{ gridTemplateColumns: narrow ? (selection ? "2.25rem 1fr" : "1fr") : tracks, height: item.size, transform: `translateY(${item.start}px)` }}
                   onClick={() => {
                     setActive(item.index);
-                    onOpen?.(row);
+                    open(row);
                   }}
                   onFocus={() => setActive(item.index)}
                   onKeyDown={(event) => onKey(event, row, item.index)}

@@ -3,6 +3,7 @@ import { Button, Field, Input } from "@fluentui/react-components";
 import { type FormEvent, type ReactNode, useState } from "react";
 import { rememberReason, useReason } from "../lib/reason";
 import { S } from "../strings";
+import { GuardedButton } from "./actions";
 
 const T = S.quarantine;
 /** As the server takes it. */
@@ -26,7 +27,7 @@ export function LookReason({ children }: { children: (reason: string) => ReactNo
   }
   const submit = (event: FormEvent) => {
     event.preventDefault();
-    rememberReason(text.trim());
+    if (text.trim()) rememberReason(text.trim());
   };
   return (
     <form className="stack" onSubmit={submit}>
@@ -34,9 +35,9 @@ export function LookReason({ children }: { children: (reason: string) => ReactNo
         <Input value={text} maxLength={CHARS_MAX} onChange={(_, data) => setText(data.value)} />
       </Field>
       <div>
-        <Button type="submit" appearance="primary" disabled={!text.trim()}>
+        <GuardedButton submit appearance="primary" blocked={text.trim() ? undefined : S.confirm.sayWhy}>
           {T.lookGo}
-        </Button>
+        </GuardedButton>
       </div>
     </form>
   );

@@ -35,7 +35,9 @@ export function OverTime({ points: all, label }: { points: Point[]; label: strin
   const span = new Date(points.at(-1)!.at).getTime() - first || 1;
   const x = (at: string | number) => ((new Date(at).getTime() - first) / span) * WIDTH;
   const time = span < 600_000 ? timeOfDay : shortTime;
-  const ticks = Array.from({ length: TICKS }, (_, i) => first + (span * i) / (TICKS - 1));
+  // No time twice: a course of three seconds has no five of them.
+  const tickCount = Math.max(2, Math.min(TICKS, Math.floor(span / 1000) + 1));
+  const ticks = Array.from({ length: tickCount }, (_, i) => first + (span * i) / (tickCount - 1));
   return (
     <div className="stack">
       <figure style={{ margin: 0, padding: "4px 0 0" }}>

@@ -4,6 +4,10 @@ import { DismissRegular } from "@fluentui/react-icons";
 import { type ReactNode, useEffect, useRef } from "react";
 import { useNarrow } from "../lib/hooks";
 import { S } from "../strings";
+import { ReturnFocus } from "./ReturnFocus";
+
+/** The row that the keyboard would come to. */
+const ROW = '[role="row"][tabindex="0"]';
 
 interface Props {
   title: string;
@@ -17,6 +21,7 @@ export function SidePanel({ title, onClose, children }: Props) {
   if (narrow) {
     return (
       <OverlayDrawer open position="end" size="full" onOpenChange={(_, data) => !data.open && onClose()} aria-label={title}>
+        <ReturnFocus instead={ROW} />
         <DrawerHeader>
           <DrawerHeaderTitle action={close}>{title}</DrawerHeaderTitle>
         </DrawerHeader>
@@ -45,6 +50,7 @@ function Beside({ title, close, onClose, children }: Props & { close: ReactNode 
   }, [onClose]);
   return (
     <aside className="panel" aria-label={title} ref={panel} tabIndex={0}>
+      <ReturnFocus instead={ROW} />
       <div className="panel-head">
         <h2>{title}</h2>
         {close}

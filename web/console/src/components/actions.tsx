@@ -17,9 +17,14 @@ import {
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { type ReactElement, type ReactNode, useState } from "react";
 import { S } from "../strings";
+import { ReturnFocus } from "./ReturnFocus";
 import { ErrorLine } from "./states";
 
 export const TOASTER = "news";
+
+/** Long sentences stay longer: so much for each letter, and at least this. */
+const READ_MS_PER_CHAR = 90;
+const READ_MS_MIN = 6_000;
 
 export function useSay() {
   const { dispatchToast } = useToastController(TOASTER);
@@ -28,7 +33,7 @@ export function useSay() {
       <Toast>
         <ToastTitle>{sentence}</ToastTitle>
       </Toast>,
-      { intent },
+      { intent, timeout: Math.max(READ_MS_MIN, sentence.length * READ_MS_PER_CHAR) },
     );
 }
 
@@ -57,17 +62,19 @@ interface ConfirmProps {
   reason?: { label: string; required?: boolean };
   run: (reason: string) => Promise<string | void>;
   trigger: (open: () => void) => ReactElement;
-  /** Checked each time the dialog opens: whether the button is usable at all. */
+  /** Why what the dialog asks for cannot be done yet. */
   blocked?: string;
 }
 
-export function ConfirmDialog({ title, text, go, no = S.cancel, danger, reason, run, trigger }: ConfirmProps) {
+export function ConfirmDialog({ title, text, go, no = S.cancel, danger, reason, run, trigger, blocked }: ConfirmProps) {
   const [open, setOpen] = useState(false);
   const [why, setWhy] = useState("");
-  const action = useAction((r: string) => run(r), () => setOpen(false));
+  const action = useAction((r: string) => run(r), () => {
+    setOpen(false);
+    setWhy("");
+  });
   const show = () => {
     action.reset();
-    setWhy("");
     setOpen(true);
   };
   const missing = Boolean(reason?.required && !why.trim());
@@ -76,6 +83,7 @@ export function ConfirmDialog({ title, text, go, no = S.cancel, danger, reason, 
       {trigger(show)}
       <Dialog open={open} onOpenChange={(_, data) => setOpen(data.open)} modalType="alert">
         <DialogSurface>
+          <ReturnFocus />
           <DialogBody>
             <DialogTitle>{title}</DialogTitle>
             <DialogContent className="dialog-content">
@@ -89,9 +97,9 @@ export function ConfirmDialog({ title, text, go, no = S.cancel, danger, reason, 
             </DialogContent>
             <DialogActions>
               <Button onClick={() => setOpen(false)}>{no}</Button>
-              <Button appearance="primary" className={danger ? "danger" : undefined} disabled={missing || action.isPending} onClick={() => action.mutate(why.trim())}>
+              <GuardedButton appearance="primary" className={danger ? "danger" : undefined} busy={action.isPending} blocked={missing ? S.confirm.sayWhy : blocked} onClick={() => action.mutate(why.trim())}>
                 {action.isPending ? S.confirm.busy : go}
-              </Button>
+              </GuardedButton>
             </DialogActions>
           </DialogBody>
         </DialogSurface>
@@ -100,12 +108,33 @@ export function ConfirmDialog({ title, text, go, no = S.cancel, danger, reason, 
   );
 }
 
+interface GuardedProps {
+  /** Why it cannot be used. */
+  blocked?: string;
+  /** What it started is under way. */
+  busy?: boolean;
+  /** It sends the form that it is in; the form looks at `blocked` itself, for whoever presses Enter in a field. */
+  submit?: boolean;
+  children: ReactNode;
+  onClick?: () => void;
+  appearance?: "primary" | "secondary";
+  size?: "small" | "large";
+  disabledFocusable?: boolean;
+  className?: string;
+}
+
 /** A button that says why it cannot be used. */
-export function GuardedButton({ blocked, children, ...props }: { blocked?: string; children: ReactNode; onClick: () => void; appearance?: "primary" | "secondary"; size?: "small"; disabledFocusable?: boolean; className?: string }) {
-  if (!blocked) return <Button {...props}>{children}</Button>;
+export function GuardedButton({ blocked, busy, submit, children, ...props }: GuardedProps) {
+  if (!blocked) {
+    return (
+      <Button {...props} type={submit ? "submit" : "button"} disabled={busy}>
+        {children}
+      </Button>
+    );
+  }
   return (
     <Tooltip content={blocked} relationship="description">
-      <Button {...props} disabledFocusable>
+      <Button {...props} type="button" disabledFocusable onClick={undefined}>
         {children}
       </Button>
     </Tooltip>

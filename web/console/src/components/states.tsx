@@ -2,6 +2,7 @@
 import { Button, MessageBar, MessageBarActions, MessageBarBody, MessageBarTitle, Skeleton, SkeletonItem } from "@fluentui/react-components";
 import type { UseQueryResult } from "@tanstack/react-query";
 import type { ReactNode } from "react";
+import { Link } from "react-router";
 import { problemOf } from "../lib/api";
 import { sentence } from "../lib/format";
 import { S } from "../strings";
@@ -20,6 +21,11 @@ export function EmptyState({ title, detail, action }: { title: string; detail: s
   );
 }
 
+/** Asking again does not bring what is not there or may not be seen, */
+const isNotThere = (status: number) => [400, 403, 404].includes(status);
+/** nor what was asked for in a way that cannot be answered: the filters are there to be changed. */
+const UNANSWERABLE = 422;
+
 /** What happened, what to do, and the reference under which the log has the cause. */
 export function ErrorState({ error, retry }: { error: unknown; retry?: () => void }) {
   const problem = problemOf(error);
@@ -28,11 +34,12 @@ export function ErrorState({ error, retry }: { error: unknown; retry?: () => voi
       <h2>{problem.title}</h2>
       <p>{problem.detail}</p>
       {problem.status >= 500 && <p className="quiet">{S.problem.tryAgainHint}</p>}
-      {retry && (
+      {retry && !isNotThere(problem.status) && problem.status !== UNANSWERABLE && (
         <Button appearance="primary" onClick={retry}>
           {S.retry}
         </Button>
       )}
+      {isNotThere(problem.status) && <Link to="/">{S.problem.toHome}</Link>}
       {problem.reference && (
         <p className="quiet">
           {S.problem.reference}: <code>{problem.reference}</code>

@@ -2,6 +2,7 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { createContext, type ReactNode, useContext } from "react";
 import { api, call, rememberCsrf, type Schemas } from "./api";
+import { forgetAll } from "./kept";
 import { rememberReason } from "./reason";
 
 export type Me = Schemas["Me"];
@@ -52,6 +53,7 @@ export function useSignOut() {
     await call(api.DELETE("/api/v1/session"));
     rememberCsrf(null);
     rememberReason("");
+    forgetAll();
     queries.clear();
   };
 }

@@ -3,12 +3,14 @@ import { Badge, Button, Dialog, DialogActions, DialogBody, DialogContent, Dialog
 import { useState } from "react";
 import { Link, useNavigate } from "react-router";
 import { When } from "../components/Age";
-import { ConfirmDialog, useAction } from "../components/actions";
+import { ConfirmDialog, GuardedButton, useAction } from "../components/actions";
 import { type Column, DataTable } from "../components/DataTable";
 import { Facts, Page as Frame } from "../components/Page";
+import { ReturnFocus } from "../components/ReturnFocus";
 import { SidePanel } from "../components/SidePanel";
 import { EmptyState, ErrorLine } from "../components/states";
 import { api, call, type PageOf, type Schemas, usePages } from "../lib/api";
+import { endOfDay } from "../lib/format";
 import { useUrlState } from "../lib/hooks";
 import { useMay } from "../lib/session";
 import { S } from "../strings";
@@ -128,9 +130,10 @@ function AddDialog({ onClose }: { onClose: () => void }) {
   const [note, setNote] = useState("");
   const [reason, setReason] = useState("");
   const add = useAction(() => {
-    const expires_at = expires ? new Date(`${expires}T23:59:59`).toISOString() : null;
+    const expires_at = expires ? endOfDay(expires) : null;
     return propose({ kind: "list", add: [{ action, kind, value: value.trim(), note: note.trim(), expires_at }], remove: [] }, reason.trim());
   });
+  const missing = !value.trim() ? T.noValue : action === "allow" && !expires ? T.noEnd : undefined;
   const choose = (next: Action) => {
     setAction(next);
     if (next === "allow" && !expires) setExpires(inDays(ALLOW_DAYS));
@@ -138,6 +141,7 @@ function AddDialog({ onClose }: { onClose: () => void }) {
   return (
     <Dialog open onOpenChange={(_, data) => !data.open && onClose()}>
       <DialogSurface>
+        <ReturnFocus />
         <DialogBody>
           <DialogTitle>{T.addTitle}</DialogTitle>
           <DialogContent className="dialog-content">
@@ -176,9 +180,9 @@ function AddDialog({ onClose }: { onClose: () => void }) {
           </DialogContent>
           <DialogActions>
             <Button onClick={onClose}>{S.cancel}</Button>
-            <Button appearance="primary" disabled={!value.trim() || (action === "allow" && !expires) || add.isPending} onClick={() => add.mutate()}>
+            <GuardedButton appearance="primary" busy={add.isPending} blocked={missing} onClick={() => add.mutate()}>
               {add.isPending ? T.going : T.go}
-            </Button>
+            </GuardedButton>
           </DialogActions>
         </DialogBody>
       </DialogSurface>

@@ -3,7 +3,7 @@ import { Button, Checkbox, Field, Input, MessageBar, MessageBarBody } from "@flu
 import { useQuery } from "@tanstack/react-query";
 import { type FormEvent, useState } from "react";
 import { When } from "../components/Age";
-import { ConfirmDialog, useAction } from "../components/actions";
+import { ConfirmDialog, GuardedButton, useAction } from "../components/actions";
 import { Page as Frame } from "../components/Page";
 import { ErrorLine, Loaded } from "../components/states";
 import { api, call, type Schemas } from "../lib/api";
@@ -95,9 +95,10 @@ function NewPassword() {
     setMade(await call(api.POST("/api/v1/me/app-passwords", { body: { name: name.trim(), scopes } })));
     setName("");
   });
+  const missing = !name.trim() ? T.noName : scopes.length === 0 ? T.noScope : undefined;
   const submit = (event: FormEvent) => {
     event.preventDefault();
-    make.mutate();
+    if (!missing) make.mutate();
   };
   const choose = (scope: Scope, is: boolean) => setScopes(SCOPES.filter((s) => (s === scope ? is : scopes.includes(s))));
   return (
@@ -124,9 +125,9 @@ function NewPassword() {
         {SCOPES.map((scope) => (
           <Checkbox key={scope} label={T.scope[scope]} checked={scopes.includes(scope)} onChange={(_, d) => choose(scope, d.checked === true)} />
         ))}
-        <Button type="submit" appearance="primary" disabled={!name.trim() || scopes.length === 0 || make.isPending}>
+        <GuardedButton submit appearance="primary" busy={make.isPending} blocked={missing}>
           {T.make}
-        </Button>
+        </GuardedButton>
         {make.error ? <ErrorLine error={make.error} /> : null}
       </form>
     </>

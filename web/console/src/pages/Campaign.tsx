@@ -1,7 +1,7 @@
 // A campaign: the state in plain words, where every copy is, what can be done, who did not get it and why.
 import { useQuery } from "@tanstack/react-query";
-import { Fragment } from "react";
-import { Link, useNavigate, useParams } from "react-router";
+import { Fragment, useEffect } from "react";
+import { Link, useLocation, useNavigate, useNavigationType, useParams } from "react-router";
 import { Seen, When } from "../components/Age";
 import { ConfirmDialog, GuardedButton } from "../components/actions";
 import { type Column, DataTable } from "../components/DataTable";
@@ -14,7 +14,7 @@ import { Progress } from "../components/Progress";
 import { EmptyState, Loaded, Loading } from "../components/states";
 import { api, call, type PageOf, type Schemas, usePages } from "../lib/api";
 import { count, sentence } from "../lib/format";
-import { useUrlState } from "../lib/hooks";
+import { bringIntoView, useUrlState } from "../lib/hooks";
 import { useMay, useMe } from "../lib/session";
 import { copies, people, S } from "../strings";
 import { CampaignButtons } from "./CampaignButtons";
@@ -39,6 +39,8 @@ const loadCopies = (id: string, place: string, lastEvent: string) => (page: Page
     }),
   );
 
+/** The part of the page with the recipients. */
+const RECIPIENTS = "recipients";
 /** While it is being sent, the numbers are asked again this often, should no news come. */
 const SENDING_POLL_MS = 2_000;
 
@@ -91,6 +93,7 @@ function Sent({ campaign }: { campaign: Campaign }) {
   const { id } = campaign;
   const sending = campaign.state === "sending";
   const whereabouts = useQuery({ queryKey: ["campaigns", id, "whereabouts"], queryFn: () => loadWhereabouts(id), refetchInterval: sending ? SENDING_POLL_MS : false });
+  useBehindTheNumber(!whereabouts.isPending);
   return (
     <>
       <Loaded query={whereabouts} loading={<Loading lines={4} tall />}>
@@ -115,6 +118,18 @@ function Sent({ campaign }: { campaign: Campaign }) {
   );
 }
 
+/** A number was followed, here or from another page: the recipients behind it come into view, once what stands above them is there. */
+function useBehindTheNumber(ready: boolean) {
+  const { hash, key } = useLocation();
+  // Whoever comes back stands where they were.
+  const isBack = useNavigationType() === "POP" && key !== "default";
+  useEffect(() => {
+    if (hash !== `#${RECIPIENTS}` || isBack || !ready) return;
+    const frame = bringIntoView(RECIPIENTS);
+    return () => cancelAnimationFrame(frame);
+  }, [hash, key, isBack, ready]);
+}
+
 function Now({ campaign, now }: { campaign: Campaign; now: Whereabouts }) {
   const open = now.incidents.filter((incident) => incident.status !== "resolved");
   return (
@@ -130,7 +145,7 @@ function Now({ campaign, now }: { campaign: Campaign; now: Whereabouts }) {
         {campaign.state !== "sent" && campaign.state !== "cancelled" && (
           <Progress label={S.campaigns.sending} done={campaign.progress.accepted_count + campaign.progress.failed_count} total={campaign.progress.total_count} startedAt={campaign.send_started_at} />
         )}
-        <PlaceBar places={now.places} label={S.campaign.whereNow} to={(place) => `?place=${place}#recipients`} />
+        <PlaceBar places={now.places} label={S.campaign.whereNow} to={(place) => `?place=${place}#${RECIPIENTS}`} />
       </section>
     </>
   );
@@ -206,7 +221,7 @@ function NotReceived({ id }: { id: string }) {
                       <span className="strong">{S.campaign.groupWords[g.group]}</span>
                     </span>
                     {g.place ? (
-                      <Link to={`?place=${g.place}#recipients`} preventScrollReset>
+                      <Link to={`?place=${g.place}#${RECIPIENTS}`} preventScrollReset>
                         {S.campaign.showThem(g.count)}
                       </Link>
                     ) : (
@@ -339,7 +354,7 @@ function Recipients({ id }: { id: string }) {
   const choices: (Place | "")[] = ["", ...PLACES];
   return (
     <Section
-      id="recipients"
+      id={RECIPIENTS}
       title={S.campaign.recipientsTitle}
       aside={
         <label className="row quiet">

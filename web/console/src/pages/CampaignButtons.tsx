@@ -25,6 +25,14 @@ export function CampaignButtons({ campaign }: { campaign: Campaign }) {
   }
 }
 
+/** Why a draft cannot be sent now; `n` people would get it, as far as known. */
+function whyNot({ list_id }: Campaign, n?: number, sendable?: boolean): string | undefined {
+  if (!list_id) return S.campaigns.sendNo;
+  if (sendable === false) return S.campaigns.sendErrors;
+  if (n === undefined) return S.campaigns.sendCounting;
+  return n === 0 ? S.campaigns.sendNobody : undefined;
+}
+
 function DraftButtons({ campaign }: { campaign: Campaign }) {
   const { id, list_id } = campaign;
   const navigate = useNavigate();
@@ -36,7 +44,7 @@ function DraftButtons({ campaign }: { campaign: Campaign }) {
   const lint = useQuery({ queryKey: ["campaigns", id, "lint"], queryFn: () => call(api.GET("/api/v1/campaigns/{id}/lint", at(id))) });
   const leftOut = list.data?.suppressed_count ?? 0;
   const n = (list.data?.member_count ?? 0) - leftOut;
-  const blocked = !list_id ? S.campaigns.sendNo : lint.data && !lint.data.sendable ? S.campaigns.sendErrors : undefined;
+  const blocked = list.error && !list.data ? S.campaigns.sendUncounted : whyNot(campaign, list.data && n, lint.data?.sendable);
   const send = async () => {
     const sent = await call(api.POST("/api/v1/campaigns/{id}/send", at(id)));
     void navigate(`/campaigns/${id}`);

@@ -1,14 +1,15 @@
 // Writing a campaign: fields left, preview and checks right. Saved drafts are looked at by the server; nothing is sent from here.
-import { Button, Field, Input, MessageBar, MessageBarBody, Select, Switch, Textarea } from "@fluentui/react-components";
+import { Button, Field, Input, MessageBar, MessageBarActions, MessageBarBody, Select, Switch, Textarea } from "@fluentui/react-components";
 import { useQuery } from "@tanstack/react-query";
 import { type FormEvent, useEffect, useState } from "react";
-import { useNavigate, useParams } from "react-router";
-import { useAction } from "../components/actions";
+import { Link, useNavigate, useParams } from "react-router";
+import { GuardedButton, useAction } from "../components/actions";
 import { Page as Frame, Section } from "../components/Page";
 import { Sandbox } from "../components/Sandbox";
 import { ErrorLine, Loaded, Loading } from "../components/states";
 import { api, call, problemOf, type Schemas } from "../lib/api";
 import { sentence } from "../lib/format";
+import { forget, useKept, useLeft } from "../lib/kept";
 import { useMe } from "../lib/session";
 import { people, S } from "../strings";
 import { STARTER } from "./campaignStarter";
@@ -51,6 +52,7 @@ export function Page() {
   const me = useMe();
   const campaign = useQuery({ queryKey: ["campaigns", id], queryFn: () => loadCampaign(id ?? ""), enabled: Boolean(id) });
   if (!id) return <Editor key="new" start={blank(me)} />;
+  if (campaign.data && campaign.data.state !== "draft") return <Sent campaign={campaign.data} />;
   if (!campaign.data) {
     return (
       <Frame title={S.campaigns.editButton} back={{ to: "/campaigns", word: S.campaigns.title }}>
@@ -61,35 +63,65 @@ export function Page() {
   return <Editor key={id} id={id} start={draftOf(campaign.data)} />;
 }
 
+/** Whoever follows an old link to what was sent meanwhile. */
+function Sent({ campaign }: { campaign: Schemas["Campaign"] }) {
+  return (
+    <Frame title={campaign.name} lead={S.campaigns.edit.sentAlready} back={{ to: `/campaigns/${campaign.id}`, word: campaign.name }}>
+      <p>
+        <Link to={`/campaigns/${campaign.id}`}>{S.campaigns.edit.seeIt}</Link>
+      </p>
+    </Frame>
+  );
+}
+
 function Editor({ id, start }: { id?: string; start: Draft }) {
   const navigate = useNavigate();
+  const me = useMe();
+  const form = `${me.account_id}.campaign.${id ?? "new"}`;
+  const left = useLeft<Draft>(form);
   const [saved, setSaved] = useState(start);
-  const [draft, setDraft] = useState(start);
+  const [draft, setDraft] = useState(left ?? start);
+  const [isFound, setFound] = useState(left !== undefined);
   const dirty = JSON.stringify(saved) !== JSON.stringify(draft);
+  useKept(form, draft, dirty);
   useWarnBeforeLeaving(dirty);
+  const discard = () => {
+    setDraft(saved);
+    setFound(false);
+  };
   const save = useAction(async () => {
     const written = id
       ? await call(api.PUT("/api/v1/campaigns/{id}", { ...at(id), body: draft }))
       : await call(api.POST("/api/v1/campaigns", { body: draft }));
     setSaved(draft);
+    setFound(false);
+    forget(form);
     if (!id) void navigate(`/campaigns/${written.id}/edit`, { replace: true });
     return id ? S.campaigns.edit.saved : S.campaigns.edit.created;
   });
   const submit = (event: FormEvent) => {
     event.preventDefault();
-    save.mutate();
+    if (draft.name.trim()) save.mutate();
   };
   const back = id ? { to: `/campaigns/${id}`, word: start.name } : { to: "/campaigns", word: S.campaigns.title };
   return (
     <Frame title={id ? S.campaigns.edit.title(saved.name) : S.campaigns.edit.newTitle} back={back}>
+      {isFound && dirty && (
+        <MessageBar intent="info" layout="multiline">
+          <MessageBarBody>{S.campaigns.edit.found}</MessageBarBody>
+          <MessageBarActions>
+            <Button onClick={discard}>{S.campaigns.edit.discard}</Button>
+          </MessageBarActions>
+        </MessageBar>
+      )}
       <div className="columns">
         <form className="card form" onSubmit={submit}>
           <Fields draft={draft} set={(part) => setDraft({ ...draft, ...part })} problem={save.error ? problemOf(save.error) : undefined} />
           {save.error ? <ErrorLine error={save.error} /> : null}
           <div className="row">
-            <Button type="submit" appearance="primary" disabled={save.isPending || !draft.name}>
+            <GuardedButton submit appearance="primary" busy={save.isPending} blocked={draft.name.trim() ? undefined : S.campaigns.edit.noName}>
               {S.save}
-            </Button>
+            </GuardedButton>
             {dirty && <span className="quiet">{S.campaigns.edit.unsaved}</span>}
           </div>
         </form>

@@ -12,6 +12,7 @@ import { Progress } from "../components/Progress";
 import { ErrorLine, Loaded } from "../components/states";
 import { api, call, type PageOf, type Schemas, usePages } from "../lib/api";
 import { count, sentence } from "../lib/format";
+import { bringIntoView, useUrlState } from "../lib/hooks";
 import { useMay } from "../lib/session";
 import { copies, S } from "../strings";
 import { ChangeStateBadge } from "./Changes";
@@ -24,8 +25,12 @@ const T = S.changes;
 
 const at = (id: string) => ({ params: { path: { id } } });
 const load = (id: string) => call(api.GET("/api/v1/changes/{id}", at(id)));
-const loadCopies = (id: string) => (page: PageOf) => call(api.GET("/api/v1/changes/{id}/copies", { params: { path: { id }, query: page } }));
+const loadCopies = (id: string, purges_only: boolean) => (page: PageOf) =>
+  call(api.GET("/api/v1/changes/{id}/copies", { params: { path: { id }, query: { ...page, purges_only } } }));
 
+/** The part of the page with the copies, and the word in the address for those alone that are pulled back. */
+const MOVED = "moved";
+const PURGES = "pulled-back";
 const RUNNING_POLL_MS = 1_000;
 const runs = (d?: Detail) => d?.change.state === "backtesting" || d?.jobs.some((job) => job.state === "running" || job.state === "waiting");
 
@@ -33,8 +38,8 @@ const classWord = (word: string) => S.verdictClass[word as Schemas["VerdictClass
 const dispositionWord = (word: string) => T.disposition[word] ?? word;
 
 const COLUMNS: Column<Predicted>[] = [
-  { id: "subject", header: S.subject, width: "minmax(9rem, 1.6fr)", on: "main", cell: (c) => c.subject || S.mail.noSubject },
-  { id: "recipient", header: S.recipient, width: "minmax(9rem, 1.4fr)", cell: (c) => c.recipient },
+  { id: "subject", header: S.subject, width: "minmax(9rem, 1.6fr)", on: "main", cell: (c) => <span title={c.subject}>{c.subject || S.mail.noSubject}</span> },
+  { id: "recipient", header: S.recipient, width: "minmax(9rem, 1.4fr)", cell: (c) => <span title={c.recipient}>{c.recipient}</span> },
   { id: "move", header: T.effect, width: "minmax(11rem, 1.4fr)", cell: (c) => T.fromTo(placeWord(c.from_place), dispositionWord(c.to_disposition)) },
   { id: "class", header: T.byClass, width: "minmax(9rem, 1fr)", on: "wide", cell: (c) => T.fromTo(classWord(c.class_before), classWord(c.class_after)) },
 ];
@@ -98,13 +103,14 @@ function View({ detail }: { detail: Detail }) {
   );
 }
 
-function Buttons({ detail: { change, report } }: { detail: Detail }) {
+function Buttons({ detail: { change, report, jobs } }: { detail: Detail }) {
   const may = useMay();
   const navigate = useNavigate();
   const { id, state } = change;
   const backtest = useAction(async () => (await call(api.POST("/api/v1/changes/{id}/backtest", at(id)))).sentence);
   const warns = Boolean(change.backtest?.warning);
   const pulls = report?.purge_count ?? 0;
+  const pulledBack = jobs.filter((job) => job.kind === "purge").reduce((sum, job) => sum + job.done_count, 0);
   const undecided = state === "proposed" || state === "backtested";
   return (
     <>
@@ -150,7 +156,7 @@ function Buttons({ detail: { change, report } }: { detail: Detail }) {
       )}
       {state === "active" && (
         <ConfirmDialog
-          title={T.undoTitle}
+          title={T.undoTitle(pulledBack)}
           text={<p>{T.undoText}</p>}
           go={T.undoGo}
           reason={{ label: T.why }}
@@ -176,7 +182,7 @@ function DiffView({ diff }: { diff: Diff }) {
       return (
         <>
           <p className="strong">{T.addTo(diff.feed, T.feedKind[diff.feed_kind])}</p>
-          <Lines add={diff.add.map((e) => `${e.value}  ${S.verdictClass[e.class]}${e.note ? `  ${e.note}` : ""}`)} remove={diff.remove.map((e) => e.value)} />
+          <Lines add={diff.add.map((e) => [e.value, S.verdictClass[e.class], e.note].filter(Boolean).join(" · "))} remove={diff.remove.map((e) => e.value)} />
         </>
       );
     case "list": {
@@ -243,14 +249,21 @@ function History({ detail: { change } }: { detail: Detail }) {
 }
 
 function ReportView({ report }: { report: Report }) {
+  const [, setUrl] = useUrlState();
   const numbers: [string, number][] = [
-    [T.numbers.moved, report.moved_count],
     [T.numbers.taken, report.taken_count],
-    [T.numbers.purge, report.purge_count],
     [T.numbers.read, report.read_count],
     [T.numbers.own, report.own_count],
     [T.numbers.redelivery, report.redelivery_count],
   ];
+  const lists: [string, number, string | undefined][] = [
+    [T.numbers.moved, report.moved_count, undefined],
+    [T.numbers.purge, report.purge_count, PURGES],
+  ];
+  const show = (only: string | undefined) => {
+    setUrl({ only });
+    bringIntoView(MOVED);
+  };
   return (
     <>
       {report.sampled && <p className="quiet">{T.sampled}</p>}
@@ -258,8 +271,14 @@ function ReportView({ report }: { report: Report }) {
       {report.moved_count > 0 && (
         <>
           <div className="tiles">
+            {lists.map(([word, n, only]) => (
+              <button key={word} type="button" className={n === 0 ? "tile tile-none" : "tile"} onClick={() => show(only)}>
+                <b>{count(n)}</b>
+                <span>{word}</span>
+              </button>
+            ))}
             {numbers.map(([word, n]) => (
-              <div key={word} className="tile">
+              <div key={word} className={n === 0 ? "tile tile-none" : "tile"}>
                 <b>{count(n)}</b>
                 <span>{word}</span>
               </div>
@@ -334,18 +353,27 @@ function NumberList({ rows }: { rows: [string, number][] }) {
 
 function Moved({ id }: { id: string }) {
   const navigate = useNavigate();
-  const pages = usePages<Predicted>(["changes", id, "copies"], loadCopies(id));
+  const [url, setUrl] = useUrlState();
+  const purgesOnly = url("only") === PURGES;
+  const pages = usePages<Predicted>(["changes", id, "copies", purgesOnly], loadCopies(id, purgesOnly));
   return (
-    <Section title={T.allMoved}>
+    <Section id={MOVED} title={purgesOnly ? T.allPulled : T.allMoved}>
+      {purgesOnly && (
+        <p>
+          <Button size="small" appearance="subtle" onClick={() => setUrl({ only: undefined })}>
+            {T.showAll}
+          </Button>
+        </p>
+      )}
       <DataTable
-        label={T.allMoved}
+        label={purgesOnly ? T.allPulled : T.allMoved}
         pages={pages}
         columns={COLUMNS}
         rowId={(c) => c.copy_id}
         rowName={(c) => c.recipient}
         onOpen={(c) => void navigate(`/trace/${c.copy_id}`)}
         height="420px"
-        empty={<p className="quiet">{T.noneMoved}</p>}
+        empty={<p className="quiet">{purgesOnly ? T.nonePulled : T.noneMoved}</p>}
       />
     </Section>
   );

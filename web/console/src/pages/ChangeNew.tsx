@@ -1,12 +1,13 @@
 // Proposing a change: entries of a feed, an entry of the allow/block list, or the weight of a rule. Nothing is in force after this.
-import { Button, Field, Input, Radio, RadioGroup, Select, Textarea } from "@fluentui/react-components";
+import { Field, Input, Radio, RadioGroup, Select, Textarea } from "@fluentui/react-components";
 import { useQuery } from "@tanstack/react-query";
 import { type FormEvent, useState } from "react";
 import { useNavigate } from "react-router";
-import { useAction } from "../components/actions";
+import { GuardedButton, useAction } from "../components/actions";
 import { Page as Frame } from "../components/Page";
 import { ErrorLine } from "../components/states";
 import { api, call, type Schemas } from "../lib/api";
+import { endOfDay } from "../lib/format";
 import { S } from "../strings";
 
 type Proposal = Schemas["Proposal"];
@@ -40,16 +41,22 @@ function proposalOf(kind: Kind, f: Fields): Proposal {
     case "feed":
       return { kind, feed: f.feed.trim(), feed_kind: f.feedKind, class: f.entryClass, add: f.entries, remove: lines(f.remove) };
     case "list":
-      return { kind, add: [{ action: f.action, kind: f.listKind, value: f.value.trim(), note: f.note, expires_at: f.expires ? new Date(f.expires).toISOString() : null }] };
+      return { kind, add: [{ action: f.action, kind: f.listKind, value: f.value.trim(), note: f.note, expires_at: f.expires ? endOfDay(f.expires) : null }] };
     case "weight":
       return { kind, rule: f.rule, weight: Number(f.weight) };
   }
 }
 
-function isComplete(kind: Kind, f: Fields): boolean {
-  if (kind === "feed") return Boolean(f.feed.trim() && (f.entries.trim() || f.remove.trim()));
-  if (kind === "list") return Boolean(f.value.trim());
-  return Boolean(f.rule && f.weight !== "");
+/** What has to be said before it can be proposed. */
+function missing(kind: Kind, f: Fields): string | undefined {
+  switch (kind) {
+    case "feed":
+      return !f.feed.trim() ? T.noFeed : !(f.entries.trim() || f.remove.trim()) ? T.noEntries : undefined;
+    case "list":
+      return f.value.trim() ? undefined : S.listEntries.noValue;
+    case "weight":
+      return !f.rule ? T.noRule : f.weight === "" ? T.noWeight : undefined;
+  }
 }
 
 export function Page() {
@@ -63,9 +70,10 @@ export function Page() {
     void navigate(`/changes/${change.id}`);
     return T.done;
   });
+  const why = missing(kind, fields);
   const submit = (event: FormEvent) => {
     event.preventDefault();
-    propose.mutate();
+    if (!why) propose.mutate();
   };
   return (
     <Frame title={T.title} lead={T.lead} back={{ to: "/changes", word: S.changes.title }}>
@@ -85,9 +93,9 @@ export function Page() {
         </Field>
         {propose.error ? <ErrorLine error={propose.error} /> : null}
         <div>
-          <Button type="submit" appearance="primary" disabled={propose.isPending || !isComplete(kind, fields)}>
+          <GuardedButton submit appearance="primary" busy={propose.isPending} blocked={why}>
             {T.go}
-          </Button>
+          </GuardedButton>
         </div>
       </form>
     </Frame>
@@ -110,7 +118,7 @@ function FeedFields({ f, set }: PartProps) {
       <div className="form-pair">
         <Field label={T.feedName} hint={T.feedHint} required>
           <Input value={f.feed} onChange={(_, data) => name(data.value)} list="feeds" />
-          </Field>
+        </Field>
         <Field label={T.feedKind}>
           <Select value={f.feedKind} onChange={(_, data) => set({ feedKind: data.value as Fields["feedKind"] })}>
             {Object.entries(S.changes.feedKind).map(([value, word]) => (
@@ -165,11 +173,11 @@ function ListFields({ f, set }: PartProps) {
           </Select>
         </Field>
       </div>
-      <Field label={T.value} required>
+      <Field label={T.value} hint={S.listEntries.valueHint[f.listKind]} required>
         <Input value={f.value} onChange={(_, data) => set({ value: data.value })} />
       </Field>
       <div className="form-pair">
-        <Field label={T.expires} hint={f.action === "allow" ? T.expiresHint : undefined}>
+        <Field label={T.expires} hint={f.action === "allow" ? T.expiresHint : S.listEntries.expiresHint.block}>
           <Input type="date" value={f.expires} onChange={(_, data) => set({ expires: data.value })} />
         </Field>
         <Field label={T.note}>

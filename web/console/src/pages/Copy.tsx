@@ -39,7 +39,7 @@ function View({ copy }: { copy: Copy }) {
             [S.from, copy.from_address],
             [S.copy.messageId, copy.message_id_header && <code>{copy.message_id_header}</code>],
             [S.copy.policy, copy.policy],
-            [S.copy.disposition, copy.disposition],
+            [S.copy.disposition, copy.disposition && (S.changes.disposition[copy.disposition] ?? copy.disposition)],
           ]}
         />
         <div className="row">

@@ -9,7 +9,7 @@ import { EmptyState, Loaded } from "../components/states";
 import { api, call, type Schemas } from "../lib/api";
 import { count, sentence } from "../lib/format";
 import { useMay, useMe } from "../lib/session";
-import { copies, S } from "../strings";
+import { S } from "../strings";
 import { isSilent, useConnectors } from "./SettingsConnectors";
 
 type Home = Schemas["Home"];
@@ -61,7 +61,7 @@ export function IncidentBanner({ incident }: { incident: Schemas["IncidentSummar
         <MessageBarTitle>
           <Link to={`/incidents/${incident.id}`}>{incident.title}</Link>
         </MessageBarTitle>
-        {copies(incident.impact_count)} {S.incidents.lostNow}. {sentence(incident.cause)}. {S.incidents.updated}: <Age at={incident.updated_at} />.
+        {incident.impact_count > 0 ? S.incidents.headline(incident.impact_count) : S.incidents.headlineBack} {sentence(incident.cause)}. {S.incidents.updated}: <Age at={incident.updated_at} />.
       </MessageBarBody>
     </MessageBar>
   );
@@ -69,7 +69,7 @@ export function IncidentBanner({ incident }: { incident: Schemas["IncidentSummar
 
 interface Tile {
   n: number;
-  word: string;
+  word: (n: number) => string;
   to: string;
 }
 
@@ -80,7 +80,7 @@ function tilesOf({ waiting, queue, unseen_count, own_held_count }: Home): { work
   if (waiting) {
     work.push({ n: waiting.release_requests_count, word: S.home.releaseRequests, to: "/quarantine?status=requested" });
     work.push({ n: waiting.needs_review_count, word: S.home.needsReview, to: "/quarantine?status=needs_review" });
-    work.push({ n: waiting.changes_count, word: S.home.changesWaiting, to: "/changes" });
+    work.push({ n: waiting.changes_count, word: S.home.changesWaiting, to: "/changes?state=backtested" });
   }
   if (queue) {
     work.push({ n: queue.due_count, word: S.home.queueDue, to: "/queue?state=due" });
@@ -108,9 +108,9 @@ function TileSection({ title, tiles, note }: { title: string; tiles: Tile[]; not
     <Section title={title} aside={note && <span className="quiet">{note}</span>}>
       <div className="tiles">
         {tiles.map((tile) => (
-          <Link key={tile.word} to={tile.to} className={tile.n === 0 ? "tile tile-none" : "tile"}>
+          <Link key={tile.to} to={tile.to} className={tile.n === 0 ? "tile tile-none" : "tile"}>
             <b>{count(tile.n)}</b>
-            <span>{tile.word}</span>
+            <span>{tile.word(tile.n)}</span>
           </Link>
         ))}
       </div>

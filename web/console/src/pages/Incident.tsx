@@ -1,5 +1,5 @@
 // One delivery incident: status, impact, cause, what brings the copies back, dated updates newest first.
-import { Button, Field, Input, Select, Textarea } from "@fluentui/react-components";
+import { Field, Input, Select, Textarea } from "@fluentui/react-components";
 import { useQuery } from "@tanstack/react-query";
 import { type FormEvent, useState } from "react";
 import { Link, useParams } from "react-router";
@@ -8,7 +8,7 @@ import { ConfirmDialog, GuardedButton, useAction } from "../components/actions";
 import { Facts, Page as Frame, Section } from "../components/Page";
 import { ErrorLine, Loaded } from "../components/states";
 import { api, call, type Schemas } from "../lib/api";
-import { count, sentence } from "../lib/format";
+import { count, endOfDay, sentence } from "../lib/format";
 import { useMay, useMe } from "../lib/session";
 import { copies, S } from "../strings";
 import { IncidentBadge } from "./Incidents";
@@ -109,7 +109,7 @@ function RemedyButton({ remedy }: { remedy: Remedy }) {
         <>
           <p>{sentence(remedy.sentence)}</p>
           {remedy.kind === "allow" && (
-            <Field label={T.allowExpires}>
+            <Field label={T.allowExpires} required>
               <Input type="date" value={expires} onChange={(_, data) => setExpires(data.value)} />
             </Field>
           )}
@@ -117,6 +117,7 @@ function RemedyButton({ remedy }: { remedy: Remedy }) {
       }
       go={T.remedyGo(word, remedy.count)}
       reason={remedy.kind === "release" ? undefined : { label: S.changes.why }}
+      blocked={remedy.kind === "allow" && !expires ? S.listEntries.noEnd : undefined}
       run={(reason) => runRemedy(remedy, reason, expires)}
       trigger={(open) => (
         <GuardedButton appearance={remedy.allowed ? "primary" : "secondary"} onClick={open} blocked={remedy.allowed ? undefined : S.notYou(remedy.who_may, me.role)}>
@@ -136,7 +137,7 @@ async function runRemedy(remedy: Remedy, reason: string, expires: string): Promi
       return (await call(api.POST("/api/v1/quarantine/release", { body: { campaign_id: target } }))).sentence;
     case "allow": {
       const kind = (remedy.list_kind ?? "url") as Schemas["ListKind"];
-      const body = { kind, value: remedy.value ?? "", expires_at: new Date(expires).toISOString(), reason };
+      const body = { kind, value: remedy.value ?? "", expires_at: endOfDay(expires), reason };
       return (await call(api.POST("/api/v1/allow", { body }))).sentence;
     }
   }
@@ -157,7 +158,7 @@ function AddUpdate({ id }: { id: string }) {
   );
   const submit = (event: FormEvent) => {
     event.preventDefault();
-    publish.mutate();
+    if (text.trim()) publish.mutate();
   };
   return (
     <form className="stack" onSubmit={submit}>
@@ -174,9 +175,9 @@ function AddUpdate({ id }: { id: string }) {
             </option>
           ))}
         </Select>
-        <Button type="submit" disabled={!text.trim() || publish.isPending}>
+        <GuardedButton submit busy={publish.isPending} blocked={text.trim() ? undefined : T.noText}>
           {T.publish}
-        </Button>
+        </GuardedButton>
       </div>
     </form>
   );

@@ -38,10 +38,6 @@ export function Page() {
   const navigate = useNavigate();
   const pages = usePages<Job>(["jobs", "list"], load);
   const running = useQuery(lastJobs).data?.running ?? [];
-  const open = (job: Job) => {
-    const page = causePage(job);
-    if (page) void navigate(page);
-  };
   return (
     <Frame title={T.title} lead={T.lead}>
       {running.length > 0 && (
@@ -55,7 +51,16 @@ export function Page() {
           </ul>
         </Section>
       )}
-      <DataTable label={T.title} pages={pages} columns={COLUMNS} rowId={(j) => j.id} rowName={(j) => j.title} onOpen={open} empty={<EmptyState title={T.emptyTitle} detail={T.emptyDetail} />} />
+      <DataTable
+        label={T.title}
+        pages={pages}
+        columns={COLUMNS}
+        rowId={(j) => j.id}
+        rowName={(j) => j.title}
+        onOpen={(j) => void navigate(causePage(j) ?? "/jobs")}
+        opens={(j) => causePage(j) !== undefined}
+        empty={<EmptyState title={T.emptyTitle} detail={T.emptyDetail} />}
+      />
     </Frame>
   );
 }

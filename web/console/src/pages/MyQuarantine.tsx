@@ -81,8 +81,8 @@ function Panel({ item, onClose }: { item: Item; onClose: () => void }) {
             )}
           />
         )}
-        {item.status === "requested" && <span className="quiet">{T.waits}</span>}
       </div>
+      <WhatNext item={item} />
       <p>{sentence(item.explanation)}</p>
       <Facts
         of={[
@@ -94,6 +94,14 @@ function Panel({ item, onClose }: { item: Item; onClose: () => void }) {
       {item.recipient_may_preview && <Preview id={item.id} />}
     </SidePanel>
   );
+}
+
+/** What happens next, where there is nothing to press. */
+function WhatNext({ item }: { item: Item }) {
+  if (item.status === "requested") return <p className="quiet">{T.waits}</p>;
+  if (item.status === "denied") return <p className="quiet">{T.denied}</p>;
+  const canAct = item.recipient_may_release || item.recipient_may_request;
+  return item.status === "needs_review" && !canAct ? <p className="quiet">{T.onlyOthers}</p> : null;
 }
 
 function Preview({ id }: { id: string }) {

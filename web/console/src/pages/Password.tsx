@@ -1,13 +1,15 @@
 // One's own password: set after a sign-in by link, changed later.
-import { Button, Field, Input } from "@fluentui/react-components";
+import { Field, Input } from "@fluentui/react-components";
 import { type FormEvent, useState } from "react";
-import { useAction } from "../components/actions";
+import { GuardedButton, useAction } from "../components/actions";
 import { Page as Frame } from "../components/Page";
 import { ErrorLine } from "../components/states";
 import { api, call } from "../lib/api";
 import { S } from "../strings";
 
 const T = S.password;
+/** The server takes no shorter one. */
+const CHARS_MIN = 10;
 const save = async (body: { current: string; password: string }) => {
   await call(api.PUT("/api/v1/me/password", { body }));
   return T.done;
@@ -20,9 +22,10 @@ export function Page() {
     setCurrent("");
     setPassword("");
   });
+  const tooShort = password.length < CHARS_MIN;
   const submit = (event: FormEvent) => {
     event.preventDefault();
-    action.mutate({ current, password });
+    if (!tooShort) action.mutate({ current, password });
   };
   return (
     <Frame title={T.title} lead={T.lead}>
@@ -35,9 +38,9 @@ export function Page() {
         </Field>
         {action.error ? <ErrorLine error={action.error} /> : null}
         <div>
-          <Button type="submit" appearance="primary" disabled={action.isPending || password.length < 10}>
+          <GuardedButton submit appearance="primary" busy={action.isPending} blocked={tooShort ? T.tooShort : undefined}>
             {T.save}
-          </Button>
+          </GuardedButton>
         </div>
       </form>
     </Frame>

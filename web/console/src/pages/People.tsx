@@ -3,9 +3,10 @@ import { Badge, Button, Checkbox, Dialog, DialogActions, DialogBody, DialogConte
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { Link, useLocation, useNavigate, useParams } from "react-router";
-import { ConfirmDialog, useAction } from "../components/actions";
+import { ConfirmDialog, GuardedButton, useAction } from "../components/actions";
 import { type Column, DataTable } from "../components/DataTable";
 import { Facts, Page as Frame } from "../components/Page";
+import { ReturnFocus } from "../components/ReturnFocus";
 import { SidePanel } from "../components/SidePanel";
 import { EmptyState, ErrorLine, Loaded } from "../components/states";
 import { api, call, type PageOf, type Schemas, usePages } from "../lib/api";
@@ -60,17 +61,18 @@ export function Page() {
     </Button>
   ) : undefined;
   const filtered = Object.keys(filter).length > 0;
+  const everybody = () => setUrl(Object.fromEntries(["list", ...FILTERS].map((name) => [name, undefined])));
   const empty = list ? (
-    <EmptyState title={T.nobodyOn} detail="" />
+    <EmptyState title={T.nobodyOn} detail={T.nobodyOnDetail} action={<Button onClick={everybody}>{T.everybody}</Button>} />
   ) : filtered ? (
-    <EmptyState title={T.nobody} detail="" />
+    <EmptyState title={T.nobodyTitle} detail={T.nobody} action={<Button onClick={everybody}>{T.everybody}</Button>} />
   ) : (
     <EmptyState title={T.emptyTitle} detail={start ? T.emptyDetail : T.emptyDetailRead} action={start} />
   );
   return (
     <Frame title={T.title} lead={T.lead} actions={start}>
       <Lists chosen={list} choose={(chosen) => setUrl({ list: chosen, query: undefined, department: undefined, city: undefined, language: undefined })} />
-      {list ? <OnList id={list} onEverybody={() => setUrl({ list: undefined })} /> : <Filters filter={filter} set={setUrl} />}
+      {list ? <OnList id={list} onEverybody={everybody} /> : <Filters filter={filter} set={setUrl} />}
       <div className={id ? "split split-panel" : "split"}>
         <DataTable
           label={T.title}
@@ -183,6 +185,7 @@ function ImportDialog({ onClose }: { onClose: () => void }) {
   return (
     <Dialog open onOpenChange={(_, data) => !data.open && onClose()}>
       <DialogSurface>
+        <ReturnFocus />
         <DialogBody>
           <DialogTitle>{T.importTitle}</DialogTitle>
           <DialogContent className="dialog-content">
@@ -208,9 +211,9 @@ function ImportDialog({ onClose }: { onClose: () => void }) {
           </DialogContent>
           <DialogActions>
             <Button onClick={onClose}>{S.close}</Button>
-            <Button appearance="primary" disabled={!file || run.isPending} onClick={() => run.mutate()}>
+            <GuardedButton appearance="primary" busy={run.isPending} blocked={file ? undefined : T.importNoFile} onClick={() => run.mutate()}>
               {run.isPending ? T.importBusy : T.importGo}
-            </Button>
+            </GuardedButton>
           </DialogActions>
         </DialogBody>
       </DialogSurface>

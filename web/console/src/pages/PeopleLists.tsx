@@ -2,8 +2,9 @@
 import { Button, Checkbox, Dialog, DialogActions, DialogBody, DialogContent, DialogSurface, DialogTitle, Field, Input, Radio, RadioGroup, Select } from "@fluentui/react-components";
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
-import { useAction } from "../components/actions";
+import { GuardedButton, useAction } from "../components/actions";
 import { Section } from "../components/Page";
+import { ReturnFocus } from "../components/ReturnFocus";
 import { ErrorLine, Loaded, Loading } from "../components/states";
 import { api, call, type Schemas } from "../lib/api";
 import { count } from "../lib/format";
@@ -96,6 +97,7 @@ function NewListDialog({ lists, onClose, onMade }: DialogProps) {
   return (
     <Dialog open onOpenChange={(_, data) => !data.open && onClose()}>
       <DialogSurface>
+        <ReturnFocus />
         <DialogBody>
           <DialogTitle>{T.newListTitle}</DialogTitle>
           <DialogContent className="dialog-content">
@@ -114,9 +116,9 @@ function NewListDialog({ lists, onClose, onMade }: DialogProps) {
           </DialogContent>
           <DialogActions>
             <Button onClick={onClose}>{S.cancel}</Button>
-            <Button appearance="primary" disabled={!name.trim() || n === 0 || make.isPending} onClick={() => make.mutate()}>
+            <GuardedButton appearance="primary" busy={make.isPending} blocked={!name.trim() ? T.listNoName : n === 0 ? T.listNobody : undefined} onClick={() => make.mutate()}>
               {make.isPending ? S.confirm.busy : T.makeList(n)}
-            </Button>
+            </GuardedButton>
           </DialogActions>
         </DialogBody>
       </DialogSurface>

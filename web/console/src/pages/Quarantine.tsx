@@ -1,14 +1,16 @@
 // The organisation's quarantine: facets left, held copies, details in a panel, a bar that says what will happen to how many.
 import { Badge, Button, Input } from "@fluentui/react-components";
 import { useQuery } from "@tanstack/react-query";
-import { useState } from "react";
+import { useEffect, useState } from "react";
 import { When } from "../components/Age";
+import { GuardedButton } from "../components/actions";
 import { type Column, DataTable } from "../components/DataTable";
 import { Page as Frame } from "../components/Page";
+import { SavedViews } from "../components/SavedViews";
 import { EmptyState, Loaded, Loading } from "../components/states";
 import { api, call, type PageOf, type Schemas, usePages } from "../lib/api";
 import { count } from "../lib/format";
-import { useNarrow, useUrlState } from "../lib/hooks";
+import { useNarrow, useTyped, useUrlState } from "../lib/hooks";
 import { S } from "../strings";
 import { DecisionButtons } from "./QuarantineDecision";
 import { QuarantinePanel } from "./QuarantinePanel";
@@ -36,8 +38,8 @@ export function StatusBadge({ status }: { status: Schemas["ReleaseStatus"] }) {
 }
 
 const COLUMNS: Column<Item>[] = [
-  { id: "subject", header: S.subject, width: "minmax(9rem, 2fr)", on: "main", cell: (i) => i.subject || S.mail.noSubject },
-  { id: "recipient", header: S.recipient, width: "minmax(9rem, 1.5fr)", cell: (i) => i.recipient },
+  { id: "subject", header: S.subject, width: "minmax(9rem, 2fr)", on: "main", cell: (i) => <span title={i.subject}>{i.subject || S.mail.noSubject}</span> },
+  { id: "recipient", header: S.recipient, width: "minmax(9rem, 1.5fr)", cell: (i) => <span title={i.recipient}>{i.recipient}</span> },
   { id: "reason", header: S.reason, width: "minmax(6rem, 0.9fr)", on: "wide", cell: (i) => S.quarantine.reason[i.reason] },
   { id: "status", header: S.state, width: "9rem", cell: (i) => <StatusBadge status={i.status} /> },
   { id: "held", header: S.quarantine.heldAt, width: "7rem", on: "wide", cell: (i) => <When at={i.held_at} /> },
@@ -51,6 +53,9 @@ export function Page() {
   const pages = usePages<Item>(["quarantine", "list", filters], load(filters));
   const facets = useQuery({ queryKey: ["quarantine", "facets", filters], queryFn: () => loadFacets(filters), placeholderData: (before) => before });
   const [selected, setSelected] = useState<ReadonlySet<string>>(new Set());
+  // What is not shown any more is not decided about by accident.
+  const shown = JSON.stringify(filters);
+  useEffect(() => setSelected(new Set()), [shown]);
   const openId = url("item");
   const filtered = Object.keys(filters).length > 0;
   const nothing = !filtered && facets.data?.total_count === 0;
@@ -64,7 +69,8 @@ export function Page() {
   const clearFilters = () => setUrl(Object.fromEntries(FILTERS.map((name) => [name, undefined])));
   return (
     <Frame title={S.quarantine.title} lead={S.quarantine.lead}>
-      <TextFilters key={`${url("recipient")}-${url("sender")}-${url("subject")}`} />
+      <TextFilters onClear={filtered ? clearFilters : undefined} />
+      <SavedViews of="quarantine" filters={filters as Record<string, string>} />
       <div className={nothing ? "split" : "split split-facets"}>
         {!nothing && (
           <Loaded query={facets} part loading={<Loading lines={6} />}>
@@ -87,7 +93,7 @@ export function Page() {
               selection={{ ids: selected, toggle, selectable: decidable }}
               empty={
                 filtered ? (
-                  <EmptyState title={S.quarantine.emptyTitle} detail={S.quarantine.emptyFilter} action={<Button onClick={clearFilters}>{S.quarantine.clearFilters}</Button>} />
+                  <EmptyState title={S.quarantine.emptyFilter} detail={S.quarantine.emptyFilterDetail} action={<Button onClick={clearFilters}>{S.quarantine.clearFilters}</Button>} />
                 ) : (
                   <EmptyState title={S.quarantine.emptyTitle} detail={S.quarantine.emptyDetail} />
                 )
@@ -101,9 +107,9 @@ export function Page() {
   );
 }
 
-function TextFilters() {
+function TextFilters({ onClear }: { onClear?: () => void }) {
   const [url, setUrl] = useUrlState();
-  const [text, setText] = useState({ recipient: url("recipient"), sender: url("sender"), subject: url("subject") });
+  const [text, setText] = useTyped({ recipient: url("recipient"), sender: url("sender"), subject: url("subject") });
   const fields = [
     ["recipient", S.quarantine.filterRecipient],
     ["sender", S.quarantine.filterSender],
@@ -123,6 +129,11 @@ function TextFilters() {
         <Input key={name} type="search" value={text[name]} placeholder={label} aria-label={label} onChange={(_, data) => setText({ ...text, [name]: data.value })} />
       ))}
       <Button type="submit">{S.trace.find}</Button>
+      {onClear && (
+        <Button appearance="subtle" onClick={onClear}>
+          {S.quarantine.clearFilters}
+        </Button>
+      )}
     </form>
   );
 }
@@ -184,9 +195,9 @@ function BulkBar({ selected, clear, selectLoaded, any, campaignId, campaignCount
     return (
       <div className="bulk">
         <span>{S.table.selected(0)}</span>
-        <Button size="small" disabled={!any} onClick={selectLoaded}>
+        <GuardedButton size="small" blocked={any ? undefined : S.quarantine.noneToDecide} onClick={selectLoaded}>
           {S.table.selectAllLoaded}
-        </Button>
+        </GuardedButton>
         {campaignId && campaignCount > 0 && (
           <>
             <span className="quiet">{S.quarantine.wholeCampaign}:</span>

@@ -4,14 +4,14 @@ import { Button } from "@fluentui/react-components";
 import { useQuery } from "@tanstack/react-query";
 import { type ReactNode, useState } from "react";
 import { useNavigate } from "react-router";
-import { Age } from "../components/Age";
+import { Age, NextTry } from "../components/Age";
 import { ConfirmDialog } from "../components/actions";
 import { type Column, DataTable } from "../components/DataTable";
 import { Page as Frame, Section } from "../components/Page";
 import { EmptyState, ErrorLine, Loaded, Loading } from "../components/states";
 import { api, call, type PageOf, type Schemas, usePages } from "../lib/api";
-import { count } from "../lib/format";
-import { useUrlState } from "../lib/hooks";
+import { count, sentence } from "../lib/format";
+import { bringIntoView, useUrlState } from "../lib/hooks";
 import { useMay } from "../lib/session";
 import { S } from "../strings";
 
@@ -22,9 +22,11 @@ type Limit = Schemas["QueueLimit"];
 type Selection = Schemas["QueueSelection"];
 type Act = Schemas["QueueAct"];
 const T = S.queue;
-const STATES: State[] = ["due", "leased", "held"];
+const STATES = ["due", "leased", "held"] as const satisfies State[];
 const ACTS: Act[] = ["retry", "hold", "delete"];
 const POLL_MS = 5_000;
+/** The part of the page with the copies. */
+const COPIES = "copies";
 /** Rows of a table at first, and how many more with each click. */
 const ROWS_SHOWN = 10;
 const ROWS_MORE = 50;
@@ -45,7 +47,7 @@ const COLUMNS: Column<Delivery>[] = [
   { id: "sender", header: T.sender, width: "minmax(8rem, 1.5fr)", on: "wide", cell: (d) => <span title={d.sender}>{d.sender || T.nobody}</span> },
   { id: "state", header: S.state, width: "8rem", cell: (d) => T.state[d.state] },
   { id: "tries", header: T.attempts, width: "4rem", end: true, on: "wide", cell: (d) => count(d.attempt_count) },
-  { id: "next", header: T.nextTry, width: "8rem", cell: (d) => (d.state === "due" ? <Age at={d.next_try_at} /> : "") },
+  { id: "next", header: T.nextTry, width: "8rem", cell: (d) => (d.state === "due" ? <NextTry at={d.next_try_at} /> : "") },
   { id: "reply", header: T.lastReply, width: "minmax(10rem, 3fr)", cell: (d) => <span title={d.last_reply}>{d.last_reply}</span> },
 ];
 
@@ -66,6 +68,7 @@ export function Page() {
   const limits = useQuery({ queryKey: ["queue", "limits"], queryFn: loadLimits, refetchInterval: POLL_MS });
   const groups = useQuery({ queryKey: ["queue", "groups"], queryFn: loadGroups, refetchInterval: POLL_MS });
   const pages = usePages<Delivery>(["queue", "items", selection.state, selection.mx_group, selection.sender], load(selection));
+  const showAll = () => setUrl({ group: undefined, sender: undefined, state: undefined });
   return (
     <Frame title={T.title} lead={T.lead}>
       <Loaded query={summary} loading={<Loading lines={2} tall />}>
@@ -78,6 +81,7 @@ export function Page() {
         {(rows) => <Groups groups={rows} />}
       </Loaded>
       <Section
+        id={COPIES}
         title={T.items}
         aside={
           <label className="row quiet">
@@ -95,8 +99,8 @@ export function Page() {
       >
         {isPart && (
           <p className="row">
-            <span>{T.shown(selection.mx_group, selection.sender)}</span>
-            <Button size="small" appearance="subtle" onClick={() => setUrl({ group: undefined, sender: undefined, state: undefined })}>
+            <span>{T.shown(selection.mx_group && T.groupName(selection.mx_group), selection.sender)}</span>
+            <Button size="small" appearance="subtle" onClick={showAll}>
               {T.showAll}
             </Button>
           </p>
@@ -110,11 +114,16 @@ export function Page() {
           rowName={(d) => d.recipient}
           onOpen={may("trace.read") ? (d) => void navigate(`/trace/${d.copy_id}`) : undefined}
           height="520px"
-          empty={<EmptyState title={T.emptyTitle} detail={isPart ? T.emptyFilter : T.emptyDetail} />}
+          empty={<Empty isPart={isPart} showAll={showAll} />}
         />
       </Section>
     </Frame>
   );
+}
+
+function Empty({ isPart, showAll }: { isPart: boolean; showAll: () => void }) {
+  if (!isPart) return <EmptyState title={T.emptyTitle} detail={T.emptyDetail} />;
+  return <EmptyState title={T.emptyFilter} detail={T.emptyFilterDetail} action={<Button onClick={showAll}>{T.showAll}</Button>} />;
 }
 
 /** What can be done with everything that the filters show; the dialog asks the server for the number when it opens. */
@@ -161,25 +170,28 @@ function Preview({ selection, act }: { selection: Selection; act: Act }) {
 }
 
 function Tiles({ now }: { now: Schemas["QueueSummary"] }) {
-  const tiles: [string, number][] = [
-    [T.state.due, now.due_count],
-    [T.state.leased, now.leased_count],
-    [T.state.held, now.held_count],
-  ];
+  const [url, choose] = useChoice();
+  const numbers: Record<(typeof STATES)[number], number> = { due: now.due_count, leased: now.leased_count, held: now.held_count };
   return (
     <div className="tiles">
-      {tiles.map(([word, n]) => (
-        <div key={word} className="tile">
-          <b>{count(n)}</b>
-          <span>{word}</span>
-        </div>
+      {STATES.map((state) => (
+        <button
+          key={state}
+          type="button"
+          className={numbers[state] === 0 ? "tile tile-none" : "tile"}
+          aria-pressed={url("state") === state}
+          onClick={() => choose({ state: url("state") === state ? undefined : state })}
+        >
+          <b>{count(numbers[state])}</b>
+          <span>{T.state[state]}</span>
+        </button>
       ))}
       {now.oldest_at && (
         <div className="tile">
           <b>
             <Age at={now.oldest_at} />
           </b>
-          <span>{S.home.oldest}</span>
+          <span>{T.oldestQueued}</span>
         </div>
       )}
     </div>
@@ -198,14 +210,31 @@ function useSome<Row>(rows: Row[]): [Row[], ReactNode] {
   return [rows.slice(0, shown), button];
 }
 
-/** The button that shows what waits for an MX group. */
-function ToGroup({ group, text }: { group: string; text: string }) {
+/** Choosing a part of the queue brings its copies into view: they stand below what one chooses by. */
+function useChoice(): ReturnType<typeof useUrlState> {
   const [url, setUrl] = useUrlState();
+  const choose = (part: Record<string, string | undefined>) => {
+    setUrl(part);
+    bringIntoView(COPIES);
+  };
+  return [url, choose];
+}
+
+/** The button that shows what waits for an MX group, or what of it is in one state. */
+function ToGroup({ group, state, text, label }: { group: string; state?: State; text: string; label?: string }) {
+  const [url, choose] = useChoice();
   return (
-    <button type="button" className="text-button" aria-pressed={url("group") === group} onClick={() => setUrl({ group, state: undefined })}>
+    <button type="button" className="text-button" aria-label={label} aria-pressed={url("group") === group && url("state") === (state ?? "")} onClick={() => choose({ group, state })}>
       {text}
     </button>
   );
+}
+
+/** How many copies of a group are in a state, leading to them. */
+function GroupNumber({ group, state, n }: { group: Group; state?: State; n: number }) {
+  if (n === 0) return <>{count(n)}</>;
+  const word = state ? T.state[state] : T.items;
+  return <ToGroup group={group.mx_group} state={state} text={count(n)} label={`${count(n)} ${word}, ${T.groupName(group.mx_group)}`} />;
 }
 
 function Limits({ limits }: { limits: Limit[] }) {
@@ -230,13 +259,13 @@ function Limits({ limits }: { limits: Limit[] }) {
             {rows.map((limit) => (
               <tr key={`${limit.process} ${limit.level} ${limit.name}`}>
                 <th scope="row">
-                  {T.limitLevel[limit.level]} {limit.mx_group ? <ToGroup group={limit.mx_group} text={limit.name} /> : limit.name}
+                  {T.limitLevel[limit.level]} {limit.mx_group ? <ToGroup group={limit.mx_group} text={T.groupName(limit.name)} /> : limit.name}
                   {!isOneProcess && <span className="quiet"> {T.limitProcess(limit.process)}</span>}
                 </th>
                 <td className="nowrap">{T.limitState[limit.state]}</td>
-                <td>{limit.reason || T.limitRate(limit.messages_per_second_max, limit.messages_per_minute_max) || T.limitConfigured}</td>
+                <td>{sentence(limit.reason) || T.limitRate(limit.messages_per_second_max, limit.messages_per_minute_max) || T.limitConfigured}</td>
                 <td className="end">{T.limitOpen(limit.connections_open, limit.connections_max)}</td>
-                <td className="nowrap">{limit.eases_at ? <Age at={limit.eases_at} /> : ""}</td>
+                <td className="nowrap">{limit.eases_at ? <NextTry at={limit.eases_at} /> : ""}</td>
                 <td className="reply" title={limit.last_reply}>
                   {limit.last_reply}
                 </td>
@@ -260,7 +289,7 @@ function Groups({ groups }: { groups: Group[] }) {
           <thead>
             <tr>
               <th scope="col">{T.group}</th>
-              <th scope="col" className="end">{T.state.due}</th>
+              <th scope="col" className="end">{T.items}</th>
               <th scope="col" className="end">{T.state.leased}</th>
               <th scope="col" className="end">{T.state.held}</th>
               <th scope="col">{T.oldest}</th>
@@ -272,16 +301,22 @@ function Groups({ groups }: { groups: Group[] }) {
             {rows.map((group) => (
               <tr key={group.mx_group}>
                 <th scope="row">
-                  <ToGroup group={group.mx_group} text={group.mx_group} />
+                  <ToGroup group={group.mx_group} text={T.groupName(group.mx_group)} />
                   {group.domain_count > 1 && <span className="quiet"> {T.domains(group.domain_count)}</span>}
                 </th>
-                <td className="end">{count(group.due_count)}</td>
-                <td className="end">{count(group.leased_count)}</td>
-                <td className="end">{count(group.held_count)}</td>
-                <td>
+                <td className="end">
+                  <GroupNumber group={group} n={group.count} />
+                </td>
+                <td className="end">
+                  <GroupNumber group={group} state="leased" n={group.leased_count} />
+                </td>
+                <td className="end">
+                  <GroupNumber group={group} state="held" n={group.held_count} />
+                </td>
+                <td className="nowrap">
                   <Age at={group.oldest_at} />
                 </td>
-                <td>{group.next_try_at ? <Age at={group.next_try_at} /> : ""}</td>
+                <td className="nowrap">{group.next_try_at ? <NextTry at={group.next_try_at} /> : ""}</td>
                 <td className="reply" title={group.last_reply}>
                   {group.last_reply}
                 </td>

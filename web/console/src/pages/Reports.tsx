@@ -99,9 +99,10 @@ function Back() {
           columns={COLUMNS}
           rowId={(r) => r.id}
           rowName={(r) => `${what(r)}, ${r.recipient}`}
-          onOpen={(r) => r.copy_id && void navigate(`/trace/${r.copy_id}`)}
+          onOpen={(r) => void navigate(`/trace/${r.copy_id}`)}
+          opens={(r) => Boolean(r.copy_id)}
           height="520px"
-          empty={<EmptyState title={T.emptyTitle} detail={outcome ? T.emptyFilter : T.emptyDetail} />}
+          empty={<EmptyState title={outcome ? T.emptyFilter : T.emptyTitle} detail={outcome ? T.emptyFilterDetail : T.emptyDetail} />}
         />
       </Section>
     </>

@@ -9,9 +9,10 @@ import { api, call, problemOf, type Schemas } from "../lib/api";
 import { useUrlState } from "../lib/hooks";
 import { useMay, useMe } from "../lib/session";
 import { S } from "../strings";
+import { Audit } from "./SettingsAudit";
 import { BypassSwitch, DkimKeys } from "./SettingsAuthentication";
 import { ConnectorsTab } from "./SettingsConnectors";
-import { Accounts, Audit, Tokens } from "./SettingsLists";
+import { Accounts, Tokens } from "./SettingsLists";
 
 type Settings = Schemas["Settings"];
 type TabName = keyof typeof S.settings.tabs;

@@ -1,29 +1,28 @@
-// The lists of the settings: logins, API tokens, the audit log.
+// The lists of the settings: logins and API tokens.
 import { Button, Field, Input, Select } from "@fluentui/react-components";
 import { useQuery } from "@tanstack/react-query";
 import { type FormEvent, useState } from "react";
 import { When } from "../components/Age";
-import { ConfirmDialog, useAction } from "../components/actions";
-import { type Column, DataTable } from "../components/DataTable";
+import { ConfirmDialog, GuardedButton, useAction } from "../components/actions";
 import { Section } from "../components/Page";
-import { EmptyState, ErrorLine, Loaded } from "../components/states";
-import { api, call, type PageOf, type Schemas, usePages } from "../lib/api";
+import { ErrorLine, Loaded } from "../components/states";
+import { api, call, type Schemas } from "../lib/api";
 import { useMay } from "../lib/session";
 import { S } from "../strings";
 
+type Account = Schemas["Account"];
 type Role = Schemas["Role"];
-type Entry = Schemas["AuditEntry"];
 const T = S.settings;
 const at = (id: string) => ({ params: { path: { id } } });
 const loadAccounts = () => call(api.GET("/api/v1/accounts"));
 const loadTokens = () => call(api.GET("/api/v1/tokens"));
-const loadAudit = (page: PageOf) => call(api.GET("/api/v1/audit", { params: { query: page } }));
 
 export function Accounts() {
   const accounts = useQuery({ queryKey: ["settings", "accounts"], queryFn: loadAccounts });
   const may = useMay();
   return (
     <Section title={T.tabs.accounts}>
+      <p className="quiet">{T.accountsLead}</p>
       <Loaded query={accounts} part>
         {(all) => (
           <ul className="list">
@@ -72,42 +71,60 @@ function LinkButton({ id, name }: { id: string; name: string }) {
   );
 }
 
+/** The person with this address: the login is theirs, and so is the mailbox. */
+async function personOf(address: string) {
+  const { items } = await call(api.GET("/api/v1/people", { params: { query: { query: address } } }));
+  return items.find((person) => person.address.toLowerCase() === address.toLowerCase());
+}
+
 function NewAccount() {
   const [login, setLogin] = useState("");
   const [name, setName] = useState("");
   const [role, setRole] = useState<Role>("recipient");
+  const [made, setMade] = useState<Account>();
   const make = useAction(async () => {
-    const made = await call(api.POST("/api/v1/accounts", { body: { login: login.trim(), name: name.trim(), role } }));
+    const person = await personOf(login.trim());
+    const body = { login: login.trim(), name: name.trim() || (person?.name ?? ""), role, person_id: person?.id };
+    const account = await call(api.POST("/api/v1/accounts", { body }));
+    setMade(account);
     setLogin("");
     setName("");
-    return T.accountMade(made.login);
+    return T.accountMade(account.login);
   });
   const submit = (event: FormEvent) => {
     event.preventDefault();
-    make.mutate();
+    if (login.trim()) make.mutate();
   };
   return (
-    <form className="filters" onSubmit={submit} aria-label={T.newAccount}>
-      <Field label={T.login}>
-        <Input value={login} onChange={(_, d) => setLogin(d.value)} />
-      </Field>
-      <Field label={S.name}>
-        <Input value={name} onChange={(_, d) => setName(d.value)} />
-      </Field>
-      <Field label={T.role}>
-        <Select value={role} onChange={(_, d) => setRole(d.value as Role)}>
-          {Object.entries(S.role).map(([value, word]) => (
-            <option key={value} value={value}>
-              {word}
-            </option>
-          ))}
-        </Select>
-      </Field>
-      <Button type="submit" disabled={!login.trim() || make.isPending}>
-        {T.newAccount}
-      </Button>
-      {make.error ? <ErrorLine error={make.error} /> : null}
-    </form>
+    <>
+      {made && (
+        <div className="row" role="status">
+          <span>{T.accountMade(made.login)}</span>
+          <LinkButton key={made.id} id={made.id} name={made.name || made.login} />
+        </div>
+      )}
+      <form className="filters" onSubmit={submit} aria-label={T.newAccount}>
+        <Field label={T.login} hint={T.loginHint}>
+          <Input value={login} onChange={(_, d) => setLogin(d.value)} />
+        </Field>
+        <Field label={S.name}>
+          <Input value={name} onChange={(_, d) => setName(d.value)} />
+        </Field>
+        <Field label={T.role}>
+          <Select value={role} onChange={(_, d) => setRole(d.value as Role)}>
+            {Object.entries(S.role).map(([value, word]) => (
+              <option key={value} value={value}>
+                {word}
+              </option>
+            ))}
+          </Select>
+        </Field>
+        <GuardedButton submit busy={make.isPending} blocked={login.trim() ? undefined : T.noLogin}>
+          {T.newAccount}
+        </GuardedButton>
+        {make.error ? <ErrorLine error={make.error} /> : null}
+      </form>
+    </>
   );
 }
 
@@ -175,7 +192,7 @@ function NewToken() {
   });
   const submit = (event: FormEvent) => {
     event.preventDefault();
-    make.mutate();
+    if (name.trim()) make.mutate();
   };
   return (
     <>
@@ -189,26 +206,11 @@ function NewToken() {
         <Field label={T.tokenName}>
           <Input value={name} onChange={(_, d) => setName(d.value)} />
         </Field>
-        <Button type="submit" disabled={!name.trim() || make.isPending}>
+        <GuardedButton submit busy={make.isPending} blocked={name.trim() ? undefined : T.noTokenName}>
           {T.tokenMake}
-        </Button>
+        </GuardedButton>
         {make.error ? <ErrorLine error={make.error} /> : null}
       </form>
     </>
-  );
-}
-
-const AUDIT_COLUMNS: Column<Entry>[] = [
-  { id: "at", header: S.when, width: "8rem", cell: (e) => <When at={e.at} /> },
-  { id: "actor", header: T.who, width: "minmax(8rem, 1.2fr)", cell: (e) => e.actor },
-  { id: "action", header: T.action, width: "minmax(9rem, 1.2fr)", on: "main", cell: (e) => e.action },
-  { id: "target", header: T.target, width: "minmax(9rem, 2fr)", cell: (e) => <span title={e.target}>{e.target}</span> },
-  { id: "reason", header: S.reason, width: "minmax(8rem, 2fr)", on: "wide", cell: (e) => <span title={e.reason}>{e.reason}</span> },
-];
-
-export function Audit() {
-  const pages = usePages<Entry>(["settings", "audit"], loadAudit);
-  return (
-    <DataTable label={T.tabs.audit} pages={pages} columns={AUDIT_COLUMNS} rowId={(e) => e.id} rowName={(e) => e.action} empty={<EmptyState title={T.tabs.audit} detail={T.auditEmpty} />} />
   );
 }

@@ -60,7 +60,7 @@ function ByPassword() {
           <Input type="password" value={password} onChange={(_, data) => setPassword(data.value)} autoComplete="current-password" name="password" />
         </Field>
         {signIn.error ? <ErrorLine error={signIn.error} /> : null}
-        <Button type="submit" appearance="primary" size="large" disabled={signIn.isPending || !login || !password}>
+        <Button type="submit" appearance="primary" size="large" disabled={signIn.isPending}>
           {signIn.isPending ? S.signIn.busy : S.signIn.submit}
         </Button>
       </form>

@@ -1,7 +1,7 @@
 // Message trace: the search is in the address, the answer for one copy in the panel. `/trace/:id` is one copy alone.
 import { Button, Field, Input, Select } from "@fluentui/react-components";
 import { useQuery } from "@tanstack/react-query";
-import { type FormEvent, useState } from "react";
+import type { FormEvent } from "react";
 import { Link, useNavigate, useParams } from "react-router";
 import { When } from "../components/Age";
 import { useAction } from "../components/actions";
@@ -9,20 +9,21 @@ import { type Column, DataTable } from "../components/DataTable";
 import { Facts, Page as Frame, Section } from "../components/Page";
 import { PlaceBadge } from "../components/PlaceBadge";
 import { type Place, PLACES, placeWord } from "../components/places";
+import { SavedViews } from "../components/SavedViews";
 import { SidePanel } from "../components/SidePanel";
 import { EmptyState, ErrorLine, Loaded } from "../components/states";
 import { Timeline } from "../components/Timeline";
 import { VerdictView } from "../components/VerdictView";
 import { api, call, type PageOf, type Schemas, usePages } from "../lib/api";
-import { sentence, size } from "../lib/format";
-import { useUrlState } from "../lib/hooks";
+import { sentence, size, zoneName } from "../lib/format";
+import { useTyped, useUrlState } from "../lib/hooks";
 import { useMay } from "../lib/session";
 import { S } from "../strings";
 
 type Item = Schemas["TraceItem"];
 type Detail = Schemas["TraceDetail"];
 
-const TEXTS = ["sender", "recipient", "message_id", "subject"] as const;
+const TEXTS = ["sender", "recipient", "message_id", "subject", "url_host"] as const;
 const TIMES = ["from", "to"] as const;
 const FILTERS = [...TEXTS, ...TIMES, "place"] as const;
 type FilterName = (typeof FILTERS)[number];
@@ -32,7 +33,8 @@ function query(filters: Filters) {
   const { place, from, to, ...texts } = filters;
   return { ...texts, place: place as Place | undefined, from: asUtc(from), to: asUtc(to) };
 }
-const asUtc = (local?: string) => (local ? new Date(local).toISOString() : undefined);
+/** A time as the viewer types it; what is no time (an address that somebody mistyped) does not filter. */
+const asUtc = (local = "") => (Number.isNaN(Date.parse(local)) ? undefined : new Date(local).toISOString());
 
 const load = (filters: Filters) => (page: PageOf) => call(api.GET("/api/v1/trace", { params: { query: { ...page, ...query(filters) } } }));
 const loadOne = (copy_id: string) => call(api.GET("/api/v1/trace/{copy_id}", { params: { path: { copy_id } } }));
@@ -57,9 +59,11 @@ function Search() {
   const pages = usePages<Item>(["trace", "list", filters], load(filters));
   const openId = url("copy");
   const filtered = Object.keys(filters).length > 0;
+  const clear = () => setUrl({ ...Object.fromEntries(FILTERS.map((name) => [name, undefined])), copy: undefined });
   return (
     <Frame title={S.trace.title} lead={S.trace.lead}>
-      <SearchForm key={JSON.stringify(filters)} filters={filters} onFind={(next) => setUrl({ ...next, copy: undefined })} />
+      <SearchForm filters={filters} onFind={(next) => setUrl({ ...next, copy: undefined })} onClear={filtered ? clear : undefined} />
+      <SavedViews of="trace" filters={filters as Record<string, string>} />
       <div className={openId ? "split split-panel" : "split"}>
         <DataTable
           label={S.trace.title}
@@ -69,7 +73,13 @@ function Search() {
           rowName={(i) => `${i.subject}, ${i.recipient}`}
           onOpen={(i) => setUrl({ copy: i.copy_id })}
           openId={openId}
-          empty={<EmptyState title={filtered ? S.trace.nothing : S.trace.emptyTitle} detail={filtered ? "" : S.trace.emptyDetail} />}
+          empty={
+            filtered ? (
+              <EmptyState title={S.trace.nothing} detail={S.trace.nothingDetail} action={<Button onClick={clear}>{S.trace.clear}</Button>} />
+            ) : (
+              <EmptyState title={S.trace.emptyTitle} detail={S.trace.emptyDetail} />
+            )
+          }
         />
         {openId && <Panel id={openId} onClose={() => setUrl({ copy: undefined })} />}
       </div>
@@ -77,9 +87,15 @@ function Search() {
   );
 }
 
-function SearchForm({ filters, onFind }: { filters: Filters; onFind: (filters: Record<FilterName, string | undefined>) => void }) {
-  const [text, setText] = useState<Filters>(filters);
-  const labels = { sender: S.trace.sender, recipient: S.trace.recipient, message_id: S.trace.messageId, subject: S.trace.subject, from: S.trace.fromTime, to: S.trace.toTime };
+interface FormProps {
+  filters: Filters;
+  onFind: (filters: Record<FilterName, string | undefined>) => void;
+  onClear?: () => void;
+}
+
+function SearchForm({ filters, onFind, onClear }: FormProps) {
+  const [text, setText] = useTyped(filters);
+  const labels = { sender: S.trace.sender, recipient: S.trace.recipient, message_id: S.trace.messageId, subject: S.trace.subject, url_host: S.trace.urlHost, from: S.trace.fromTime(zoneName()), to: S.trace.toTime(zoneName()) };
   const submit = (event: FormEvent) => {
     event.preventDefault();
     onFind(Object.fromEntries(FILTERS.map((name) => [name, text[name]?.trim() || undefined])) as Record<FilterName, string | undefined>);
@@ -107,9 +123,12 @@ function SearchForm({ filters, onFind }: { filters: Filters; onFind: (filters: R
             ))}
           </Select>
         </Field>
-        <Button type="submit" appearance="primary">
-          {S.trace.find}
-        </Button>
+        <div className="row">
+          <Button type="submit" appearance="primary">
+            {S.trace.find}
+          </Button>
+          {onClear && <Button onClick={onClear}>{S.trace.clear}</Button>}
+        </div>
       </div>
     </form>
   );

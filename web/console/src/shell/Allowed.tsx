@@ -1,6 +1,6 @@
 // A page that the role may not see says so; the navigation does not even show it.
 import type { ReactNode } from "react";
-import { EmptyState } from "../components/states";
+import { Link } from "react-router";
 import { Page } from "../components/Page";
 import { type Permission, useMay, useMe } from "../lib/session";
 import { S } from "../strings";
@@ -10,8 +10,10 @@ export function Allowed({ needs, children }: { needs: Permission; children: Reac
   const me = useMe();
   if (may(needs)) return <>{children}</>;
   return (
-    <Page title={S.problem.notAllowedTitle}>
-      <EmptyState title={S.problem.notAllowedTitle} detail={S.problem.notAllowedDetail(S.role[me.role])} />
+    <Page title={S.problem.notAllowedTitle} lead={S.problem.notAllowedDetail(S.role[me.role].toLowerCase())}>
+      <p>
+        <Link to="/">{S.problem.toHome}</Link>
+      </p>
     </Page>
   );
 }

@@ -4,10 +4,20 @@ import { useQuery } from "@tanstack/react-query";
 import { type KeyboardEvent, useDeferredValue, useId, useState } from "react";
 import { Link, useNavigate } from "react-router";
 import { ErrorLine } from "../components/states";
-import { api, call } from "../lib/api";
+import { api, call, type Schemas } from "../lib/api";
 import { S } from "../strings";
 
 const CHARS_MIN = 2;
+
+/** The second line in words: states, statuses and places have theirs. */
+function detailOf({ kind, detail }: Schemas["SearchHit"]): string {
+  const word = (words: Record<string, string>, key: string) => words[key] ?? key;
+  if (kind === "campaign") return word(S.campaigns.state, detail);
+  if (kind === "incident") return word(S.incidents.status, detail);
+  if (kind !== "copy") return detail;
+  const at = detail.lastIndexOf(", ");
+  return at < 0 ? detail : `${detail.slice(0, at)} · ${word(S.place, detail.slice(at + 2))}`;
+}
 
 export function SearchBox() {
   const [text, setText] = useState("");
@@ -67,7 +77,7 @@ export function SearchBox() {
                 {hit.title}
                 <small>
                   {S.search.kind[hit.kind]}
-                  {hit.detail && ` · ${hit.detail}`}
+                  {hit.detail && ` · ${detailOf(hit)}`}
                 </small>
               </Link>
             ))}

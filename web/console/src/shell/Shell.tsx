@@ -18,6 +18,7 @@ import {
 import { DismissRegular, NavigationRegular, PersonCircleRegular } from "@fluentui/react-icons";
 import { useRef, useState } from "react";
 import { Link, Navigate, Outlet, useLocation, useNavigate } from "react-router";
+import { ReturnFocus } from "../components/ReturnFocus";
 import { ErrorState, Loading } from "../components/states";
 import { problemOf } from "../lib/api";
 import { useNarrow } from "../lib/hooks";
@@ -80,6 +81,7 @@ function Frame({ theme, onTheme }: Props) {
       </header>
       {narrow ? (
         <OverlayDrawer open={menu} onOpenChange={(_, data) => setMenu(data.open)} size="small" aria-label={S.nav.menu}>
+          <ReturnFocus />
           <DrawerHeader>
             <DrawerHeaderTitle action={<Button appearance="subtle" icon={<DismissRegular />} aria-label={S.close} onClick={() => setMenu(false)} />}>
               {S.product}
@@ -104,6 +106,7 @@ function Frame({ theme, onTheme }: Props) {
 
 function AccountMenu({ theme, onTheme }: Props) {
   const me = useMe();
+  const may = useMay();
   const navigate = useNavigate();
   const signOut = useSignOut();
   const leave = async () => {
@@ -133,7 +136,7 @@ function AccountMenu({ theme, onTheme }: Props) {
           </MenuGroup>
           <MenuDivider />
           <MenuItem onClick={() => void navigate("/password")}>{S.account.password}</MenuItem>
-          <MenuItem onClick={() => void navigate("/app-passwords")}>{S.appPasswords.title}</MenuItem>
+          {may("mailbox.own") && me.person_id && <MenuItem onClick={() => void navigate("/app-passwords")}>{S.appPasswords.title}</MenuItem>}
           <MenuItem onClick={() => void leave()}>{S.account.signOut}</MenuItem>
           <MenuGroup>
             <MenuGroupHeader>{S.account.version(me.version)}</MenuGroupHeader>

@@ -1,4 +1,4 @@
-//! Mail over SMTP: to everybody from a blocked sender, much of it to one person, and a host that takes none now.
+//! Mail over SMTP: to everybody from a blocked sender, much of it to one person, and a host that puts all of it off.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -123,37 +123,48 @@ impl Sender {
     }
 }
 
-/// A host that asks everybody to come back later.
-pub struct BusyHost {
+/// A host whose mailboxes are all full. It says so of each, which is no word about how much it is sent: the agent does not
+/// slow down, and every copy is tried.
+pub struct FullHost {
     /// Where it listens.
     pub addr: SocketAddr,
     stop: CancellationToken,
     serving: JoinHandle<()>,
 }
 
-struct ComeBackLater;
+struct Full;
 
-impl Handler for ComeBackLater {
-    async fn rcpt(&self, _: &Envelope, _: &Address) -> Result<(), Reply> {
-        Err(Reply::transient(451, (7, 1), "please try again later"))
-    }
-
-    async fn data(&self, _: Envelope, _: Vec<u8>) -> Reply {
-        Reply::transient(451, (7, 1), "please try again later")
+impl Full {
+    /// RFC 3463 3.3: X.2.2, the mailbox is full.
+    fn reply() -> Reply {
+        Reply::transient(452, (2, 2), "the mailbox is full, please try again later")
     }
 }
 
-impl BusyHost {
+impl Handler for Full {
+    async fn rcpt(&self, _: &Envelope, _: &Address) -> Result<(), Reply> {
+        Err(Full::reply())
+    }
+
+    async fn data(&self, _: Envelope, _: Vec<u8>) -> Reply {
+        Full::reply()
+    }
+}
+
+impl FullHost {
     /// Starts on a free port of loopback.
-    pub async fn start() -> Result<BusyHost, CliError> {
-        let failed = |e: std::io::Error| CliError::failed("the busy host", &e);
+    pub async fn start() -> Result<FullHost, CliError> {
+        let failed = |e: std::io::Error| CliError::failed("the full host", &e);
         let listener = TcpListener::bind("127.0.0.1:0").await.map_err(failed)?;
         let addr = listener.local_addr().map_err(failed)?;
         let stop = CancellationToken::new();
-        let host = smtp::Server::new(ServerConfig::new("mx.partner.example"), None, Arc::new(ComeBackLater));
+        let mut config = ServerConfig::new("mx.partner.example");
+        // It never hangs up on who asks often: that would be a word about how much it is sent.
+        (config.errors_max, config.refused_recipients_max) = (u32::MAX, u32::MAX);
+        let host = smtp::Server::new(config, None, Arc::new(Full));
         let until = stop.clone();
         let serving = tokio::spawn(async move { host.serve(listener, until).await });
-        Ok(BusyHost { addr, stop, serving })
+        Ok(FullHost { addr, stop, serving })
     }
 
     /// Ends it.

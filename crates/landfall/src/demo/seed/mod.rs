@@ -21,10 +21,11 @@ use crate::server::{self, Server};
 const EVERYBODY: &str = "Everyone";
 /// The list of those whose badge the many small incidents are about.
 const BADGES: &str = "Badge holders";
-/// The list of people at other organisations, whose hosts do not take mail now.
+/// The list of people at other organisations, whose mailboxes take no mail now.
 const PARTNERS: &str = "Partners";
-/// So many domains do the partners have.
+/// So many domains do the partners have, at so many hosts.
 const PARTNER_DOMAINS: usize = 40;
+const PARTNER_HOSTS: usize = 4;
 /// One in so many rows: partners, mails in one mailbox, incidents.
 const PARTNER_SHARE: usize = 4;
 const MAILBOX_SHARE: usize = 3;
@@ -64,20 +65,26 @@ pub async fn seed(mut config: Config, rows: usize) -> Result<(), CliError> {
     config.http_listen = ([127, 0, 0, 1], 0).into();
     config.dns = crate::config::Dns::None;
     import(&config, amounts).await?;
-    let busy = mail::BusyHost::start().await?;
+    let mut hosts = Vec::with_capacity(PARTNER_HOSTS);
+    for _ in 0..PARTNER_HOSTS {
+        hosts.push(mail::FullHost::start().await?);
+    }
     for n in 0..PARTNER_DOMAINS {
         let domain = partner_domain(n);
-        config.routes.push((model::Domain::parse(&domain).map_err(|e| CliError::failed(&domain, &e))?, busy.addr));
+        let to = hosts[n % PARTNER_HOSTS].addr;
+        config.routes.push((model::Domain::parse(&domain).map_err(|e| CliError::failed(&domain, &e))?, to));
     }
     let data_dir = config.data_dir.clone();
     let server = Server::start(config).await?;
     let filled = fill(&server, amounts).await;
     server.stop().await;
-    busy.stop().await;
+    for host in hosts {
+        host.stop().await;
+    }
     filled?;
     println!(
         "Seeded {}: {} people, a campaign and a held mail to each; {} mails for {}; {} changes with their incidents; \
-         {} copies that wait for other hosts. Logins as in the demo, password {PASSWORD}",
+         {} copies that other hosts put off. Logins as in the demo, password {PASSWORD}",
         data_dir.display(),
         amounts.people,
         amounts.mails_of_one,
@@ -139,11 +146,7 @@ async fn fill(server: &Server, amounts: Amounts) -> Result<(), CliError> {
     landed?;
     step("mail", started);
     sent(server, everybody).await?;
-    until("the partners' copies", || async {
-        let progress = campaigns(server).progress(partners).await.map_err(|e| CliError::failed("progress", &e))?;
-        Ok((progress.enqueued == progress.total).then_some(()))
-    })
-    .await?;
+    put_off(server, partners).await?;
     step("campaigns", started);
     Ok(())
 }
@@ -192,6 +195,18 @@ async fn sent(server: &Server, id: CampaignId) -> Result<(), CliError> {
     until("a campaign", || async {
         let campaign = campaigns(server).get(id).await.map_err(|e| CliError::failed("campaign", &e))?;
         Ok((campaign.state == State::Sent).then_some(()))
+    })
+    .await
+}
+
+/// Waits until each copy of a campaign was tried once: it has a reply and a next try.
+async fn put_off(server: &Server, id: CampaignId) -> Result<(), CliError> {
+    until("the partners' copies", || async {
+        let progress = campaigns(server).progress(id).await.map_err(|e| CliError::failed("progress", &e))?;
+        let groups = outbound::queue_groups(&server.store, server.directory.id()).await?;
+        // Before its first try a copy counts to its domain, where nobody said anything yet.
+        let answered: i64 = groups.iter().filter(|group| !group.last_reply.is_empty()).map(|group| group.count).sum();
+        Ok((progress.enqueued == progress.total && answered == progress.total).then_some(()))
     })
     .await
 }
