@@ -82,6 +82,7 @@ const ALL: [&str; 17] = [
 /// What only one crate may name (house invariants): dependency -> its owner.
 const OWNERS: &[(&str, &[&str])] = &[
     ("sqlx", &["store"]),
+    ("rusqlite", &["store"]),
     ("object_store", &["store"]),
     ("axum", &["api"]),
     ("hickory-resolver", &["dns"]),
