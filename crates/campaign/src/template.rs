@@ -278,7 +278,7 @@ impl Renderer<'_> {
     fn part(&self, part: &str, field: &'static str, context: &Value) -> Result<String, Problem> {
         let mut page = Page(Vec::new());
         let rendered =
-            self.environment.get_template(part).and_then(|t| t.render_to_write(context, &mut page).map(|_| ()));
+            self.environment.get_template(part).and_then(|t| t.render_captured_to(context, &mut page).map(|_| ()));
         let rendered = rendered.map(|()| String::from_utf8_lossy(&page.0).into_owned());
         rendered.map_err(|error| {
             if error.kind() == minijinja::ErrorKind::WriteFailure {
