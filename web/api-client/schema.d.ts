@@ -1558,7 +1558,7 @@ export interface paths {
         };
         /** The settings. */
         get: operations["get_settings"];
-        /** Replaces the settings. Individual tracking is switched by the owner alone. */
+        /** Replaces the settings. Individual tracking and the limit for mass actions are the owner's alone. */
         put: operations["put_settings"];
         post?: never;
         delete?: never;
@@ -2778,7 +2778,7 @@ export interface components {
         LimitSettings: {
             /**
              * Format: int64
-             * @description Actions on more copies than this need a second person.
+             * @description Actions on more copies than this need a second person; only the owner changes it.
              */
             mass_action_max: number;
         };
@@ -3968,7 +3968,7 @@ export interface components {
         };
         /** @description Why the release is asked for. */
         ReleaseRequest: {
-            /** @description For the administrator who decides. */
+            /** @description For the administrator who decides, in at most 500 characters; each copy's timeline shows it. */
             reason?: string;
         };
         /** @enum {string} */
