@@ -509,6 +509,7 @@ export const S = {
     create: "Propose a change",
     emptyTitle: "No change yet",
     emptyDetail: "Proposed, tested, active and undone changes will be here. Propose one: nothing is in force until you say so.",
+    kindColumn: "Kind",
     anyState: "Any state",
     emptyFilter: "No change in this state",
     emptyFilterDetail: "Choose another state to see the others.",
@@ -830,7 +831,7 @@ export const S = {
     disabled: "disabled",
     newAccount: "New account",
     noLogin: "Give it a login first.",
-    loginHint: "An address of somebody in People gives them their mailbox.",
+    loginHint: "Give as login the address of somebody in People, and their mailbox is theirs.",
     accountMade: (login: string) => `The account ${login} is made. Its owner comes in by a sign-in link.`,
     accountsLead: "Those who work here. Accounts of recipients are not listed.",
     linkTitle: (name: string) => `Make a link for ${name}`,
@@ -851,8 +852,8 @@ export const S = {
     who: "Who",
     action: "Action",
     target: "On what",
-    about: { campaign: "campaign", change: "change", copy: "a copy", held: "a held copy", account: "an account" },
-    named: (word: string, name: string) => `${word} “${name}”`,
+    about: { campaign: "a campaign", change: "a change", copy: "a copy", held: "a held copy", account: "an account" },
+    named: (word: string, name: string) => `${word.replace(/^an? /, "")} “${name}”`,
     /** The record's words for actions, in people's. */
     actions: {
       "account.create": "Made an account",
@@ -893,7 +894,7 @@ export const S = {
       "settings.save": "Changed the settings",
       "token.create": "Made an API token",
       "token.revoke": "Revoked an API token",
-      "trace.open": "Opened the trace of others' mail",
+      "trace.open": "Opened a trace",
     } as Record<string, string>,
   },
 

@@ -36,8 +36,8 @@ export function OverTime({ points: all, label }: { points: Point[]; label: strin
   const x = (at: string | number) => ((new Date(at).getTime() - first) / span) * WIDTH;
   const time = span < 600_000 ? timeOfDay : shortTime;
   // No time twice: a course of three seconds has no five of them.
-  const tickCount = Math.max(2, Math.min(TICKS, Math.floor(span / 1000) + 1));
-  const ticks = Array.from({ length: tickCount }, (_, i) => first + (span * i) / (tickCount - 1));
+  const gaps = Math.min(TICKS - 1, Math.floor(span / 1000));
+  const ticks = Array.from({ length: gaps + 1 }, (_, i) => first + (span * i) / Math.max(1, gaps));
   return (
     <div className="stack">
       <figure style={{ margin: 0, padding: "4px 0 0" }}>

@@ -27,8 +27,8 @@ export function ChangeStateBadge({ state }: { state: Schemas["ChangeState"] }) {
 }
 
 const COLUMNS: Column<Change>[] = [
-  { id: "title", header: T.what, width: "minmax(12rem, 3fr)", on: "main", cell: (c) => <span title={c.title}>{c.title}</span> },
-  { id: "kind", header: T.propose.kind, width: "minmax(7rem, 1fr)", on: "wide", cell: (c) => T.kind[c.kind] ?? c.kind },
+  { id: "title", header: T.what, width: "minmax(14rem, 4fr)", on: "main", cell: (c) => <span title={c.title}>{c.title}</span> },
+  { id: "kind", header: T.kindColumn, width: "minmax(6rem, 1fr)", on: "wide", cell: (c) => T.kind[c.kind] ?? c.kind },
   { id: "state", header: S.state, width: "13rem", cell: (c) => <ChangeStateBadge state={c.state} /> },
   { id: "effect", header: T.effect, width: "8rem", end: true, cell: (c) => (c.backtest?.state === "done" ? copies(c.backtest.moved_count) : "") },
   { id: "by", header: T.proposedBy, width: "minmax(8rem, 1.2fr)", on: "wide", cell: (c) => c.proposed_by },

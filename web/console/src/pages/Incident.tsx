@@ -17,6 +17,7 @@ type Incident = Schemas["Incident"];
 type Remedy = Schemas["Remedy"];
 type Status = Schemas["IncidentStatus"];
 const T = S.incidents;
+const CLASSES: Record<string, string> = S.verdictClass;
 
 const at = (id: string) => ({ params: { path: { id } } });
 const load = (id: string) => call(api.GET("/api/v1/incidents/{id}", at(id)));
@@ -281,9 +282,11 @@ function ContrastSection({ contrast }: { contrast: Schemas["Contrast"] }) {
           <tbody>
             {contrast.rows.map((row) => (
               <tr key={`${row.attribute}-${row.value}`}>
-                <th scope="row">{row.attribute}</th>
+                <th scope="row" className="nowrap">
+                  {row.attribute}
+                </th>
                 <td>
-                  <code>{row.value}</code>
+                  <code>{row.attribute === "class" ? (CLASSES[row.value] ?? row.value) : row.value}</code>
                 </td>
                 <td className="end">{count(row.lost_count)}</td>
                 <td className="end">{count(row.landed_count)}</td>

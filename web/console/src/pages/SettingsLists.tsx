@@ -103,8 +103,10 @@ function NewAccount() {
           <LinkButton key={made.id} id={made.id} name={made.name || made.login} />
         </div>
       )}
+      <h3>{T.newAccount}</h3>
+      <p className="quiet">{T.loginHint}</p>
       <form className="filters" onSubmit={submit} aria-label={T.newAccount}>
-        <Field label={T.login} hint={T.loginHint}>
+        <Field label={T.login}>
           <Input value={login} onChange={(_, d) => setLogin(d.value)} />
         </Field>
         <Field label={S.name}>

@@ -123,7 +123,7 @@ function SearchForm({ filters, onFind, onClear }: FormProps) {
             ))}
           </Select>
         </Field>
-        <div className="row">
+        <div className="row filters-all">
           <Button type="submit" appearance="primary">
             {S.trace.find}
           </Button>
@@ -263,8 +263,8 @@ function CodeList({ title, items }: { title: string; items: string[] }) {
     <>
       <h3>{title}</h3>
       <ul className="stack tight">
-        {items.map((item, i) => (
-          <li key={i}>
+        {[...new Set(items)].map((item) => (
+          <li key={item}>
             <code>{item}</code>
           </li>
         ))}
