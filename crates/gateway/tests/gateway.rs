@@ -601,7 +601,9 @@ async fn the_trace_finds_by_each_filter_and_pages_without_gaps() {
             house.data(ZOE, &["ada@contoso.example", "bob@contoso.example"], &raw).await;
             t.clock.advance_ms(1_000);
         }
-        let other = String::from_utf8(mail("Coffee", "see http://shop.example/beans")).unwrap().replace(ZOE, "yan@fabrikam.example");
+        let other = String::from_utf8(mail("Coffee", "see http://shop.example/beans"))
+            .unwrap()
+            .replace(ZOE, "yan@fabrikam.example");
         let other = other.replace("<m1@", "<m2@");
         house.data("yan@fabrikam.example", &["ada@contoso.example"], other.as_bytes()).await;
         let some = |text: &str| Some(text.to_owned());
