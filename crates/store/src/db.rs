@@ -151,7 +151,8 @@ impl Db {
                 let work = move |connection: &rusqlite::Connection| {
                     sqlite::in_transaction(connection, || {
                         let seen = sqlite::query(connection, "migration", SCHEMA_VERSION, &[])?;
-                        if seen.first().map(|row| row.opt_int("version")).transpose()?.flatten().unwrap_or(0) >= version {
+                        if seen.first().map(|row| row.opt_int("version")).transpose()?.flatten().unwrap_or(0) >= version
+                        {
                             return Ok(());
                         }
                         let script =

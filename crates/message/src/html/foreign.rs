@@ -16,7 +16,9 @@ const MEMORY_BYTES_MAX: usize = 512 * 1024;
 /// Whether a page may have foreign elements.
 pub(super) fn is_in(html: &str) -> bool {
     memchr::memchr_iter(b'<', html.as_bytes()).any(|at| {
-        let begins = |name: &str| html.as_bytes()[at + 1..].get(..name.len()).is_some_and(|b| b.eq_ignore_ascii_case(name.as_bytes()));
+        let begins = |name: &str| {
+            html.as_bytes()[at + 1..].get(..name.len()).is_some_and(|b| b.eq_ignore_ascii_case(name.as_bytes()))
+        };
         begins("svg") || begins("math")
     })
 }

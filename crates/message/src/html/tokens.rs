@@ -310,7 +310,9 @@ mod tests {
     #[test]
     fn every_text_is_read_to_its_end() {
         let mut random = fastrand::Rng::with_seed(7);
-        let alphabet = ["<", ">", "/", "!", "-", "--", "=", "\"", "'", " ", "a", "href", "style", "</style>", "\u{e4}", "\0", "\n"];
+        let alphabet = [
+            "<", ">", "/", "!", "-", "--", "=", "\"", "'", " ", "a", "href", "style", "</style>", "\u{e4}", "\0", "\n",
+        ];
         for _ in 0..20_000 {
             let html: String = (0..random.usize(0..40)).map(|_| alphabet[random.usize(0..alphabet.len())]).collect();
             for token in Tokens::of(&html) {
