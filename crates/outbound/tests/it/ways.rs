@@ -432,6 +432,7 @@ async fn what_was_lost_while_connecting_is_not_sent() {
         running.stop().await;
         assert_eq!((host.heard("RCPT TO:<lost@"), host.heard("RCPT TO:<next@")), (0, 1), "on {}", t.name);
         assert_eq!(host.heard("EHLO"), 1, "the connection that was made is used");
+        assert_eq!(delivery(store, lost).await.0, "leased", "it is the other's now");
     })
     .await;
 }
