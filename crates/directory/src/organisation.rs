@@ -38,13 +38,16 @@ pub struct NewOrganisation {
     pub domains: Vec<Domain>,
 }
 
+/// Whose an address is (nobody's: `None`), and when that was looked up.
+type Known = (Option<Recipient>, Timestamp);
+
 /// The directory of one organisation. Cheap to clone.
 #[derive(Clone)]
 pub struct Directory {
     pub(crate) store: Store,
     organisation: Arc<Organisation>,
-    /// Address -> recipient and when it was looked up; emptied whenever this process changes people.
-    recipients: Arc<RwLock<HashMap<String, (Option<Recipient>, Timestamp)>>>,
+    /// By address; emptied whenever this process changes people.
+    recipients: Arc<RwLock<HashMap<String, Known>>>,
     pub(crate) connectors: Arc<MailboxConnectors>,
     pub(crate) throttle: Arc<Throttle>,
     pub(crate) password_checks: Arc<Semaphore>,
