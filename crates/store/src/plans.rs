@@ -9,8 +9,8 @@ use crate::{Database, migrate, sql};
 /// A statement, the index that finds its rows, and whether they come in order without being sorted.
 const PLANS: &[(&str, &str, bool)] = &[
     ("quarantine.expired", "quarantine_by_expiry (status=? AND expires_at<?)", false),
-    ("quarantine.candidates_by_terms", "message_term_1 (kind=? AND value=? AND message_id>?)", true),
-    ("quarantine.candidates_of_window", "message_1 (id>?)", true),
+    ("quarantine.candidates_by_terms", "x USING PRIMARY KEY (kind=? AND value=? AND message_id>?)", true),
+    ("quarantine.candidates_of_window", "m USING INTEGER PRIMARY KEY (rowid>?)", true),
     ("quarantine.list", "quarantine_by_org (organisation_id=? AND id<?)", true),
     ("copy.of_message_id_header", "message_by_header (message_id_header=?)", false),
     ("copy.count_of_campaign", "copy_whereabouts (campaign_id=?", false),
