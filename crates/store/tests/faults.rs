@@ -164,7 +164,8 @@ async fn a_torn_pack_is_told_and_never_handed_on() {
     ];
     for (what, harm) in harms {
         let t = testkit::sqlite().await;
-        t.store.commit(mail(1)).await.unwrap();
+        // Another process appends to a pack of its own.
+        Store::open(t.config.clone(), t.clock.clone()).await.unwrap().commit(mail(1)).await.unwrap();
         t.store.commit(mail(2)).await.unwrap();
         let place = place_of(&t.store, 2).await.unwrap();
         let file =
@@ -265,7 +266,8 @@ async fn who_waits_too_long_is_told_and_nobody_hangs() {
 async fn a_database_that_another_process_has_locked_is_told() {
     let t = testkit::sqlite().await;
     let other = Store::open(t.config.clone(), t.clock.clone()).await.unwrap();
-    let lock = other.begin().await.unwrap();
+    let mut lock = other.begin().await.unwrap();
+    lock.query("setting.ping", &[]).await.unwrap(); // it begins with its first statement
     let refused = t.store.commit(mail(1)).await;
     assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
     drop(lock);
