@@ -82,7 +82,6 @@ pub(crate) struct Bodies {
 struct OpenPack {
     id: i64,
     path: PathBuf,
-    file: File,
     size_bytes: u64,
     /// Whether a row is known to say how far it reaches. Only then is it appended to: a pack that no row names is a leftover,
     /// which may be taken away.
@@ -184,11 +183,11 @@ impl OpenPack {
         let path = dir.join(object_path(id).as_ref());
         let folder = path.parent().unwrap_or(dir);
         std::fs::create_dir_all(folder)?;
-        let file = File::options().write(true).create_new(true).open(&path)?;
+        File::options().write(true).create_new(true).open(&path)?;
         for named in folder.ancestors().take_while(|above| above.starts_with(dir)) {
             File::open(named)?.sync_all()?;
         }
-        Ok(OpenPack { id, path, file, size_bytes: 0, is_named: false })
+        Ok(OpenPack { id, path, size_bytes: 0, is_named: false })
     }
 
     /// Writes the bodies one after the other, and waits until the disk has them.
@@ -202,8 +201,10 @@ impl OpenPack {
             refs.push(BodyRef { pack_id: self.id, offset, bytes, sha256: sha256_hex(body) });
             whole.extend_from_slice(body);
         }
-        self.file.write_all_at(&whole, start_bytes)?;
-        self.file.sync_data()?;
+        // Opened anew: whatever became of the file meanwhile is noticed here, and not when the body is read.
+        let file = File::options().write(true).open(&self.path)?;
+        file.write_all_at(&whole, start_bytes)?;
+        file.sync_data()?;
         self.size_bytes += whole.len() as u64;
         let info = PackInfo { id: self.id, start_bytes, size_bytes: self.size_bytes, body_count: bodies.len() };
         Ok((info, refs))
@@ -215,7 +216,7 @@ impl OpenPack {
             std::fs::remove_file(&self.path)?;
             return Ok(None);
         }
-        self.file.set_len(start_bytes)?;
+        File::options().write(true).open(&self.path)?.set_len(start_bytes)?;
         (self.size_bytes, self.is_named) = (start_bytes, true);
         Ok(Some(self))
     }

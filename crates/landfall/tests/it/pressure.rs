@@ -141,13 +141,14 @@ impl Mounts {
 
     async fn remount(&self, at: &Path, how: &str) {
         let pid = self.pid().to_string();
-        let done = Command::new("nsenter")
-            .args(["-m", "-t", &pid, "mount", "-o", &format!("remount,{how}")])
-            .arg(at)
-            .status()
-            .await
-            .expect("nsenter is there");
-        assert!(done.success(), "remount,{how} {}", at.display());
+        let option = format!("remount,{how}");
+        // Busy while a file is just being written.
+        until(&option, async || {
+            let mut command = Command::new("nsenter");
+            command.args(["-m", "-t", &pid, "mount", "-o", &option]).arg(at);
+            command.status().await.expect("nsenter is there").success()
+        })
+        .await;
     }
 }
 
@@ -288,7 +289,8 @@ fn calls(trace: &str) -> Vec<String> {
 async fn the_system_is_asked_for_durability_before_the_client_is_told() {
     let site = Site::new();
     let file = site.path("trace").display().to_string();
-    let filter = "trace=openat,rename,renameat,renameat2,link,linkat,fsync,fdatasync,write,writev,sendto,sendmsg";
+    let filter =
+        "trace=openat,rename,renameat,renameat2,link,linkat,fsync,fdatasync,write,writev,pwrite64,sendto,sendmsg";
     let strace = ["strace", "-D", "-f", "-y", "-s", "128", "-e", filter, "-o", &file];
     let tried = Command::new(strace[0]).args(["-o", "/dev/null", "true"]).status().await;
     if !tried.as_ref().is_ok_and(std::process::ExitStatus::success) {
@@ -309,14 +311,20 @@ async fn the_system_is_asked_for_durability_before_the_client_is_told() {
         at += 1 + found;
     };
     let done = |call: &str, name: &str| call.starts_with(name) && call.trim_end().ends_with("= 0");
-    then("pack", &|call| call.starts_with("write") && call.contains(".pack"));
-    then("fsync of the pack", &|call| done(call, "fsync(") && call.contains(".pack"));
-    then("name of the pack", &|call| (done(call, "rename") || done(call, "link")) && call.contains(".pack"));
-    then("fsync of its folder", &|call| done(call, "fsync(") && call.contains("/packs/") && !call.contains(".pack"));
+    then("body", &|call| call.starts_with("pwrite64") && call.contains(".pack"));
+    then("fsync of the pack", &|call| done(call, "fdatasync(") && call.contains(".pack"));
     then("fsync of the log of the rows", &|call| {
         (done(call, "fdatasync(") || done(call, "fsync(")) && call.contains("landfall.db-wal")
     });
     then("answer", &|call| call.contains("\"250 2.0.0 "));
+    // The pack was made for an earlier mail: its name was durable before anything was written to it.
+    let made =
+        calls.iter().position(|call| call.starts_with("openat(") && call.contains(".pack\", O_WRONLY|O_CREAT|O_EXCL"));
+    let made = made.unwrap_or_else(|| panic!("no pack was made: {calls:#?}"));
+    let named = |call: &String| done(call, "fsync(") && call.contains("/packs/") && !call.contains(".pack");
+    let named = calls[made..].iter().position(named).expect("fsync of its folder");
+    let written = calls[made..].iter().position(|call| call.starts_with("pwrite64") && call.contains(".pack"));
+    assert!(written.is_some_and(|written| named < written), "{:#?}", &calls[made..]);
 }
 
 /// A PostgreSQL cluster of this test's own, that it may kill.
