@@ -159,14 +159,21 @@ SELECT id, facts FROM message WHERE id IN (SELECT CAST(value AS BIGINT) FROM jso
 SELECT id, facts FROM message WHERE id IN (SELECT value FROM json_each($1))
 
 -- name: candidates_by_terms @postgres
--- Messages with one of the terms ($5: [[kind, value], …]) of which a copy lies in a mailbox, a page in the order of ids. Each page
--- begins at the terms, behind the page before: the plus signs keep SQLite from reading all mail of the window for each page.
+-- Messages with one of the terms ($5: [[kind, value], …]) of which a copy lies in a mailbox, a page in the order of ids. Of each term
+-- the first ones behind the page before, in the order of its index, so that no page reads what later pages will.
+-- (OFFSET 0: look each up, rather than read all mailboxes for each page.)
 SELECT m.id, m.facts, m.from_address, m.subject, m.subject_lower, m.body_bytes FROM message m
-WHERE +m.organisation_id = $1 AND +m.received_at >= $3
-  AND m.id IN (SELECT x.message_id FROM message_term x JOIN (SELECT t.v->>0 AS kind, t.v->>1 AS value FROM json_array_elements(CAST($5 AS JSON)) AS t(v)) w ON w.kind = x.kind AND w.value = x.value WHERE x.message_id > $2)
-  AND (EXISTS (SELECT 1 FROM mail_item i WHERE i.message_id = m.id) OR EXISTS (
-    SELECT 1 FROM copy c JOIN mailbox b ON b.person_id = c.person_id
-    WHERE c.received_message_id = m.id AND c.place IN ('inbox', 'junk', 'other_folder')))
+WHERE m.id > $2 AND m.id IN (
+  SELECT f.message_id FROM (SELECT t.v->>0 AS kind, t.v->>1 AS value FROM json_array_elements(CAST($5 AS JSON)) AS t(v)) w
+  CROSS JOIN LATERAL (
+    SELECT x.message_id FROM message_term x JOIN message y ON y.id = x.message_id
+    WHERE x.kind = w.kind AND x.value = w.value AND x.message_id > $2 AND y.organisation_id = $1 AND y.received_at >= $3
+      AND (EXISTS (SELECT 1 FROM mail_item i WHERE i.message_id = y.id OFFSET 0) OR EXISTS (
+        SELECT 1 FROM copy c JOIN mailbox b ON b.person_id = c.person_id
+        WHERE c.received_message_id = y.id AND c.place IN ('inbox', 'junk', 'other_folder') OFFSET 0))
+    ORDER BY x.message_id LIMIT $4
+  ) f
+)
 ORDER BY m.id LIMIT $4
 
 -- name: count_by_terms @postgres
