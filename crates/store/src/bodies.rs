@@ -102,17 +102,16 @@ impl Bodies {
     /// Appends the bodies to the open pack, or to a new one named `new_id`; durable when this returns.
     pub(crate) async fn put(&self, new_id: i64, bodies: &[Bytes]) -> Result<(PackInfo, Vec<BodyRef>), StoreError> {
         let mut slot = self.open.lock().await;
-        // What fails here leaves its pack as it is; the next batch begins another.
         let open = slot.take().filter(|pack| pack.is_named && pack.size_bytes < PACK_BYTES_MAX);
         let (dir, bodies) = (self.dir.clone(), bodies.to_vec());
         let written = tokio::task::spawn_blocking(move || {
-            let mut pack = open.map_or_else(|| OpenPack::create(&dir, new_id), Ok)?;
-            let added = pack.append(&bodies)?;
-            Ok((pack, added))
+            let pack = open.map_or_else(|| OpenPack::create(&dir, new_id), Ok)?;
+            pack.append(&bodies)
         })
         .await
         .map_err(|e| StoreError::Unavailable(format!("writing bodies ended badly: {e}")))?;
-        let (pack, added) = written.map_err(|e: io::Error| StoreError::from_io(&e))?;
+        // A pack that could not be written to is not open any more: the next batch begins another.
+        let (pack, added) = written.map_err(|e| StoreError::from_io(&e))?;
         *slot = Some(pack);
         Ok(added)
     }
@@ -184,16 +183,18 @@ impl OpenPack {
         let folder = path.parent().unwrap_or(dir);
         std::fs::create_dir_all(folder)?;
         File::options().write(true).create_new(true).open(&path)?;
-        for named in folder.ancestors().take_while(|above| above.starts_with(dir)) {
-            File::open(named)?.sync_all()?;
+        let mut above = folder.ancestors().take_while(|above| above.starts_with(dir));
+        if let Err(error) = above.try_for_each(|named| File::open(named)?.sync_all()) {
+            let _ = std::fs::remove_file(&path); // nothing is in it: the sweep takes it if this does not
+            return Err(error);
         }
         Ok(OpenPack { id, path, size_bytes: 0, is_named: false })
     }
 
-    /// Writes the bodies one after the other, and waits until the disk has them.
-    fn append(&mut self, bodies: &[Bytes]) -> io::Result<(PackInfo, Vec<BodyRef>)> {
+    /// Writes the bodies one after the other, and waits until the disk has them. What fails leaves nothing of them: a full
+    /// disk must not fill with what nobody names.
+    fn append(mut self, bodies: &[Bytes]) -> io::Result<(OpenPack, (PackInfo, Vec<BodyRef>))> {
         let start_bytes = self.size_bytes;
-        self.is_named = false;
         let mut refs = Vec::with_capacity(bodies.len());
         let mut whole = Vec::with_capacity(bodies.iter().map(Bytes::len).sum());
         for body in bodies {
@@ -201,13 +202,23 @@ impl OpenPack {
             refs.push(BodyRef { pack_id: self.id, offset, bytes, sha256: sha256_hex(body) });
             whole.extend_from_slice(body);
         }
-        // Opened anew: whatever became of the file meanwhile is noticed here, and not when the body is read.
-        let file = File::options().write(true).open(&self.path)?;
-        file.write_all_at(&whole, start_bytes)?;
-        file.sync_data()?;
-        self.size_bytes += whole.len() as u64;
+        if let Err(error) = self.write(&whole) {
+            let id = self.id;
+            if let Err(cut) = self.cut(start_bytes) {
+                tracing::warn!("the end of pack {id}, which no row names, stays: {cut}");
+            }
+            return Err(error);
+        }
+        (self.size_bytes, self.is_named) = (start_bytes + whole.len() as u64, false);
         let info = PackInfo { id: self.id, start_bytes, size_bytes: self.size_bytes, body_count: bodies.len() };
-        Ok((info, refs))
+        Ok((self, (info, refs)))
+    }
+
+    /// The file is opened anew: whatever became of it meanwhile is noticed here, and not when a body is read.
+    fn write(&self, bytes: &[u8]) -> io::Result<()> {
+        let file = File::options().write(true).open(&self.path)?;
+        file.write_all_at(bytes, self.size_bytes)?;
+        file.sync_data()
     }
 
     /// Takes away what begins at `start_bytes`; the whole pack if that is all.
@@ -229,4 +240,62 @@ fn object_path(pack_id: i64) -> ObjectPath {
 
 pub(crate) fn sha256_hex(body: &[u8]) -> String {
     HEXLOWER.encode(&Sha256::digest(body))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(text: &'static str) -> Vec<Bytes> {
+        vec![Bytes::from_static(text.as_bytes()), Bytes::from_static(b"end")]
+    }
+
+    fn file_of(dir: &Path, id: i64) -> PathBuf {
+        dir.join(object_path(id).as_ref())
+    }
+
+    #[tokio::test]
+    async fn only_a_pack_that_a_row_names_is_appended_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let bodies = Bodies::open(dir.path()).unwrap();
+        let (first, _) = bodies.put(1, &batch("one")).await.unwrap();
+        assert_eq!((first.id, first.start_bytes, first.size_bytes), (1, 0, 6));
+        let (second, places) = bodies.put(2, &batch("two")).await.unwrap();
+        assert_eq!((second.id, places[1].offset), (2, 3), "nobody has said that the first is named");
+        bodies.named(&second).await;
+        let (third, places) = bodies.put(3, &batch("three")).await.unwrap();
+        assert_eq!((third.id, third.start_bytes, places[0].offset), (2, 6, 6));
+        assert_eq!(bodies.get(&places[0]).await.unwrap(), "three");
+    }
+
+    #[tokio::test]
+    async fn what_no_row_names_gives_its_space_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let bodies = Bodies::open(dir.path()).unwrap();
+        let (only, _) = bodies.put(1, &batch("one")).await.unwrap();
+        bodies.forget(&only).await;
+        assert!(!file_of(dir.path(), 1).exists());
+        let (kept, _) = bodies.put(2, &batch("two")).await.unwrap();
+        bodies.named(&kept).await;
+        let (refused, _) = bodies.put(3, &batch("three")).await.unwrap();
+        bodies.forget(&refused).await;
+        assert_eq!(std::fs::metadata(file_of(dir.path(), 2)).unwrap().len(), kept.size_bytes);
+        assert_eq!(bodies.put(4, &batch("four")).await.unwrap().0.start_bytes, kept.size_bytes, "it is open still");
+    }
+
+    #[tokio::test]
+    async fn a_pack_that_takes_nothing_more_is_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let bodies = Bodies::open(dir.path()).unwrap();
+        let (kept, _) = bodies.put(1, &batch("one")).await.unwrap();
+        bodies.named(&kept).await;
+        std::fs::remove_file(file_of(dir.path(), 1)).unwrap();
+        std::os::unix::fs::symlink("/dev/full", file_of(dir.path(), 1)).unwrap();
+        assert!(matches!(bodies.put(2, &batch("two")).await, Err(StoreError::Full(_))));
+        let (next, _) = bodies.put(3, &batch("three")).await.unwrap();
+        bodies.named(&next).await;
+        std::fs::remove_file(file_of(dir.path(), 3)).unwrap();
+        assert!(matches!(bodies.put(4, &batch("four")).await, Err(StoreError::Unavailable(_))), "its file is gone");
+        assert_eq!(bodies.put(5, &batch("five")).await.unwrap().0.id, 5);
+    }
 }

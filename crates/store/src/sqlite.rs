@@ -109,11 +109,17 @@ impl Writing {
         &mut self,
         work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        // IMMEDIATE: a read transaction that upgrades later fails at once with SQLITE_BUSY_SNAPSHOT.
-        let begin = (self.stage == Stage::Due).then_some("BEGIN IMMEDIATE");
+        let is_first = self.stage == Stage::Due;
         self.stage = Stage::Open;
         let work = move |connection: &Connection| {
-            begin.map_or(Ok(()), |text| plain(connection, text))?;
+            if is_first {
+                // IMMEDIATE: a read transaction that upgrades later fails at once with SQLITE_BUSY_SNAPSHOT.
+                plain(connection, "BEGIN IMMEDIATE")?;
+            } else if connection.is_autocommit() {
+                // It did not begin, or SQLite itself has rolled it back (a full disk, an I/O error): a statement by itself
+                // would be committed at once.
+                return Err(StoreError::Unavailable("the transaction has ended before its time".into()));
+            }
             work(connection)
         };
         self.writer.run(work).await

@@ -270,7 +270,14 @@ async fn a_database_that_another_process_has_locked_is_told() {
     lock.query("setting.ping", &[]).await.unwrap(); // it begins with its first statement
     let refused = t.store.commit(mail(1)).await;
     assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+    let mut tx = t.store.begin().await.unwrap();
+    let put = values![ORGANISATION, "alone", "1", 0i64];
+    assert!(matches!(tx.execute("setting.put", &put).await, Err(StoreError::Unavailable(_))), "it cannot begin");
     drop(lock);
+    other.execute("setting.put", &values![ORGANISATION, "k", "0", 0i64]).await.unwrap();
+    assert!(matches!(tx.execute("setting.put", &put).await, Err(StoreError::Unavailable(_))), "nothing by itself");
+    drop(tx);
+    assert!(t.store.query_one("setting.get", &values![ORGANISATION, "alone"]).await.unwrap().is_none());
     other.execute("setting.put", &values![ORGANISATION, "k", "1", 0i64]).await.unwrap();
     t.store.commit(mail(1)).await.unwrap();
     assert!(is_there_and_whole(&t, 1, "afterwards").await);
