@@ -43,14 +43,15 @@ Content-Type: text/html; charset=utf-8
 
 class Source:
     """`connections` runs of smtp-source, one connection each with a recipient and one of `files`, that send `count` mails
-    in all. Every mail has a connection of its own: that is how strangers send."""
+    in all. Every mail has a connection of its own: that is how strangers send. `kept`: each run keeps its connection, as a
+    relay in front does."""
 
-    def __init__(self, stage, port, files, count, connections, recipient, sender=SENDER):
+    def __init__(self, stage, port, files, count, connections, recipient, sender=SENDER, kept=False):
         self.processes = []
         for n in range(connections):
             share = count // connections + (1 if n < count % connections else 0)
             command = ["smtp-source", "-s", "1", "-m", str(share), "-f", sender, "-t", recipient(n), "-F", files[n % len(files)],
-                       "-M", "mx.sender.example", "-C", "20", f"inet:127.0.0.1:{port}"]
+                       "-M", "mx.sender.example", "-C", "20", *(["-d"] if kept else []), f"inet:127.0.0.1:{port}"]
             log = open(f"{stage.folder}/source.{n}.log", "ab")
             self.processes.append(subprocess.Popen(command, stdout=log, stderr=log))
         stage.endings.append(self.end)

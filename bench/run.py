@@ -12,7 +12,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-ROWS = ["inbound", "inbound_64", "inbound_mix", "accept", "outbound", "outbound_faulty"]
+ROWS = ["inbound", "inbound_64", "inbound_mix", "accept", "accept_kept", "outbound", "outbound_faulty"]
 
 
 def machine():

@@ -14,24 +14,24 @@ TARGET = 5
 COUNT = 20_000
 
 
-def timed(stage, port, file, count):
+def timed(stage, port, file, count, kept):
     """Mails a second until the last 250."""
-    load.Source(stage, port, [file], 400, CONNECTIONS, user).wait()
+    load.Source(stage, port, [file], 400, CONNECTIONS, user, kept=kept).wait()
     settle()
     start = time.monotonic()
-    load.Source(stage, port, [file], count, CONNECTIONS, user).wait()
+    load.Source(stage, port, [file], count, CONNECTIONS, user, kept=kept).wait()
     return count / (time.monotonic() - start)
 
 
-def peer(notes):
+def peer(notes, kept=False):
     """Postfix; its queue is drained by `discard` meanwhile, as fast as it can."""
     with Stage() as stage:
         file = stage.write("mail.eml", load.html_mail())
         port = postfix.start(stage, "postfix", {"virtual_mailbox_domains": DOMAIN, "virtual_transport": "discard:"})
-        return timed(stage, port, file, COUNT // 2)
+        return timed(stage, port, file, COUNT // 2, kept)
 
 
-def landfall(notes):
+def landfall(notes, kept=False):
     """Landfall with the bypass on."""
     with Stage() as stage:
         file = stage.write("mail.eml", load.html_mail())
@@ -39,7 +39,7 @@ def landfall(notes):
         server.add_people([user(n) for n in range(CONNECTIONS)])
         server.command("bypass", "on", "--for", "30m", "--reason", "bench")
         cpu = server.cpu_seconds()
-        rate = timed(stage, server.smtp, file, COUNT)
+        rate = timed(stage, server.smtp, file, COUNT, kept)
         cpu = server.cpu_seconds() - cpu
         stored = server.one("SELECT COUNT(*) FROM mail_item")
         notes.append(f"Landfall: {stored} mails in mailboxes, {cpu * 1000 / (COUNT + 400):.2f} ms of processor a mail, "

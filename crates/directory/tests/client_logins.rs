@@ -7,10 +7,10 @@ use directory::{
     ClientLogin, ClientScope, Directory, DirectoryError, NewAccount, NewOrganisation, NewPerson, SaslMechanism,
     SaslStep,
 };
-use hmac::{Hmac, Mac};
 use model::{AccountId, Address, AppPasswordId, Domain, Role};
 use sha2::{Digest, Sha256};
 use store::values;
+use testkit::scram::{hmac, salted};
 use testkit::{TestStore, on_both};
 
 const HERE: Option<IpAddr> = Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
@@ -136,12 +136,6 @@ async fn guessing_waits_and_is_audited_once() {
         );
     })
     .await;
-}
-
-fn hmac(key: &[u8], text: &[u8]) -> [u8; 32] {
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).unwrap();
-    mac.update(text);
-    mac.finalize().into_bytes().into()
 }
 
 /// A client of RFC 5802, written from its section 3. Gives whether both sides were convinced.
@@ -270,17 +264,6 @@ async fn app_passwords_from_before_still_work() {
         assert_eq!(scram(&directory, "ada", OWN_PASSWORD).await.unwrap().account_id, ada, "and proved once it may be");
     })
     .await;
-}
-
-/// `Hi` of RFC 5802 2.2.
-fn salted(password: &str, salt: &[u8], iterations: u32) -> [u8; 32] {
-    let mut round = hmac(password.as_bytes(), &[salt, &[0, 0, 0, 1]].concat());
-    let mut sum = round;
-    for _ in 1..iterations {
-        round = hmac(password.as_bytes(), &round);
-        sum.iter_mut().zip(round).for_each(|(a, b)| *a ^= b);
-    }
-    sum
 }
 
 #[tokio::test]

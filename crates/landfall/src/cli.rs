@@ -180,6 +180,12 @@ async fn serve(config: Config) -> Result<(), CliError> {
     Ok(())
 }
 
+/// Who acts here, for the audit log.
+pub(crate) fn operator() -> String {
+    let user = std::env::var("SUDO_USER").or_else(|_| std::env::var("USER")).unwrap_or_else(|_| "somebody".into());
+    format!("{user} at the command line")
+}
+
 /// Prints a one-time link. Whoever may read the data directory may sign in as anybody.
 async fn sign_in_link(config: &Config, login: &str) -> Result<(), CliError> {
     let nothing = || CliError::Input(format!("{} holds no data: there is no account", config.data_dir.display()));

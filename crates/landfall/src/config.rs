@@ -289,6 +289,7 @@ pub const KEYS: &[Key] = &[
 
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 const ROUTES_MAX: usize = 1_000;
+const TITLE_CHARS_MAX: usize = 200;
 
 /// The configuration, typed.
 #[derive(Debug, Clone)]
@@ -515,10 +516,7 @@ fn typed(
         data_dir: data_dir.to_owned(),
         hostname: read.one::<Domain>("server.hostname")?.as_str().to_owned(),
         node: read.number("server.node", 0, 1023)? as u16,
-        organisation_name: match read.text("organisation.name") {
-            name if (1..=200).contains(&name.chars().count()) && !name.contains(char::is_control) => name.to_owned(),
-            _ => return Err(read.wrong("organisation.name", "one line of 1 to 200 characters")),
-        },
+        organisation_name: read.title("organisation.name")?,
         organisation_domains: read.many("organisation.domains", 1_000)?,
         smtp_listen: read.many("smtp.listen", 16)?,
         smtp_size_bytes_max: read.number("smtp.size_bytes_max", 65_536, 268_435_456)?,
@@ -638,6 +636,15 @@ impl Reader<'_> {
     fn word(&self, name: &'static str, words: &[&str]) -> Result<String, CliError> {
         let word = self.text(name);
         if words.contains(&word) { Ok(word.to_owned()) } else { Err(self.wrong(name, &words.join(", "))) }
+    }
+
+    /// What something is called.
+    fn title(&self, name: &'static str) -> Result<String, CliError> {
+        let text = self.text(name);
+        match (1..=TITLE_CHARS_MAX).contains(&text.chars().count()) && !text.contains(char::is_control) {
+            true => Ok(text.to_owned()),
+            false => Err(self.wrong(name, &format!("one line of 1 to {TITLE_CHARS_MAX} characters"))),
+        }
     }
 
     /// An address that paths are put behind.

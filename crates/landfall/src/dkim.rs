@@ -15,7 +15,7 @@ use store::Database;
 
 use crate::config::Config;
 use crate::error::CliError;
-use crate::server;
+use crate::{cli, server};
 
 /// How long mail is tried, and so how long a retired key's record is needed.
 const NEEDED_DAYS: u32 = 7;
@@ -69,8 +69,7 @@ pub async fn run(config: &Config, args: DkimArgs) -> Result<(), CliError> {
     }
     let store = server::open_store(config).await?;
     let directory = Directory::open(&store).await?.ok_or_else(nothing)?;
-    let user = std::env::var("SUDO_USER").or_else(|_| std::env::var("USER")).unwrap_or_else(|_| "somebody".into());
-    let who = format!("{user} at the command line");
+    let who = cli::operator();
     match args.what {
         What::List => list(&directory).await,
         What::New { domain } => make(&directory, &own(&directory, domain)?, &who).await,

@@ -15,7 +15,7 @@ use store::{Database, Store};
 
 use crate::config::Config;
 use crate::error::CliError;
-use crate::server;
+use crate::{cli, server};
 
 /// Nothing was meant.
 const NOTHING: u8 = 3;
@@ -317,8 +317,7 @@ async fn touch(
     if act.dry_run {
         return preview(store, directory, what, &selections, is_json).await;
     }
-    let user = std::env::var("SUDO_USER").or_else(|_| std::env::var("USER")).unwrap_or_else(|_| "somebody".into());
-    let name = format!("{user} at the command line");
+    let name = cli::operator();
     let actor = QueueActor { account_id: None, name: &name, reason: &act.reason };
     let mut total = Acted::default();
     for selection in &selections {

@@ -401,6 +401,8 @@ mod tests {
         assert_eq!(links("<noscript><a href=http://x.example>y</a></noscript>"), ["http://x.example"]);
         // In SVG a style is markup, and CDATA is text; behind the SVG it is not: whoever shows it either way, we have seen it.
         assert_eq!(links("<svg><style><a href=http://x.example>y</a></style></svg>"), ["http://x.example"]);
+        let page = read("<svg><style><a href=x>www.<b>bank</b>.example</a> z</style></svg>", &Limits::default());
+        assert_eq!(page.links, [HtmlLink { href: "x".into(), text: "www.bank.example".into() }]);
         let hidden = "<svg></p><style><!--</style><a href=http://x.example>y</a>";
         assert_eq!(links(hidden), ["http://x.example"]);
         let hidden = "<svg><![CDATA[><style>]]></svg><a href=http://x.example>y</a>";

@@ -10,6 +10,8 @@ mod header;
 use data_encoding::BASE64;
 use memchr::memmem;
 
+use crate::structure::parameters;
+
 /// Parts inside parts.
 const DEPTH_MAX: usize = 32;
 const PARTS_MAX: usize = 1_000;
@@ -99,15 +101,10 @@ fn field(header: &[u8], name: &str) -> Option<String> {
     None
 }
 
-fn boundary(content_type: &str) -> Option<String> {
-    let lower = content_type.to_ascii_lowercase();
-    let at = lower.find("boundary=")? + "boundary=".len();
-    let value = content_type[at..].trim_start();
-    let boundary = match value.strip_prefix('"') {
-        Some(quoted) => quoted.split('"').next()?,
-        None => value.split([';', ' ', '\t']).next()?,
-    };
-    (!boundary.is_empty() && boundary.len() <= 70).then(|| boundary.to_owned())
+/// The boundary as it stands between the parts.
+fn boundary(content_type: &str) -> Option<Vec<u8>> {
+    let boundary = parameters(content_type.as_bytes()).get("boundary")?.trim_ascii_end().to_vec();
+    (!boundary.is_empty() && boundary.len() <= 70).then_some(boundary)
 }
 
 fn part(bytes: &[u8], place: Place, part_count: &mut usize, out: &mut Vec<u8>) -> Option<()> {
@@ -168,12 +165,12 @@ fn leaf(header: &[u8], body: &[u8], kind: &str, place: Place, out: &mut Vec<u8>)
     Some(())
 }
 
-fn multipart(body: &[u8], boundary: &str, place: Place, part_count: &mut usize, out: &mut Vec<u8>) -> Option<()> {
-    let delimiter = format!("--{boundary}");
+fn multipart(body: &[u8], boundary: &[u8], place: Place, part_count: &mut usize, out: &mut Vec<u8>) -> Option<()> {
+    let delimiter = [b"--", boundary].concat();
     let mut at = 0;
     let mut part_start = None;
     loop {
-        let line = next_delimiter(body, delimiter.as_bytes(), at);
+        let line = next_delimiter(body, &delimiter, at);
         let (line_start, line_end) = line.unwrap_or((body.len(), body.len()));
         match part_start {
             Some(start) => {
@@ -314,6 +311,17 @@ mod tests {
              --b\r\nContent-Type: text/plain\r\n\r\nplain\r\n\
              --b\r\nContent-Type: application/x; name*=utf-8''%C3%BC\r\nContent-Transfer-Encoding: base64\r\n\r\nAAAA\r\n\
              --b\r\nContent-Type: application/x\r\nContent-Transfer-Encoding: base64\r\n\r\nw7zDvMO8\r\n\r\n--b--\r\npost\r\n",
+        );
+    }
+
+    #[test]
+    fn the_boundary_is_the_parameter_of_that_name() {
+        check(
+            "MIME-Version: 1.0\r\nContent-Type: multipart/mixed; x-boundary=no; boundary=\"b\"\r\n\r\n\
+             --b\r\n\r\nü\r\n--b--\r\n",
+            "MIME-Version: 1.0\r\nContent-Type: multipart/mixed; x-boundary=no; boundary=\"b\"\r\n\
+             Content-Transfer-Encoding: 7bit\r\n\r\n\
+             --b\r\nContent-Transfer-Encoding: base64\r\n\r\nw7w=\r\n\r\n--b--\r\n",
         );
     }
 

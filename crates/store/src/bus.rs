@@ -39,22 +39,16 @@ pub struct Notice {
 #[derive(Clone)]
 pub struct Bus {
     sender: broadcast::Sender<Notice>,
-    #[cfg(feature = "faults")]
-    pub(crate) faults: Option<crate::Faults>,
+    faults: Option<crate::Faults>,
 }
 
 impl Bus {
-    pub(crate) fn new() -> Self {
-        Bus {
-            sender: broadcast::channel(NOTICES_MAX).0,
-            #[cfg(feature = "faults")]
-            faults: None,
-        }
+    pub(crate) fn new(faults: Option<crate::Faults>) -> Self {
+        Bus { sender: broadcast::channel(NOTICES_MAX).0, faults }
     }
 
     /// Announces; nobody listening is fine.
     pub fn announce(&self, topic: Topic, id: impl Into<i64>) {
-        #[cfg(feature = "faults")]
         if self.faults.as_ref().is_some_and(crate::Faults::is_bus_silent) {
             return;
         }

@@ -14,7 +14,6 @@ mod checkpoint;
 mod commit;
 mod db;
 mod error;
-#[cfg(feature = "faults")]
 mod faults;
 mod health;
 mod ledger;
@@ -37,15 +36,11 @@ pub use bus::{Bus, Notice, Topic};
 pub use commit::{Op, Submission};
 pub use db::{Tx, create_postgres_database, drop_postgres_database};
 pub use error::{Severity, StoreError};
-#[cfg(feature = "faults")]
 pub use faults::{Failing, Faults};
 pub use health::{Health, Trouble};
 pub use ledger::NewEvent;
 pub use migrate::SCHEMA_VERSION;
-#[cfg(feature = "faults")]
 pub use seam::Step;
-#[cfg(not(feature = "faults"))]
-use seam::Step;
 pub use sql::names as statements;
 pub use sweep::Swept;
 pub use value::{Row, Value};
@@ -118,7 +113,6 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::open`].
-    #[cfg(feature = "faults")]
     pub async fn open_with(config: StoreConfig, clock: Arc<dyn Clock>, faults: Faults) -> Result<Store, StoreError> {
         Store::open_on(config, clock, seam::Seam { faults: Some(faults) }).await
     }
@@ -133,12 +127,7 @@ impl Store {
         }
         let bodies = bodies::Bodies::open(&config.objects_dir)?;
         let (commits, committer) = commit::queue();
-        #[cfg_attr(not(feature = "faults"), expect(unused_mut, reason = "only faults change it"))]
-        let mut bus = Bus::new();
-        #[cfg(feature = "faults")]
-        {
-            bus.faults.clone_from(&seam.faults);
-        }
+        let bus = Bus::new(seam.faults.clone());
         let mut dirs = vec![config.objects_dir];
         if let Database::Sqlite { path } = &config.database {
             dirs.extend(path.parent().map(std::path::Path::to_owned));

@@ -1,5 +1,5 @@
-//! Where the store meets what can fail: each call of a database or of the object store passes here. In a production build
-//! these are empty functions; with the feature `faults` a test can make any step fail.
+//! Where the store meets what can fail: each call of a database or of the object store passes here, so that a test can make
+//! any step fail. Nothing but [`crate::Store::open_with`] plans a fault.
 
 use crate::StoreError;
 
@@ -20,29 +20,12 @@ pub enum Step {
     Commit,
 }
 
-/// What a test has planned, or nothing.
+/// What a test has planned, or nothing: that is what [`crate::Store::open`] gives.
 #[derive(Default)]
 pub(crate) struct Seam {
-    #[cfg(feature = "faults")]
     pub(crate) faults: Option<crate::Faults>,
 }
 
-#[cfg(not(feature = "faults"))]
-impl Seam {
-    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "with the feature `faults` it may fail")]
-    #[inline]
-    pub(crate) fn before(&self, _step: Step) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "with the feature `faults` it may fail")]
-    #[inline]
-    pub(crate) fn after(&self, _step: Step) -> Result<(), StoreError> {
-        Ok(())
-    }
-}
-
-#[cfg(feature = "faults")]
 impl Seam {
     /// Told before a step; an error means that the step must not be done.
     pub(crate) fn before(&self, step: Step) -> Result<(), StoreError> {

@@ -7,6 +7,8 @@ pub mod dovecot;
 #[cfg(feature = "postfix")]
 pub mod postfix;
 pub mod rows;
+#[cfg(feature = "scram")]
+pub mod scram;
 #[cfg(feature = "sink")]
 pub mod sink;
 mod until;

@@ -3,29 +3,12 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use directory::ClientScope;
-use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
 use testkit::on_both;
+use testkit::scram::{hmac, salted};
 use tokio::net::TcpStream;
 
 use crate::ground::{Client, Ground, LOGIN, PASSWORD};
-
-fn hmac(key: &[u8], text: &[u8]) -> [u8; 32] {
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).unwrap();
-    mac.update(text);
-    mac.finalize().into_bytes().into()
-}
-
-/// `Hi` of RFC 5802 2.2.
-fn salted(password: &str, salt: &[u8], iterations: u32) -> [u8; 32] {
-    let mut round = hmac(password.as_bytes(), &[salt, &[0, 0, 0, 1]].concat());
-    let mut sum = round;
-    for _ in 1..iterations {
-        round = hmac(password.as_bytes(), &round);
-        sum.iter_mut().zip(round).for_each(|(a, b)| *a ^= b);
-    }
-    sum
-}
 
 /// The whole exchange; gives the tagged answer.
 async fn scram(client: &mut Client<TcpStream>, initial: bool, password: &str) -> String {

@@ -2,10 +2,12 @@
 //! (HTML standard, 13.2.6.5). A library follows these rules; what it finds is added to what reading without them has found,
 //! so that nothing hides behind the difference. Few mails have such a page.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use lol_html::{HtmlRewriter, MemorySettings, Settings, element};
+use lol_html::html_content::{Element, TextChunk, TextType};
+use lol_html::{DocumentContentHandlers, HtmlRewriter, MemorySettings, Settings, element, end_tag};
 
 use super::{Addresses, HtmlLink, Page, Reader};
 use crate::Limits;
@@ -47,19 +49,29 @@ pub(super) fn add(page: &mut Page, html: &str, limits: &Limits) {
 
 fn by_library(html: &str, limits: &Limits) -> Page {
     let reader = Rc::new(RefCell::new(Reader::new(limits, false)));
-    let on_element = Rc::clone(&reader);
+    let (on_element, on_text) = (Rc::clone(&reader), Rc::clone(&reader));
+    // A text node may come in pieces; a character reference is only read in one.
+    let mut node = String::new();
     let settings = Settings::new()
         .append_element_content_handler(element!("*", move |el| {
-            let value = |name: &str| el.get_attribute(name).map(std::borrow::Cow::Owned);
-            let addresses = Addresses {
-                href: value("href").or_else(|| value("xlink:href")),
-                src: value("src"),
-                action: value("action"),
-                formaction: value("formaction"),
-                data: value("data"),
-                background: value("background"),
-            };
-            on_element.borrow_mut().start(&el.tag_name(), &addresses);
+            let tag = el.tag_name();
+            on_element.borrow_mut().start(&tag, &addresses(el));
+            if tag == "a" {
+                let on_end = Rc::clone(&on_element);
+                let _ = el.on_end_tag(end_tag!(move |_| {
+                    on_end.borrow_mut().end("a");
+                    Ok(())
+                }));
+            }
+            Ok(())
+        }))
+        .append_document_content_handler(DocumentContentHandlers::default().text(move |piece: &mut TextChunk<'_>| {
+            if matches!(piece.text_type(), TextType::Data | TextType::PlainText) {
+                node.push_str(piece.as_str());
+                if piece.last_in_text_node() {
+                    on_text.borrow_mut().text(&std::mem::take(&mut node));
+                }
+            }
             Ok(())
         }))
         .with_memory_settings(MemorySettings::new().with_max_allowed_memory_usage(MEMORY_BYTES_MAX))
@@ -70,4 +82,16 @@ fn by_library(html: &str, limits: &Limits) -> Page {
     reader.close_link();
     reader.page.broken = !is_complete;
     reader.page
+}
+
+fn addresses(el: &Element<'_, '_>) -> Addresses<'static> {
+    let value = |name: &str| el.get_attribute(name).map(Cow::Owned);
+    Addresses {
+        href: value("href").or_else(|| value("xlink:href")),
+        src: value("src"),
+        action: value("action"),
+        formaction: value("formaction"),
+        data: value("data"),
+        background: value("background"),
+    }
 }

@@ -2,10 +2,10 @@
 //! little room, turns between routes, and what is somebody else's by now.
 
 use dns::Resolver;
-use outbound::{LimitState, NewDelivery, Relay, Routes, TlsConfig};
+use outbound::{AgentConfig, LimitState, NewDelivery, Relay, Routes, TlsConfig};
 use smtp::client::Credentials;
 use store::{Trouble, values};
-use testkit::on_both;
+use testkit::{TestStore, on_both};
 
 use crate::common::{
     Authority, HELLO, Host, LOGIN, ORGANISATION, Running, Starttls, delivery, enqueue, one, until, until_tried, zone,
@@ -366,6 +366,31 @@ async fn slow_hosts_never_fill_the_room() {
     .await;
 }
 
+/// The agent of one process of several.
+fn one_of_many(config: &mut AgentConfig) {
+    (config.sole_owner, config.route_connections_max, config.look_ms) = (false, 1, 100);
+}
+
+/// Longer than a lease: another process has what this one had claimed.
+async fn another_takes_over(t: &TestStore) {
+    let store = &t.store;
+    let (long, none) = (store.now().plus_ms(10 * 3_600_000), serde_json::json!([]));
+    let mut tx = store.begin().await.unwrap();
+    assert_eq!(tx.execute("delivery.expire_leases", &values![i64::MAX]).await.unwrap(), 1);
+    let taken = tx.query("delivery.claim_due", &values!["another", long, store.now(), 10_i64, &none]).await.unwrap();
+    assert_eq!(taken.len(), 1);
+    tx.commit().await.unwrap();
+    t.clock.advance_ms(3_600_000);
+}
+
+/// The mail that comes next goes, and then it is clear that the one that was lost does not.
+async fn only_the_next_is_sent(t: &TestStore, host: &Host, running: Running) {
+    let next = one(&t.store, "next@there.example").await;
+    until(&t.store, "the next is sent", || async { delivery(&t.store, next).await.0 == "done" }).await;
+    running.stop().await;
+    assert_eq!((host.heard("RCPT TO:<lost@"), host.heard("RCPT TO:<next@")), (0, 1), "on {}", t.name);
+}
+
 /// What another process has taken over in the meantime is not sent once more by whoever comes back to it.
 #[tokio::test]
 async fn what_is_somebody_elses_by_now_is_left_to_it() {
@@ -376,28 +401,12 @@ async fn what_is_somebody_elses_by_now_is_left_to_it() {
         let lost = one(store, "lost@there.example").await;
         store.health().set_free_bytes_min(u64::MAX);
         until(store, "nothing is sent now", || async { store.health().trouble() == Some(Trouble::Full) }).await;
-        let running = Running::start(store, routes, |c| {
-            (c.sole_owner, c.route_connections_max, c.look_ms) = (false, 1, 100);
-        })
-        .await;
+        let running = Running::start(store, routes, one_of_many).await;
         until(store, "it is claimed", || async { delivery(store, lost).await.0 == "leased" }).await;
-
-        // Longer than the lease: another process has it now.
-        let (long, none) = (store.now().plus_ms(10 * 3_600_000), serde_json::json!([]));
-        let mut tx = store.begin().await.unwrap();
-        assert_eq!(tx.execute("delivery.expire_leases", &values![i64::MAX]).await.unwrap(), 1);
-        let taken =
-            tx.query("delivery.claim_due", &values!["another", long, store.now(), 10_i64, &none]).await.unwrap();
-        assert_eq!(taken.len(), 1);
-        tx.commit().await.unwrap();
-        t.clock.advance_ms(3_600_000);
-
+        another_takes_over(&t).await;
         store.health().set_free_bytes_min(0);
         store.health().well().await;
-        let next = one(store, "next@there.example").await;
-        until(store, "the next is sent", || async { delivery(store, next).await.0 == "done" }).await;
-        running.stop().await;
-        assert_eq!((host.heard("RCPT TO:<lost@"), host.heard("RCPT TO:<next@")), (0, 1), "on {}", t.name);
+        only_the_next_is_sent(&t, &host, running).await;
         let row = store.query_one("delivery.by_id", &values![ORGANISATION, lost]).await.unwrap().unwrap();
         assert_eq!((row.text("state").unwrap(), row.int("attempt_count").unwrap()), ("leased", 2), "it is untouched");
     })
@@ -412,25 +421,12 @@ async fn what_was_lost_while_connecting_is_not_sent() {
         let host = Host::start(&[], Starttls::No).await;
         host.script("EHLO", &["wait"]);
         let routes = Routes::new(Resolver::none()).with_static("there.example", host.addr);
-        let running = Running::start(store, routes, |c| {
-            (c.sole_owner, c.route_connections_max, c.look_ms) = (false, 1, 100);
-        })
-        .await;
+        let running = Running::start(store, routes, one_of_many).await;
         let lost = one(store, "lost@there.example").await;
         until(store, "the host is asked", || async { host.heard("EHLO") == 1 }).await;
-        let (long, none) = (store.now().plus_ms(10 * 3_600_000), serde_json::json!([]));
-        let mut tx = store.begin().await.unwrap();
-        assert_eq!(tx.execute("delivery.expire_leases", &values![i64::MAX]).await.unwrap(), 1);
-        let taken =
-            tx.query("delivery.claim_due", &values!["another", long, store.now(), 10_i64, &none]).await.unwrap();
-        assert_eq!(taken.len(), 1);
-        tx.commit().await.unwrap();
-        t.clock.advance_ms(3_600_000);
+        another_takes_over(&t).await;
         host.go.notify_one();
-        let next = one(store, "next@there.example").await;
-        until(store, "the next is sent", || async { delivery(store, next).await.0 == "done" }).await;
-        running.stop().await;
-        assert_eq!((host.heard("RCPT TO:<lost@"), host.heard("RCPT TO:<next@")), (0, 1), "on {}", t.name);
+        only_the_next_is_sent(&t, &host, running).await;
         assert_eq!(host.heard("EHLO"), 1, "the connection that was made is used");
         assert_eq!(delivery(store, lost).await.0, "leased", "it is the other's now");
     })

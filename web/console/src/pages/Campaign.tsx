@@ -4,6 +4,7 @@ import { Fragment, useEffect } from "react";
 import { Link, useLocation, useNavigate, useNavigationType, useParams } from "react-router";
 import { Seen, When } from "../components/Age";
 import { ConfirmDialog, GuardedButton } from "../components/actions";
+import { Choice } from "../components/Choice";
 import { type Column, DataTable } from "../components/DataTable";
 import { OverTime } from "../components/OverTime";
 import { Facts, Page as Frame, Section } from "../components/Page";
@@ -351,22 +352,12 @@ function Recipients({ id }: { id: string }) {
   const place = url("place");
   const lastEvent = url("last_event");
   const pages = usePages<Copy>(["copies", id, place, lastEvent], loadCopies(id, place, lastEvent));
-  const choices: (Place | "")[] = ["", ...PLACES];
   return (
     <Section
       id={RECIPIENTS}
       title={S.campaign.recipientsTitle}
       aside={
-        <label className="row quiet">
-          {S.campaign.place}
-          <select className="select" value={place} onChange={(event) => setUrl({ place: event.target.value, last_event: undefined })}>
-            {choices.map((choice) => (
-              <option key={choice} value={choice}>
-                {choice ? placeWord(choice) : S.campaign.filterAll}
-              </option>
-            ))}
-          </select>
-        </label>
+        <Choice label={S.campaign.place} value={place} all={S.campaign.filterAll} values={PLACES} word={placeWord} choose={(one) => setUrl({ place: one, last_event: undefined })} />
       }
     >
       {lastEvent && (

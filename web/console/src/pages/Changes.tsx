@@ -2,6 +2,7 @@
 import { Badge, Button } from "@fluentui/react-components";
 import { useNavigate } from "react-router";
 import { When } from "../components/Age";
+import { Choice } from "../components/Choice";
 import { type Column, DataTable } from "../components/DataTable";
 import { Page as Frame } from "../components/Page";
 import { EmptyState } from "../components/states";
@@ -49,17 +50,7 @@ export function Page() {
   return (
     <Frame title={T.title} lead={T.lead} actions={create}>
       {(state || pages.rows.length > 0) && (
-        <label className="row quiet">
-          {S.state}
-          <select className="select" value={state ?? ""} onChange={(event) => setUrl({ state: event.target.value })}>
-            <option value="">{T.anyState}</option>
-            {STATES.map((word) => (
-              <option key={word} value={word}>
-                {T.state[word]}
-              </option>
-            ))}
-          </select>
-        </label>
+        <Choice label={S.state} value={state} all={T.anyState} values={STATES} word={(one) => T.state[one]} choose={(one) => setUrl({ state: one })} />
       )}
       <DataTable
         label={T.title}

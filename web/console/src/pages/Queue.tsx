@@ -6,6 +6,7 @@ import { type ReactNode, useState } from "react";
 import { useNavigate } from "react-router";
 import { Age, NextTry } from "../components/Age";
 import { ConfirmDialog } from "../components/actions";
+import { Choice } from "../components/Choice";
 import { type Column, DataTable } from "../components/DataTable";
 import { Page as Frame, Section } from "../components/Page";
 import { EmptyState, ErrorLine, Loaded, Loading } from "../components/states";
@@ -84,17 +85,7 @@ export function Page() {
         id={COPIES}
         title={T.items}
         aside={
-          <label className="row quiet">
-            {S.state}
-            <select className="select" value={selection.state ?? ""} onChange={(event) => setUrl({ state: event.target.value })}>
-              <option value="">{T.anyState}</option>
-              {STATES.map((value) => (
-                <option key={value} value={value}>
-                  {T.state[value]}
-                </option>
-              ))}
-            </select>
-          </label>
+          <Choice label={S.state} value={selection.state} all={T.anyState} values={STATES} word={(one) => T.state[one]} choose={(one) => setUrl({ state: one })} />
         }
       >
         {isPart && (

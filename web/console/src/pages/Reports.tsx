@@ -3,6 +3,7 @@ import { Tab, TabList } from "@fluentui/react-components";
 import { useQuery } from "@tanstack/react-query";
 import { useNavigate } from "react-router";
 import { When } from "../components/Age";
+import { Choice } from "../components/Choice";
 import { type Column, DataTable } from "../components/DataTable";
 import { Page as Frame, Section } from "../components/Page";
 import { EmptyState, Loaded, Loading } from "../components/states";
@@ -80,17 +81,7 @@ function Back() {
       <Section
         title={T.tabs.back}
         aside={
-          <label className="row quiet">
-            {T.outcomeLabel}
-            <select className="select" value={outcome ?? ""} onChange={(event) => setUrl({ outcome: event.target.value })}>
-              <option value="">{T.anyOutcome}</option>
-              {OUTCOMES.map((word) => (
-                <option key={word} value={word}>
-                  {T.outcome[word]}
-                </option>
-              ))}
-            </select>
-          </label>
+          <Choice label={T.outcomeLabel} value={outcome} all={T.anyOutcome} values={OUTCOMES} word={(one) => T.outcome[one]} choose={(one) => setUrl({ outcome: one })} />
         }
       >
         <DataTable
