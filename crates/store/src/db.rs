@@ -211,6 +211,13 @@ impl Db {
         }
     }
 
+    /// Ends all connections to PostgreSQL and waits for it; SQLite's end with the last user.
+    pub(crate) async fn close(&self) {
+        if let Db::Postgres(pool) = self {
+            pool.close().await;
+        }
+    }
+
     /// The schema version, 0 on an empty database.
     pub(crate) async fn schema_version(&self) -> Result<i64, StoreError> {
         const TABLE: &str =
@@ -591,36 +598,4 @@ fn postgres_value(row: &PgRow, i: usize, name: &str) -> Result<Value, StoreError
         }
     }
     .map_err(fail)
-}
-
-/// Creates an empty PostgreSQL database `name` on the server of `url` and gives its URL.
-///
-/// # Errors
-/// [`StoreError::Unsupported`] for a name that is not lower-case letters, digits and underscores;
-/// [`StoreError::Unavailable`] when the server does not answer or the database exists.
-pub async fn create_postgres_database(url: &str, name: &str) -> Result<String, StoreError> {
-    administer(url, name, "CREATE DATABASE").await?;
-    let (base, query) = url.split_once('?').map_or((url, ""), |(base, query)| (base, query));
-    let server = base.rsplit_once('/').map_or(base, |(server, _)| server);
-    Ok(format!("{server}/{name}{}{query}", if query.is_empty() { "" } else { "?" }))
-}
-
-/// Drops a PostgreSQL database, ending what is connected to it.
-///
-/// # Errors
-/// As [`create_postgres_database`].
-pub async fn drop_postgres_database(url: &str, name: &str) -> Result<(), StoreError> {
-    administer(url, name, "DROP DATABASE IF EXISTS").await
-}
-
-async fn administer(url: &str, name: &str, verb: &str) -> Result<(), StoreError> {
-    if name.is_empty() || !name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_') {
-        return Err(StoreError::Unsupported(format!("a database name of other than a-z, 0-9 and _: {name:?}")));
-    }
-    let options = PgConnectOptions::from_str(url).map_err(|e| StoreError::from_sql("connect", e))?;
-    let mut connection = options.connect().await.map_err(|e| StoreError::from_sql("connect", e))?;
-    let force = if verb.starts_with("DROP") { " WITH (FORCE)" } else { "" };
-    let text = format!("{verb} {name}{force}");
-    (&mut connection).execute(sqlx::raw_sql(AssertSqlSafe(text))).await.map_err(|e| StoreError::from_sql(name, e))?;
-    connection.close().await.map_err(|e| StoreError::from_sql(name, e))
 }

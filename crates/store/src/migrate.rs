@@ -4,6 +4,7 @@
 use model::Timestamp;
 
 use crate::StoreError;
+use crate::bodies::sha256_hex;
 use crate::db::Db;
 
 /// One line per migration; the version is the position, from 1.
@@ -27,6 +28,13 @@ const MIGRATIONS: &[&str] = &[
 
 /// The schema version this binary writes.
 pub const SCHEMA_VERSION: i64 = MIGRATIONS.len() as i64;
+
+/// Another one for each change of any migration.
+pub(crate) fn fingerprint() -> String {
+    let mut hash = sha256_hex(MIGRATIONS.concat().as_bytes());
+    hash.truncate(16);
+    hash
+}
 
 pub(crate) async fn run(db: &Db, now: Timestamp) -> Result<(), StoreError> {
     let found = db.schema_version().await?;

@@ -77,7 +77,8 @@ pub(crate) async fn postgres() -> (TestStore, PostgresDatabase) {
     let server = std::env::var(POSTGRES_VARIABLE)
         .expect("LANDFALL_TEST_POSTGRES is not set: eval \"$(scripts/postgres.sh start)\", or use make test");
     let name = database_name();
-    let url = store::create_postgres_database(&server, &name).await.expect("the test server creates a database");
+    let url =
+        store::create_migrated_postgres_database(&server, &name).await.expect("the test server creates a database");
     (open("postgres", Database::Postgres { url }).await, PostgresDatabase { server, name })
 }
 
