@@ -104,11 +104,10 @@ async function walk(page, wanted) {
       loaded,
     );
   }
+  // The end as it was when the key was pressed: the next page may come meanwhile.
+  const { loaded } = await foot(page);
   await page.keyboard.press("End");
-  await page.waitForFunction(() => {
-    const at = Number(document.activeElement?.getAttribute("data-index") ?? -1);
-    return at >= 0 && document.activeElement?.parentElement?.lastElementChild === document.activeElement;
-  });
+  await page.waitForFunction((last) => Number(document.activeElement?.getAttribute("data-index") ?? -1) >= last, loaded - 1);
 }
 
 /** Opens the row that has the focus and comes back the way a reader does. */
