@@ -47,7 +47,7 @@ impl Kind {
     fn parts(self) -> (StatusCode, &'static str, &'static str) {
         match self {
             Kind::BadRequest => (StatusCode::BAD_REQUEST, "bad-request", "The request cannot be understood"),
-            Kind::SignIn => (StatusCode::UNAUTHORIZED, "sign-in", "Sign in first"),
+            Kind::SignIn => (StatusCode::UNAUTHORIZED, "sign-in", "Not signed in"),
             Kind::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "Your role does not allow this"),
             Kind::Csrf => (StatusCode::FORBIDDEN, "csrf", "The request did not come from a page of this console"),
             Kind::NotFound => (StatusCode::NOT_FOUND, "not-found", "There is no such thing"),

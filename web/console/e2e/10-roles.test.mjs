@@ -40,5 +40,9 @@ for (const role of ["communicator", "administrator", "analyst", "recipient"]) {
         if (!allowed) assert.equal(link, 0, `${role} sees ${path()}`);
       }
     });
+
+    it("has the search box if there is anything to find", async () => {
+      assert.equal(await guest.page.locator(".top-search").count(), role === "recipient" ? 0 : 1);
+    });
   });
 }

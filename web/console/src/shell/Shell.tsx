@@ -24,7 +24,7 @@ import { problemOf } from "../lib/api";
 import { useNarrow } from "../lib/hooks";
 import { useLiveNews } from "../lib/live";
 import { useFocusOnNewPage } from "../lib/positions";
-import { MeProvider, useMay, useMe, useMeQuery, useSignOut } from "../lib/session";
+import { MeProvider, type Permission, useMay, useMe, useMeQuery, useSignOut } from "../lib/session";
 import { S } from "../strings";
 import type { ThemeChoice } from "../theme";
 import { BypassBanner } from "./BypassBanner";
@@ -36,6 +36,9 @@ interface Props {
   theme: ThemeChoice;
   onTheme: (choice: ThemeChoice) => void;
 }
+
+/** Who may see none of these would search in vain. */
+const FINDABLE: Permission[] = ["campaign.read", "people.read", "trace.read", "incident.read"];
 
 export function Shell(props: Props) {
   const me = useMeQuery();
@@ -73,7 +76,7 @@ function Frame({ theme, onTheme }: Props) {
           <img src="/icon.svg" alt="" width="24" height="24" />
           <span className="brand-word">{S.product}</span>
         </Link>
-        <SearchBox />
+        {FINDABLE.some(may) && <SearchBox />}
         <div className="top-end">
           {may("protection.read") && <JobsTray />}
           <AccountMenu theme={theme} onTheme={onTheme} />
