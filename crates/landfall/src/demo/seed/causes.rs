@@ -87,26 +87,27 @@ async fn activate(changes: &Changes, proposal: Proposal) -> Result<ChangeId, Cli
 }
 
 async fn propose_and_stop(changes: &Changes, n: usize) -> Result<(), CliError> {
-    let proposal = block_of(format!("sender{n}.example"));
+    let proposal = block_of([format!("sender{n}.example")]);
     let change = changes.propose(proposal, WHY, &actor()).await.map_err(failed)?;
     changes.stop(change.id, &actor(), WHY).await.map_err(failed)?;
     Ok(())
 }
 
-fn block_of(domain: String) -> Proposal {
-    let entry = NewListEntry {
+fn block_of(domains: impl IntoIterator<Item = String>) -> Proposal {
+    let entry = |domain| NewListEntry {
         action: ListAction::Block,
         kind: ListKind::Domain,
         value: domain,
         expires_at: None,
         note: WHY.into(),
     };
-    Proposal::List { add: vec![entry], remove: Vec::new() }
+    Proposal::List { add: domains.into_iter().map(entry).collect(), remove: Vec::new() }
 }
 
-/// Blocks the sender that writes to everybody.
-pub async fn block(directory: &Directory) -> Result<(), CliError> {
-    activate(&Changes::new(directory), block_of(BLOCKED.into())).await.map(|_| ())
+/// Blocks the sender that writes to everybody, and as many more as make `count`.
+pub async fn block(directory: &Directory, count: usize) -> Result<(), CliError> {
+    let others = (1..count).map(|n| format!("nuisance{n}.example"));
+    activate(&Changes::new(directory), block_of(std::iter::once(BLOCKED.into()).chain(others))).await.map(|_| ())
 }
 
 /// Waits until no job waits or runs any more.

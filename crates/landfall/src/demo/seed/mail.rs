@@ -1,7 +1,8 @@
-//! Mail over SMTP: to everybody from a blocked sender, much of it to one person, and a host that puts all of it off.
+//! Mail over SMTP: to everybody from a blocked sender, much of it to one person, and a host that puts all of it off and
+//! reports so.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use directory::PeopleFilter;
 use model::{Address, Envelope, Reply, ReversePath};
@@ -19,6 +20,8 @@ const RECIPIENTS: usize = 100;
 /// Connections at a time for one person's mail, and mails of one connection.
 const CONNECTIONS: usize = 8;
 const MAILS_PER_CONNECTION: usize = 100;
+/// What the partners' hosts call themselves.
+const PARTNER_HOST: &str = "mx.partner.example";
 const SUBJECTS: [&str; 8] = [
     "Minutes of the weekly meeting",
     "Invoice 4711 for your approval",
@@ -77,6 +80,27 @@ pub async fn to_one(server: &Server, count: usize) -> Result<(), CliError> {
     futures::future::try_join_all((0..CONNECTIONS).map(connection)).await.map(|_| ())
 }
 
+/// The partners' hosts write to the return paths of what they were offered that it will take a while.
+pub async fn reports(server: &Server, hosts: &[FullHost], count: usize) -> Result<(), CliError> {
+    let mut sender = Sender::connect(server, PARTNER_HOST).await?;
+    let offered: Vec<Offer> = hosts.iter().flat_map(FullHost::offered).take(count).collect();
+    for (n, offer) in offered.iter().enumerate() {
+        let text = format!(
+            "From: <mailer-daemon@{PARTNER_HOST}>\r\nTo: <{0}>\r\nSubject: Not yet\r\nDate: {1}\r\n\
+             Message-ID: <{n}.late@{PARTNER_HOST}>\r\nMIME-Version: 1.0\r\n\
+             Content-Type: multipart/report; report-type=delivery-status; boundary=r\r\n\r\n\
+             --r\r\n\r\nThe mailbox is full, we go on trying.\r\n--r\r\nContent-Type: message/delivery-status\r\n\r\n\
+             Reporting-MTA: dns; {PARTNER_HOST}\r\n\r\nFinal-Recipient: rfc822; {2}\r\nAction: delayed\r\nStatus: 4.2.2\r\n\
+             --r--\r\n",
+            offer.return_path,
+            server::now().to_rfc5322(),
+            offer.recipient,
+        );
+        sender.send(std::slice::from_ref(&offer.return_path), &(ReversePath::default(), text)).await?;
+    }
+    Ok(())
+}
+
 struct Text<'a> {
     from: (&'a str, &'a str),
     to: &'a str,
@@ -123,16 +147,27 @@ impl Sender {
     }
 }
 
+/// A copy that a host was offered.
+#[derive(Clone)]
+struct Offer {
+    return_path: Address,
+    recipient: Address,
+}
+
 /// A host whose mailboxes are all full. It says so of each, which is no word about how much it is sent: the agent does not
 /// slow down, and every copy is tried.
 pub struct FullHost {
     /// Where it listens.
     pub addr: SocketAddr,
+    full: Arc<Full>,
     stop: CancellationToken,
     serving: JoinHandle<()>,
 }
 
-struct Full;
+#[derive(Default)]
+struct Full {
+    offered: Mutex<Vec<Offer>>,
+}
 
 impl Full {
     /// RFC 3463 3.3: X.2.2, the mailbox is full.
@@ -142,7 +177,11 @@ impl Full {
 }
 
 impl Handler for Full {
-    async fn rcpt(&self, _: &Envelope, _: &Address) -> Result<(), Reply> {
+    async fn rcpt(&self, envelope: &Envelope, recipient: &Address) -> Result<(), Reply> {
+        if let Some(return_path) = envelope.reverse_path.address() {
+            let offer = Offer { return_path: return_path.clone(), recipient: recipient.clone() };
+            self.offered.lock().unwrap_or_else(PoisonError::into_inner).push(offer);
+        }
         Err(Full::reply())
     }
 
@@ -158,13 +197,18 @@ impl FullHost {
         let listener = TcpListener::bind("127.0.0.1:0").await.map_err(failed)?;
         let addr = listener.local_addr().map_err(failed)?;
         let stop = CancellationToken::new();
-        let mut config = ServerConfig::new("mx.partner.example");
+        let mut config = ServerConfig::new(PARTNER_HOST);
         // It never hangs up on who asks often: that would be a word about how much it is sent.
         (config.errors_max, config.refused_recipients_max) = (u32::MAX, u32::MAX);
-        let host = smtp::Server::new(config, None, Arc::new(Full));
+        let full = Arc::new(Full::default());
+        let host = smtp::Server::new(config, None, full.clone());
         let until = stop.clone();
         let serving = tokio::spawn(async move { host.serve(listener, until).await });
-        Ok(FullHost { addr, stop, serving })
+        Ok(FullHost { addr, full, stop, serving })
+    }
+
+    fn offered(&self) -> Vec<Offer> {
+        self.full.offered.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Ends it.

@@ -26,9 +26,12 @@ const PARTNERS: &str = "Partners";
 /// So many domains do the partners have, at so many hosts.
 const PARTNER_DOMAINS: usize = 40;
 const PARTNER_HOSTS: usize = 4;
-/// One in so many rows: partners, mails in one mailbox, incidents.
+/// One in so many rows: partners, mails in one mailbox, drafts, entries that block, reports, incidents.
 const PARTNER_SHARE: usize = 4;
 const MAILBOX_SHARE: usize = 3;
+const DRAFT_SHARE: usize = 20;
+const ENTRY_SHARE: usize = 20;
+const REPORT_SHARE: usize = 20;
 const CAUSE_SHARE: usize = 80;
 /// The detector looks at so many open incidents at a time.
 const CAUSES_MAX: usize = 200;
@@ -42,6 +45,9 @@ struct Amounts {
     people: usize,
     partners: usize,
     mails_of_one: usize,
+    drafts: usize,
+    entries: usize,
+    reports: usize,
     causes: usize,
 }
 
@@ -51,6 +57,9 @@ pub async fn seed(mut config: Config, rows: usize) -> Result<(), CliError> {
         people: rows,
         partners: rows / PARTNER_SHARE,
         mails_of_one: rows / MAILBOX_SHARE,
+        drafts: rows / DRAFT_SHARE,
+        entries: (rows / ENTRY_SHARE).max(1),
+        reports: rows / REPORT_SHARE,
         causes: (rows / CAUSE_SHARE).min(CAUSES_MAX),
     };
     if let store::Database::Sqlite { path } = &config.database
@@ -76,7 +85,7 @@ pub async fn seed(mut config: Config, rows: usize) -> Result<(), CliError> {
     }
     let data_dir = config.data_dir.clone();
     let server = Server::start(config).await?;
-    let filled = fill(&server, amounts).await;
+    let filled = fill(&server, &hosts, amounts).await;
     server.stop().await;
     for host in hosts {
         host.stop().await;
@@ -84,13 +93,17 @@ pub async fn seed(mut config: Config, rows: usize) -> Result<(), CliError> {
     filled?;
     println!(
         "Seeded {}: {} people, a campaign and a held mail to each; {} mails for {}; {} changes with their incidents; \
-         {} copies that other hosts put off. Logins as in the demo, password {PASSWORD}",
+         {} copies that other hosts put off, with {} reports; {} drafts; {} entries that block. Logins as in the demo, \
+         password {PASSWORD}",
         data_dir.display(),
         amounts.people,
         amounts.mails_of_one,
         LOGINS[3].1,
         amounts.causes,
         amounts.partners,
+        amounts.reports,
+        amounts.drafts,
+        amounts.entries,
     );
     Ok(())
 }
@@ -128,15 +141,19 @@ fn partner_domain(n: usize) -> String {
     format!("partner{n}.example")
 }
 
-async fn fill(server: &Server, amounts: Amounts) -> Result<(), CliError> {
+async fn fill(server: &Server, hosts: &[mail::FullHost], amounts: Amounts) -> Result<(), CliError> {
     let mut settings = server.directory.settings().await?;
     settings.tracking.base_url = format!("http://{}", server.http);
     server.directory.save_settings(&settings).await?;
     let started = Instant::now();
+    // The oldest of the campaigns, so that pages which begin with the newest show those that were sent.
+    for n in 0..amounts.drafts {
+        write(server, &format!("Idea {n}"), EVERYBODY, TO_EVERYBODY).await?;
+    }
     // First, while there is little mail that a backtest would have to look at.
     causes::play(server, amounts.causes).await?;
     step("changes and incidents", started);
-    causes::block(&server.directory).await?;
+    causes::block(&server.directory, amounts.entries).await?;
     server.protection.refresh().await?;
     let everybody = start(server, "Town hall", EVERYBODY, TO_EVERYBODY).await?;
     let partners = start(server, "Partner day", PARTNERS, TO_EVERYBODY).await?;
@@ -147,6 +164,7 @@ async fn fill(server: &Server, amounts: Amounts) -> Result<(), CliError> {
     step("mail", started);
     sent(server, everybody).await?;
     put_off(server, partners).await?;
+    mail::reports(server, hosts, amounts.reports).await?;
     step("campaigns", started);
     Ok(())
 }
@@ -165,7 +183,12 @@ fn campaigns(server: &Server) -> Campaigns {
 
 /// Writes a campaign and starts it.
 async fn start(server: &Server, name: &str, list: &str, content: &str) -> Result<CampaignId, CliError> {
-    let failed = |e: campaign::CampaignError| CliError::failed(name, &e);
+    let id = write(server, name, list, content).await?;
+    campaigns(server).start(id).await.map_err(|e| CliError::failed(name, &e))?;
+    Ok(id)
+}
+
+async fn write(server: &Server, name: &str, list: &str, content: &str) -> Result<CampaignId, CliError> {
     let draft = Draft {
         name: name.into(),
         subject: format!("{name}: what you need to know"),
@@ -178,9 +201,7 @@ async fn start(server: &Server, name: &str, list: &str, content: &str) -> Result
         // The badges' links are what their changes name: they stay as they are.
         click_tracking: list != BADGES,
     };
-    let campaigns = campaigns(server);
-    let made = campaigns.create(&draft, None).await.map_err(failed)?;
-    campaigns.start(made.id).await.map_err(failed)?;
+    let made = campaigns(server).create(&draft, None).await.map_err(|e| CliError::failed(name, &e))?;
     Ok(made.id)
 }
 
