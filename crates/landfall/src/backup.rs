@@ -1,9 +1,9 @@
 //! `landfall backup | restore | verify` for SQLite and the local object store.
 //!
 //! A backup is a folder: `landfall.db` (rows as they were at one instant), `objects/` (every pack that those rows name)
-//! and `MANIFEST.json` (schema version, sizes, SHA-256 of each file). Rows first, then the packs they name: packs are
-//! immutable and nothing removes one while the lock file stands, so that both belong to the same instant.
-//! It is written beside its target and renamed at the end: a backup that was cut off does not look like one.
+//! and `MANIFEST.json` (schema version, sizes, SHA-256 of each file). Rows first, then the packs they name: packs only
+//! grow, and nothing removes one while the lock file stands, so that what the rows name is there as it was at that instant.
+//! It is written beside its target, synced, and renamed at the end: a backup that was cut off does not look like one.
 
 use std::fs;
 use std::io::Read;
@@ -73,7 +73,9 @@ pub async fn backup(config: &Config, target: &Path) -> Result<(), CliError> {
     drop(snapshot);
     remove_sidecars(&partial.join(DATABASE));
     write_manifest(&partial)?;
-    fs::rename(&partial, target).map_err(|e| CliError::failed("finish the backup", &e))?;
+    sync_below(&partial)
+        .and_then(|()| give_name(&partial, target))
+        .map_err(|e| CliError::failed("finish the backup", &e))?;
     println!("Backed up to {}: rows and {packs} packs", target.display());
     Ok(())
 }
@@ -101,12 +103,16 @@ pub async fn restore(config: &Config, source: &Path) -> Result<(), CliError> {
         }
     }
     check_manifest(source)?;
-    copy_tree(&source.join(OBJECTS), &config.objects_dir).map_err(|e| CliError::failed("copy the objects", &e))?;
+    copy_tree(&source.join(OBJECTS), &config.objects_dir)
+        .and_then(|()| sync_below(&config.objects_dir))
+        .map_err(|e| CliError::failed("copy the objects", &e))?;
     server::make_data_dir(&config.data_dir)?;
     // The database last and by rename: a restore that was cut off leaves a directory without data.
     let partial = database.with_extension("partial");
-    fs::copy(source.join(DATABASE), &partial).map_err(|e| CliError::failed("copy the rows", &e))?;
-    fs::rename(&partial, database).map_err(|e| CliError::failed("finish the restore", &e))?;
+    copy_file(&source.join(DATABASE), &partial)
+        .and_then(|()| sync(&partial))
+        .map_err(|e| CliError::failed("copy the rows", &e))?;
+    give_name(&partial, database).map_err(|e| CliError::failed("finish the restore", &e))?;
     println!("Restored {} from {}", config.data_dir.display(), source.display());
     Ok(())
 }
@@ -296,8 +302,27 @@ fn copy_file(from: &Path, to: &Path) -> std::io::Result<()> {
     if let Some(parent) = to.parent() {
         fs::create_dir_all(parent)?;
     }
-    fs::copy(from, to)?;
-    fs::File::open(to)?.sync_all()
+    fs::copy(from, to).map(|_| ())
+}
+
+/// To the disk: what a file holds, or which names a folder has.
+fn sync(path: &Path) -> std::io::Result<()> {
+    fs::File::open(path)?.sync_all()
+}
+
+fn sync_below(dir: &Path) -> std::io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() { sync_below(&entry.path())? } else { sync(&entry.path())? }
+    }
+    sync(dir)
+}
+
+/// What is whole and synced gets its name, and keeps it through a power cut.
+fn give_name(partial: &Path, name: &Path) -> std::io::Result<()> {
+    fs::rename(partial, name)?;
+    let folder = name.parent().filter(|folder| !folder.as_os_str().is_empty());
+    sync(folder.unwrap_or(Path::new(".")))
 }
 
 fn copy_tree(from: &Path, to: &Path) -> std::io::Result<()> {
