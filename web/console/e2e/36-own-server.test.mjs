@@ -208,6 +208,12 @@ describe("settings", () => {
     await page.getByRole("button", { name: "Save", exact: true }).click();
     await page.getByRole("alert").first().waitFor();
     await inspect(page, "settings-wrong");
+    // To another tab and back: nothing that was typed is lost.
+    await page.getByRole("tab", { name: "Accounts" }).click();
+    await page.getByRole("tab", { name: "Organisation" }).click();
+    await page.getByText("Here is what you had written and not saved.").waitFor();
+    assert.equal(await sealers.inputValue(), "not a domain !!");
+    await inspect(page, "settings-found");
     await sealers.fill("lists.example.org\nGATEWAY.partner.example");
     await page.getByRole("button", { name: "Save", exact: true }).click();
     await page.getByText("The settings are saved.").first().waitFor();

@@ -14,7 +14,7 @@ function read<T>(form: string): T | undefined {
   }
 }
 
-export function forget(form: string) {
+function forget(form: string) {
   try {
     window.sessionStorage.removeItem(name(form));
   } catch {
@@ -31,20 +31,30 @@ export function forgetAll() {
   }
 }
 
-/** What was left unsaved when the form was last open. */
-export function useLeft<T>(form: string): T | undefined {
+/** What a form holds: `start` is what is saved; what was left unsaved when it was last open is there again, and `found` until
+ * it is saved, discarded or as before. Call `keep` with what was saved. */
+export function useKeptForm<T>(form: string, start: T) {
   const [left] = useState(() => read<T>(form));
-  return left;
-}
-
-/** Keeps `value` for as long as it is not saved. */
-export function useKept<T>(form: string, value: T, unsaved: boolean) {
+  const [saved, setSaved] = useState(start);
+  const [draft, setDraft] = useState(left ?? start);
+  const [isFound, setFound] = useState(left !== undefined);
+  const dirty = JSON.stringify(saved) !== JSON.stringify(draft);
   useEffect(() => {
-    if (!unsaved) return forget(form);
+    if (!dirty) return forget(form);
     try {
-      window.sessionStorage.setItem(name(form), JSON.stringify(value));
+      window.sessionStorage.setItem(name(form), JSON.stringify(draft));
     } catch {
       // as above
     }
-  }, [form, value, unsaved]);
+  }, [form, draft, dirty]);
+  const discard = () => {
+    setDraft(saved);
+    setFound(false);
+  };
+  const keep = (written: T) => {
+    setSaved(written);
+    setFound(false);
+    forget(form); // a page that is left at once renders no more
+  };
+  return { draft, setDraft, saved, dirty, found: isFound && dirty, discard, keep };
 }

@@ -1,15 +1,16 @@
 // Writing a campaign: fields left, preview and checks right. Saved drafts are looked at by the server; nothing is sent from here.
-import { Button, Field, Input, MessageBar, MessageBarActions, MessageBarBody, Select, Switch, Textarea } from "@fluentui/react-components";
+import { Button, Field, Input, MessageBar, MessageBarBody, Select, Switch, Textarea } from "@fluentui/react-components";
 import { useQuery } from "@tanstack/react-query";
-import { type FormEvent, useEffect, useState } from "react";
+import { type FormEvent, useEffect } from "react";
 import { Link, useNavigate, useParams } from "react-router";
 import { GuardedButton, useAction } from "../components/actions";
 import { Page as Frame, Section } from "../components/Page";
 import { Sandbox } from "../components/Sandbox";
 import { ErrorLine, Loaded, Loading } from "../components/states";
+import { Unsaved } from "../components/Unsaved";
 import { api, call, problemOf, type Schemas } from "../lib/api";
 import { sentence } from "../lib/format";
-import { forget, useKept, useLeft } from "../lib/kept";
+import { useKeptForm } from "../lib/kept";
 import { useMe } from "../lib/session";
 import { people, S } from "../strings";
 import { STARTER } from "./campaignStarter";
@@ -77,25 +78,13 @@ function Sent({ campaign }: { campaign: Schemas["Campaign"] }) {
 function Editor({ id, start }: { id?: string; start: Draft }) {
   const navigate = useNavigate();
   const me = useMe();
-  const form = `${me.account_id}.campaign.${id ?? "new"}`;
-  const left = useLeft<Draft>(form);
-  const [saved, setSaved] = useState(start);
-  const [draft, setDraft] = useState(left ?? start);
-  const [isFound, setFound] = useState(left !== undefined);
-  const dirty = JSON.stringify(saved) !== JSON.stringify(draft);
-  useKept(form, draft, dirty);
+  const { draft, setDraft, saved, dirty, found, discard, keep } = useKeptForm(`${me.account_id}.campaign.${id ?? "new"}`, start);
   useWarnBeforeLeaving(dirty);
-  const discard = () => {
-    setDraft(saved);
-    setFound(false);
-  };
   const save = useAction(async () => {
     const written = id
       ? await call(api.PUT("/api/v1/campaigns/{id}", { ...at(id), body: draft }))
       : await call(api.POST("/api/v1/campaigns", { body: draft }));
-    setSaved(draft);
-    setFound(false);
-    forget(form);
+    keep(draft);
     if (!id) void navigate(`/campaigns/${written.id}/edit`, { replace: true });
     return id ? S.campaigns.edit.saved : S.campaigns.edit.created;
   });
@@ -106,14 +95,7 @@ function Editor({ id, start }: { id?: string; start: Draft }) {
   const back = id ? { to: `/campaigns/${id}`, word: start.name } : { to: "/campaigns", word: S.campaigns.title };
   return (
     <Frame title={id ? S.campaigns.edit.title(saved.name) : S.campaigns.edit.newTitle} back={back}>
-      {isFound && dirty && (
-        <MessageBar intent="info" layout="multiline">
-          <MessageBarBody>{S.campaigns.edit.found}</MessageBarBody>
-          <MessageBarActions>
-            <Button onClick={discard}>{S.campaigns.edit.discard}</Button>
-          </MessageBarActions>
-        </MessageBar>
-      )}
+      <Unsaved found={found} discard={discard} />
       <div className="columns">
         <form className="card form" onSubmit={submit}>
           <Fields draft={draft} set={(part) => setDraft({ ...draft, ...part })} problem={save.error ? problemOf(save.error) : undefined} />
@@ -122,7 +104,7 @@ function Editor({ id, start }: { id?: string; start: Draft }) {
             <GuardedButton submit appearance="primary" busy={save.isPending} blocked={draft.name.trim() ? undefined : S.campaigns.edit.noName}>
               {S.save}
             </GuardedButton>
-            {dirty && <span className="quiet">{S.campaigns.edit.unsaved}</span>}
+            {dirty && <span className="quiet">{S.unsaved.now}</span>}
           </div>
         </form>
         <div className="stack">

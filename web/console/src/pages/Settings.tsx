@@ -1,12 +1,14 @@
 // The organisation's settings, its logins, API tokens, and the audit log. One tab each; the tab is in the address.
 import { Button, Field, Input, Select, Switch, Tab, TabList, Textarea } from "@fluentui/react-components";
 import { useQuery } from "@tanstack/react-query";
-import { type FormEvent, useState } from "react";
+import type { FormEvent } from "react";
 import { useAction } from "../components/actions";
 import { Page as Frame, Section } from "../components/Page";
 import { ErrorLine, Loaded } from "../components/states";
+import { Unsaved } from "../components/Unsaved";
 import { api, call, problemOf, type Schemas } from "../lib/api";
 import { useUrlState } from "../lib/hooks";
+import { useKeptForm } from "../lib/kept";
 import { useMay, useMe } from "../lib/session";
 import { S } from "../strings";
 import { Audit } from "./SettingsAudit";
@@ -57,14 +59,20 @@ function Organisation() {
   );
 }
 
+/** The settings, with the sealers as they are typed: one a line. */
+const typed = (s: Settings) => ({ s, sealers: (s.authentication?.trusted_sealers ?? []).join("\n") });
+
 function Form({ start }: { start: Settings }) {
   const may = useMay();
   const me = useMe();
-  const [s, setS] = useState(start);
-  const [sealers, setSealers] = useState((start.authentication?.trusted_sealers ?? []).join("\n"));
+  const { draft, setDraft, dirty, found, discard, keep } = useKeptForm(`${me.account_id}.settings`, typed(start));
+  const { s, sealers } = draft;
+  const setS = (now: Settings) => setDraft({ ...draft, s: now });
   const save = useAction(async () => {
     const trusted_sealers = sealers.split(/\s+/).filter(Boolean).map((name) => name.toLowerCase());
-    setS(await call(api.PUT("/api/v1/settings", { body: { ...s, authentication: { trusted_sealers } } })));
+    const now = typed(await call(api.PUT("/api/v1/settings", { body: { ...s, authentication: { trusted_sealers } } })));
+    setDraft(now);
+    keep(now);
     return T.saved;
   });
   const problem = save.error ? problemOf(save.error) : undefined;
@@ -79,6 +87,7 @@ function Form({ start }: { start: Settings }) {
   return (
     <form className="stack form" onSubmit={submit}>
       {locked && <p className="quiet">{T.readOnly}</p>}
+      <Unsaved found={found} discard={discard} />
       <Section title={T.tracking}>
         <Field label={T.baseUrl} hint={T.baseUrlHint} validationMessage={wrong("tracking.base_url")}>
           <Input value={s.tracking.base_url} disabled={locked} onChange={(_, d) => tracking({ base_url: d.value })} />
@@ -112,15 +121,16 @@ function Form({ start }: { start: Settings }) {
       </Section>
       <Section title={T.authentication}>
         <Field label={T.trustedSealers} hint={T.trustedSealersHint} validationMessage={wrong("authentication.trusted_sealers")}>
-          <Textarea value={sealers} rows={3} disabled={locked} onChange={(_, d) => setSealers(d.value)} />
+          <Textarea value={sealers} rows={3} disabled={locked} onChange={(_, d) => setDraft({ ...draft, sealers: d.value })} />
         </Field>
       </Section>
       {save.error ? <ErrorLine error={save.error} /> : null}
       {!locked && (
-        <div>
+        <div className="row">
           <Button type="submit" appearance="primary" disabled={save.isPending}>
             {S.save}
           </Button>
+          {dirty && <span className="quiet">{S.unsaved.now}</span>}
         </div>
       )}
     </form>
