@@ -34,6 +34,9 @@ const CANCEL_BATCH: i64 = 256;
 /// Rounds are at least this far apart, however much is announced.
 const PAUSE_MS: u64 = 100;
 
+/// What a dispatcher without others is called: after a restart the leases are its own.
+const SOLE_OWNER: &str = "sole";
+
 /// How the dispatcher works.
 #[derive(Debug, Clone)]
 pub struct DispatchConfig {
@@ -45,12 +48,14 @@ pub struct DispatchConfig {
     pub look_ms: u64,
     /// Threads that render and sign.
     pub threads: usize,
+    /// No other process dispatches on this database: what one that died had claimed is taken up again at once.
+    pub sole_owner: bool,
 }
 
 impl Default for DispatchConfig {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-        DispatchConfig { batch_max: 128, lease_ms: 30_000, look_ms: 500, threads: cores.min(8) }
+        DispatchConfig { batch_max: 128, lease_ms: 30_000, look_ms: 500, threads: cores.min(8), sole_owner: false }
     }
 }
 
@@ -106,12 +111,12 @@ struct Batch {
 }
 
 impl Dispatcher {
-    /// A dispatcher under a name of its own.
+    /// A dispatcher under a name of its own, or under the one that a sole one always has.
     ///
     /// # Errors
     /// [`CampaignError::Internal`] when the system has no randomness.
     pub fn new(tracker: Tracker, config: DispatchConfig, stop: CancellationToken) -> Result<Self, CampaignError> {
-        let owner = HEXLOWER.encode(&random::<8>()?);
+        let owner = if config.sole_owner { SOLE_OWNER.to_owned() } else { HEXLOWER.encode(&random::<8>()?) };
         let campaigns = Campaigns::new(tracker.directory().clone());
         Ok(Dispatcher { tracker, campaigns, config, owner, stop })
     }

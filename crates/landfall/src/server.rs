@@ -293,7 +293,9 @@ impl Server {
         let hand_overs = start_hand_overs(&config, &directory, &connectors, &stop);
         let changes = Changes::new(&directory);
         changes.recover().await.map_err(|e| CliError::failed("backtests left behind", &e))?;
-        let dispatcher = Dispatcher::start(tracker.clone(), DispatchConfig::default(), stop.work.clone());
+        let sole_owner = matches!(config.database, Database::Sqlite { .. });
+        let dispatching = DispatchConfig { sole_owner, ..DispatchConfig::default() };
+        let dispatcher = Dispatcher::start(tracker.clone(), dispatching, stop.work.clone());
         let tasks = vec![
             dispatcher.map_err(|e| CliError::failed("the dispatcher", &e))?,
             tracker.start(stop.work.clone()),
