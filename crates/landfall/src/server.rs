@@ -293,8 +293,7 @@ impl Server {
         let hand_overs = start_hand_overs(&config, &directory, &connectors, &stop);
         let changes = Changes::new(&directory);
         changes.recover().await.map_err(|e| CliError::failed("backtests left behind", &e))?;
-        let sole_owner = matches!(config.database, Database::Sqlite { .. });
-        let dispatching = DispatchConfig { sole_owner, ..DispatchConfig::default() };
+        let dispatching = DispatchConfig { sole_owner: is_sole_owner(&config), ..DispatchConfig::default() };
         let dispatcher = Dispatcher::start(tracker.clone(), dispatching, stop.work.clone());
         let tasks = vec![
             dispatcher.map_err(|e| CliError::failed("the dispatcher", &e))?,
@@ -425,12 +424,16 @@ async fn start_gateway(
     Ok((gateway, listening))
 }
 
+/// Whether no other process works on this data, as one alone owns a SQLite file: what one that died had claimed is free.
+fn is_sole_owner(config: &Config) -> bool {
+    matches!(config.database, Database::Sqlite { .. })
+}
+
 fn start_hand_overs(config: &Config, directory: &Directory, connectors: &Connectors, stop: &Stop) -> HandOvers {
     let how = HandOverConfig {
         hostname: config.hostname.clone(),
         schedule: outbound::RetrySchedule::default(),
-        // One process owns a SQLite file.
-        sole_owner: matches!(config.database, Database::Sqlite { .. }),
+        sole_owner: is_sole_owner(config),
     };
     HandOvers::start(directory, connectors, &how, stop.work.clone())
 }
@@ -460,7 +463,7 @@ async fn start_agent(
     let mut agent = outgoing::agent(config, directory).await?;
     agent.delay_warning_ms = i64::try_from(config.outbound_delay_warning_minutes).unwrap_or(0) * 60_000;
     // One process owns a SQLite file, so that leases of a dead one can be taken back at once.
-    agent.sole_owner = matches!(config.database, Database::Sqlite { .. });
+    agent.sole_owner = is_sole_owner(config);
     if !agent.sole_owner {
         agent.lease_ms = SHARED_LEASE_MS;
     }
