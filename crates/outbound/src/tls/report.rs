@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use futures::future::BoxFuture;
 use model::{Address, OrganisationId, Timestamp};
 use serde_json::{Map, Value, json};
 use store::{Row, StoreError, values};
@@ -35,8 +36,9 @@ const POST_DEADLINE: Duration = Duration::from_secs(60);
 const RESULT_DAYS: i64 = 3;
 const REPORT_DAYS: i64 = 30;
 
-/// Signs a message: gives the field to put in front.
-pub type ReportSigner = Arc<dyn Fn(&[u8]) -> Option<Vec<u8>> + Send + Sync>;
+/// Signs a message by the keys of now: gives the fields to put in front, `None` when there is no key. Keys that cannot be read now
+/// are waited for.
+pub type ReportSigner = Arc<dyn Fn(Vec<u8>) -> BoxFuture<'static, Result<Option<Vec<u8>>, StoreError>> + Send + Sync>;
 
 /// Who reports.
 #[derive(Clone)]

@@ -32,8 +32,9 @@ pub(crate) async fn enqueue(
     let message_id: MessageId = store.next_id();
     let header = format!("<{message_id}.tlsrpt@{}>", shared.config.hostname);
     let mut body = write(config, report, &to, &header, store.now());
-    if let Some(signature) = config.signer.as_ref().and_then(|sign| sign(&body)) {
-        body.splice(0..0, signature);
+    if let Some(sign) = &config.signer {
+        let signature = sign(body.clone()).await?;
+        body.splice(0..0, signature.unwrap_or_default());
     }
     let copy_id = store.next_id();
     let path = ReversePath::Address(config.from.clone());

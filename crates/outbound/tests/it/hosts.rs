@@ -377,7 +377,7 @@ async fn results_are_reported_once_and_never_about_reports() {
                 organisation_id: ORGANISATION,
                 organisation_name: "Us".into(),
                 from: "postmaster@us.example".parse().unwrap(),
-                signer: Some(Arc::new(|_: &[u8]| Some(b"DKIM-Signature: test\r\n".to_vec()))),
+                signer: Some(Arc::new(|_| Box::pin(async { Ok(Some(b"DKIM-Signature: test\r\n".to_vec())) }))),
             });
         };
         let running = Running::start(store, routes.clone(), change).await;
