@@ -15,9 +15,9 @@ use model::{
     Address, CampaignId, CopyId, DeliveryId, EventKind, JobId, MailOptions, MailboxId, MessageId, OrganisationId,
     Place, RcptOptions, Reply, ReplyClass, ReversePath, SqlText, Timestamp,
 };
-use outbound::{FailureClass, Notice, Notification, RetrySchedule};
+use outbound::{FailureClass, Notice, Notification, Outcome, RetrySchedule};
 use serde_json::json;
-use store::{BodyRef, NewEvent, Op, Row, Severity, Store, StoreError, Submission, Topic, values};
+use store::{BodyRef, NewEvent, Op, Row, Store, StoreError, Topic, values};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
@@ -33,9 +33,6 @@ const LOOK_MS: i64 = 1_000;
 /// The rest after a system did not answer, doubled with each further time.
 const REST_MS: u64 = 500;
 const REST_MS_MAX: u64 = 15_000;
-/// A result that cannot be written now is tried again; once we stop, only this often.
-const RECORD_TRIES_MAX: u32 = 8;
-const RECORD_DELAY_MS: u64 = 100;
 /// How long a stopping process waits for tries that have begun.
 const STOP_GRACE: Duration = Duration::from_secs(30);
 /// What the events say who saw it; the detail names the connector.
@@ -367,31 +364,11 @@ impl Desk {
             Next::GaveUp { reply, .. } => self.notice(copy, reply).await,
             Next::Landed { .. } | Next::Later { .. } => None,
         };
-        let ops = self.ops(copy, &next);
-        for attempt in 1_u32.. {
-            let rows = ops.clone();
-            let submission = match notice.clone() {
-                Some(notice) => Submission::with_body(notice.body.clone(), move |body| {
-                    rows.iter().cloned().chain(notice.ops(body)).collect()
-                }),
-                None => Submission::rows(rows),
-            };
-            match self.store.commit(submission).await {
-                Ok(()) => break,
-                Err(error) if error.severity() == Severity::Permanent => {
-                    tracing::error!(delivery.id = %copy.id, "the result of {} is not recorded: {error}", copy.id);
-                    return;
-                }
-                Err(_) if self.stop.is_cancelled() && attempt >= RECORD_TRIES_MAX => {
-                    tracing::error!(delivery.id = %copy.id, "the result of {} was not recorded", copy.id);
-                    return;
-                }
-                Err(error) => {
-                    tracing::warn!(delivery.id = %copy.id, "the result of {} waits for the store: {error}", copy.id);
-                    let delay_ms = RECORD_DELAY_MS << (attempt - 1).min(RECORD_TRIES_MAX);
-                    tokio::time::sleep(Duration::from_millis(delay_ms)).await;
-                }
-            }
+        let (row, event) = self.rows(copy, &next);
+        let outcome =
+            Outcome { delivery_id: copy.id, row, events: vec![Op::Event(event)], consequences: Vec::new(), notice };
+        if !outcome.write(&self.store, &self.stop).await {
+            return;
         }
         if matches!(next, Next::Landed { .. }) {
             self.note_rules(copy).await;
@@ -399,18 +376,16 @@ impl Desk {
         let bus = self.store.bus();
         bus.announce(Topic::Ledger, copy.campaign_id.map_or(0, |id| id.0));
         bus.announce(Topic::Mailbox, copy.mailbox_id);
-        if notice.is_some() {
-            bus.announce(Topic::Delivery, copy.id);
-        }
     }
 
     /// The guarded move of the row, and the event of the copy.
-    fn ops(&self, copy: &Claimed, next: &Next) -> Vec<Op> {
+    fn rows(&self, copy: &Claimed, next: &Next) -> (Op, NewEvent) {
         let now = self.store.now();
         let name = self.connector.name();
         let attempt_count = copy.attempt_count;
         let finish = |state: &str, words: &str| {
-            Op::EachGuarded("delivery.finish", values![state, words, copy.id, self.owner.as_str()].to_vec())
+            let row = values![state, words, copy.id, self.owner.as_str(), attempt_count];
+            Op::EachGuarded("delivery.finish", row.to_vec())
         };
         let event = |kind, detail| {
             let mut event = NewEvent::now(copy.organisation_id, copy.copy_id, kind, SOURCE, now);
@@ -427,22 +402,22 @@ impl Desk {
                 let (place, place_detail) = role.whereabouts(folder);
                 landed.place = Some(place);
                 landed.place_detail = place_detail;
-                vec![finish("done", &words), Op::Event(landed)]
+                (finish("done", &words), landed)
             }
             Next::Later { words, at } => {
                 let words = clean(words);
                 let detail = json!({
                     "reply": words, "connector": name, "attempt_count": attempt_count, "next_try_at": at.to_rfc3339(),
                 });
-                let defer = values![*at, &words, copy.id, self.owner.as_str()];
+                let defer = values![*at, &words, copy.id, self.owner.as_str(), attempt_count];
                 let mut deferred = event(EventKind::Deferred, detail);
                 deferred.place = Some(Place::OnItsWay);
-                vec![Op::EachGuarded("delivery.defer", defer.to_vec()), Op::Event(deferred)]
+                (Op::EachGuarded("delivery.defer", defer.to_vec()), deferred)
             }
             Next::GaveUp { reply, kind } => {
                 let words = clean(&reply.to_string());
                 let detail = json!({ "reply": words, "connector": name, "attempt_count": attempt_count });
-                vec![finish("failed", &words), Op::Event(event(*kind, detail))]
+                (finish("failed", &words), event(*kind, detail))
             }
         }
     }

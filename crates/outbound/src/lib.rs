@@ -22,6 +22,7 @@ mod give_back;
 mod lane;
 mod limits;
 mod notify;
+mod outcome;
 mod plan;
 mod queue;
 mod queue_acts;
@@ -38,6 +39,7 @@ pub use config::AgentConfig;
 pub use error::OutboundError;
 pub use limits::{LimitLevel, LimitLine, LimitState};
 pub use notify::{Notice, Notification, is_asked_for};
+pub use outcome::Outcome;
 pub use queue::{
     NewDelivery, Purpose, QUEUE_PAGE_MAX, QueueFilter, QueueItem, QueueLine, campaign_counts, delete, delivery_ops,
     hold, hold_campaign, queue_list, queue_summary, queued_copy_ops, resume_campaign, retry_now,

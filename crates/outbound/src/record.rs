@@ -1,24 +1,23 @@
 //! The result of a try, written down: the row's state and the copy's event in one transaction.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
+use futures::FutureExt;
 use futures::future::join_all;
 use message::{BounceClass, ReportAction, Status};
 use model::{EventKind, MessageId, Reply, ReplyClass, ReversePath, Timestamp};
 use serde_json::json;
-use store::{BodyRef, NewEvent, Op, Severity, Submission, Topic, values};
+use store::{BodyRef, NewEvent, Op, Topic, values};
 
 use crate::attempt::{Fate, Tried};
 use crate::desk::{Claimed, Job};
 use crate::lane::Shared;
+use crate::notify::Notice;
+use crate::outcome::Outcome;
 use crate::plan::Plan;
 use crate::{DeliveryState, FailureClass, notify, queue_acts};
 
-/// A result that cannot be written now is tried again, with doubling delays, until the store is back: losing it would send
-/// twice, and until a restart nobody else would take the delivery. Once the agent stops, only this often.
-const RECORD_TRIES_MAX: u32 = 8;
-const RECORD_DELAY_MS: u64 = 100;
 const SOURCE: &str = "smtp";
 
 /// What the results of a job have in common.
@@ -84,51 +83,107 @@ pub(crate) async fn record(shared: &Shared, context: &Context, tried: Vec<Tried>
 async fn record_one(shared: &Shared, context: &Context, tried: &Tried) {
     let now = shared.store.now();
     let next = next(shared, context, tried, now);
-    let notice = told(shared, context, tried, &next, now).await;
-    let has_notice = notice.is_some();
-    let delivery = &tried.delivery;
-    log(delivery, &next);
-    for attempt in 1_u32.. {
-        let mut ops = ops(shared, context, tried, &next, now);
-        if has_notice && matches!(next, Next::Later { .. }) {
-            ops.push(Op::Execute("delivery.delay_told", values![now, delivery.id].to_vec()));
-        }
-        let submission = match notice.clone() {
-            Some(notice) => Submission::with_body(notice.body.clone(), move |body| {
-                ops.iter().cloned().chain(notice.ops(body)).collect()
-            }),
-            None => Submission::rows(ops),
+    let id = tried.delivery.id;
+    log(&tried.delivery, &next);
+    let notice = AssertUnwindSafe(told(shared, context, tried, &next, now)).catch_unwind().await;
+    let notice = notice.unwrap_or_else(|_panic| {
+        tracing::error!(delivery.id = %id, "writing a notification about {id} panicked; nobody is told");
+        None
+    });
+    let result = TryResult { context, tried, next: &next, is_told: notice.is_some(), now };
+    let outcome = Outcome {
+        delivery_id: id,
+        row: result.row(&shared.recorder.owner),
+        events: result.events(),
+        consequences: result.consequences(),
+        notice,
+    };
+    outcome.write(&shared.store, &shared.stop).await;
+}
+
+/// A result and what its rows are made from.
+struct TryResult<'a> {
+    context: &'a Context,
+    tried: &'a Tried,
+    next: &'a Next,
+    /// Whether the sender is told with it.
+    is_told: bool,
+    now: Timestamp,
+}
+
+impl TryResult<'_> {
+    /// The guarded move of the row.
+    fn row(&self, owner: &str) -> Op {
+        let (id, attempt_count) = (self.tried.delivery.id, self.tried.delivery.attempt_count);
+        let finish = |state: DeliveryState, reply: &Reply| {
+            let row = values![state.as_str(), clean(&reply.to_string()), id, owner, attempt_count];
+            Op::EachGuarded("delivery.finish", row.to_vec())
         };
-        match shared.store.commit(submission).await {
-            Ok(()) => {
-                if has_notice {
-                    shared.store.bus().announce(Topic::Delivery, delivery.id);
-                }
-                return;
-            }
-            Err(error) if error.severity() == Severity::Permanent => {
-                tracing::error!(delivery.id = %delivery.id, "the result of {} is not recorded: {error}", delivery.id);
-                return;
-            }
-            Err(_) if shared.stop.is_cancelled() && attempt >= RECORD_TRIES_MAX => break,
-            Err(error) => {
-                tracing::warn!(delivery.id = %delivery.id, "the result of {} waits for the store: {error}", delivery.id);
-                let delay_ms = RECORD_DELAY_MS << (attempt - 1).min(RECORD_TRIES_MAX); // 25.6 s at most
-                tokio::time::sleep(Duration::from_millis(delay_ms)).await;
+        match self.next {
+            Next::Done { reply } => finish(DeliveryState::Done, reply),
+            Next::GaveUp { reply, .. } => finish(DeliveryState::Failed, reply),
+            Next::Later { words, at, .. } => {
+                let row = values![*at, clean(words), id, owner, attempt_count];
+                Op::EachGuarded("delivery.defer", row.to_vec())
             }
         }
     }
-    tracing::error!(delivery.id = %delivery.id, "the result of {} was not recorded; it will be tried again", delivery.id);
+
+    fn events(&self) -> Vec<Op> {
+        let delivery = &self.tried.delivery;
+        let event = |kind, detail| {
+            let mut event = NewEvent::now(delivery.organisation_id, delivery.copy_id, kind, SOURCE, self.now);
+            event.detail = detail;
+            Op::Event(event)
+        };
+        let (host, attempt_count, tls) = (&self.tried.host, delivery.attempt_count, self.tried.is_encrypted);
+        match self.next {
+            Next::Done { reply } => {
+                let words = clean(&reply.to_string());
+                let detail = json!({ "reply": words, "host": host, "attempt_count": attempt_count, "tls": tls });
+                vec![event(EventKind::Accepted, detail)]
+            }
+            Next::Later { words, at, may_be_double } => {
+                let words = clean(words);
+                let detail = json!({
+                    "reply": words, "host": host, "attempt_count": attempt_count, "next_try_at": at.to_rfc3339(),
+                });
+                let double =
+                    may_be_double.then(|| event(EventKind::MayBeDouble, json!({ "reply": words, "host": host })));
+                double.into_iter().chain([event(EventKind::Deferred, detail)]).collect()
+            }
+            Next::GaveUp { reply, kind } => {
+                let class = failure_class(reply);
+                let detail = json!({
+                    "reply": clean(&reply.to_string()), "host": host, "attempt_count": attempt_count,
+                    "class": class.as_str(), "sentence": class.sentence(), "is_shared": class.is_shared(),
+                });
+                vec![event(*kind, detail)]
+            }
+        }
+    }
+
+    /// What follows: how the queue shows it, what is noted of what its sender is told, whom nobody writes to any more.
+    fn consequences(&self) -> Vec<Op> {
+        let delivery = &self.tried.delivery;
+        match self.next {
+            Next::Done { .. } => Vec::new(),
+            Next::Later { .. } => {
+                let group = self.context.queue_group.clone().unwrap_or_else(|| queue_acts::group_of(&self.tried.host));
+                let shown = || Op::Execute("queue.set_group", values![&group, delivery.id].to_vec());
+                let told = || Op::Execute("delivery.delay_told", values![self.now, delivery.id].to_vec());
+                let shown = (!group.is_empty()).then(shown);
+                shown.into_iter().chain(self.is_told.then(told)).collect()
+            }
+            Next::GaveUp { reply, .. } => {
+                suppressed(delivery, failure_class(reply), &clean(&reply.to_string()), self.now).into_iter().collect()
+            }
+        }
+    }
 }
 
 /// What the sender is told with this result, if anything.
-async fn told(
-    shared: &Shared,
-    context: &Context,
-    tried: &Tried,
-    next: &Next,
-    now: Timestamp,
-) -> Option<notify::Notice> {
+async fn told(shared: &Shared, context: &Context, tried: &Tried, next: &Next, now: Timestamp) -> Option<Notice> {
     match next {
         Next::GaveUp { reply, .. } => notify::notice(shared, context, tried, ReportAction::Failed, reply).await,
         Next::Later { words, .. } if notify::is_delay_due(shared.config.delay_warning_ms, tried, now) => {
@@ -163,55 +218,6 @@ fn next(shared: &Shared, context: &Context, tried: &Tried, now: Timestamp) -> Ne
         return Next::GaveUp { reply, kind: EventKind::Expired };
     }
     Next::Later { words, at, may_be_double: class == FailureClass::Unclear && !context.is_own }
-}
-
-/// The guarded move of the row, and the events of the copy.
-fn ops(shared: &Shared, context: &Context, tried: &Tried, next: &Next, now: Timestamp) -> Vec<Op> {
-    let delivery = &tried.delivery;
-    let owner = shared.recorder.owner.as_str();
-    let finish = |state: DeliveryState, words: &str| {
-        Op::EachGuarded("delivery.finish", values![state.as_str(), words, delivery.id, owner].to_vec())
-    };
-    let event = |kind, detail| {
-        let mut event = NewEvent::now(delivery.organisation_id, delivery.copy_id, kind, SOURCE, now);
-        event.detail = detail;
-        Op::Event(event)
-    };
-    let (host, attempt_count, tls) = (&tried.host, delivery.attempt_count, tried.is_encrypted);
-    match next {
-        Next::Done { reply } => {
-            let words = clean(&reply.to_string());
-            let detail = json!({ "reply": words, "host": host, "attempt_count": attempt_count, "tls": tls });
-            vec![finish(DeliveryState::Done, &words), event(EventKind::Accepted, detail)]
-        }
-        Next::Later { words, at, may_be_double } => {
-            let words = clean(words);
-            let detail =
-                json!({ "reply": words, "host": host, "attempt_count": attempt_count, "next_try_at": at.to_rfc3339() });
-            let defer = Op::EachGuarded("delivery.defer", values![*at, &words, delivery.id, owner].to_vec());
-            let mut ops = vec![defer];
-            if *may_be_double {
-                ops.push(event(EventKind::MayBeDouble, json!({ "reply": words, "host": host })));
-            }
-            ops.push(event(EventKind::Deferred, detail));
-            let group = context.queue_group.clone().unwrap_or_else(|| queue_acts::group_of(host));
-            if !group.is_empty() {
-                ops.push(Op::Execute("queue.set_group", values![group, delivery.id].to_vec()));
-            }
-            ops
-        }
-        Next::GaveUp { reply, kind } => {
-            let words = clean(&reply.to_string());
-            let class = failure_class(reply);
-            let detail = json!({
-                "reply": words, "host": host, "attempt_count": attempt_count,
-                "class": class.as_str(), "sentence": class.sentence(), "is_shared": class.is_shared(),
-            });
-            let mut ops = vec![finish(DeliveryState::Failed, &words), event(*kind, detail)];
-            ops.extend(suppressed(delivery, class, &words, now));
-            ops
-        }
-    }
 }
 
 /// Why it failed, by the table of [`BounceClass`].

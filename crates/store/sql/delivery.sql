@@ -96,28 +96,32 @@ WHERE id = $2 AND lease_owner = $3 AND attempt_count = $4
 UPDATE delivery SET delay_told_at = $1 WHERE id = $2 AND delay_told_at = 0
 
 -- name: finish @postgres
--- To done or failed, from leased or from held with the attempt under way. $1: rows of [state, reply, id, lease owner].
+-- To done or failed, from leased or from held with the attempt under way. $1: rows of [state, reply, id, lease owner, tries].
+-- The tries: a result whose answer was lost is written again, and by then the same owner may have begun the next try.
 UPDATE delivery SET state = t.v ->> 0, last_reply = t.v ->> 1, lease_owner = '', lease_until = 0
 FROM json_array_elements(CAST($1 AS JSON)) AS t(v)
-WHERE id = CAST(t.v ->> 2 AS BIGINT) AND lease_owner = t.v ->> 3 AND state IN ('leased', 'held')
+WHERE id = CAST(t.v ->> 2 AS BIGINT) AND lease_owner = t.v ->> 3 AND attempt_count = CAST(t.v ->> 4 AS BIGINT)
+  AND state IN ('leased', 'held')
 
 -- name: finish
--- To done or failed, from leased or from held with the attempt under way. For each row of [state, reply, id, lease owner].
+-- To done or failed, from leased or from held with the attempt under way. For each row of [state, reply, id, lease owner,
+-- tries].
 UPDATE delivery SET state = $1, last_reply = $2, lease_owner = '', lease_until = 0
-WHERE id = $3 AND lease_owner = $4 AND state IN ('leased', 'held')
+WHERE id = $3 AND lease_owner = $4 AND attempt_count = $5 AND state IN ('leased', 'held')
 
 -- name: defer @postgres
--- $1: rows of [next try, reply, id, lease owner].
+-- $1: rows of [next try, reply, id, lease owner, tries].
 UPDATE delivery SET state = CASE WHEN state = 'leased' THEN 'due' ELSE state END,
   next_try_at = CAST(t.v ->> 0 AS BIGINT), last_reply = t.v ->> 1, lease_owner = '', lease_until = 0
 FROM json_array_elements(CAST($1 AS JSON)) AS t(v)
-WHERE id = CAST(t.v ->> 2 AS BIGINT) AND lease_owner = t.v ->> 3 AND state IN ('leased', 'held')
+WHERE id = CAST(t.v ->> 2 AS BIGINT) AND lease_owner = t.v ->> 3 AND attempt_count = CAST(t.v ->> 4 AS BIGINT)
+  AND state IN ('leased', 'held')
 
 -- name: defer
--- For each row of [next try, reply, id, lease owner].
+-- For each row of [next try, reply, id, lease owner, tries].
 UPDATE delivery SET state = CASE WHEN state = 'leased' THEN 'due' ELSE state END,
   next_try_at = $1, last_reply = $2, lease_owner = '', lease_until = 0
-WHERE id = $3 AND lease_owner = $4 AND state IN ('leased', 'held')
+WHERE id = $3 AND lease_owner = $4 AND attempt_count = $5 AND state IN ('leased', 'held')
 
 -- name: hold_campaign
 UPDATE delivery SET state = 'held' WHERE campaign_id = $1 AND state IN ('due', 'leased')

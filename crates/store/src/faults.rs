@@ -18,10 +18,14 @@ pub enum Failing {
     AnswerLost,
     /// It is not done, and nothing works from here on: the database has died.
     Dies,
+    /// It is refused for good, once, as what is wrong with a statement or a row is.
+    Refused,
+    /// It is refused for good, and so is everything after it.
+    Refusing,
 }
 
 impl Failing {
-    /// Every way.
+    /// Every way that is trouble of the database or of the disk; whether all is refused is another question.
     pub const ALL: [Failing; 4] = [Failing::Once, Failing::Full, Failing::AnswerLost, Failing::Dies];
 }
 
@@ -100,7 +104,7 @@ impl Faults {
             plan.seen += 1;
         }
         let is_hit = plan.seen == at && !plan.fired;
-        let is_dead = failing == Failing::Dies && plan.fired;
+        let has_fired = plan.fired;
         plan.fired |= is_hit;
         let fails = match failing {
             Failing::AnswerLost => {
@@ -109,14 +113,19 @@ impl Faults {
                 }
                 false
             }
-            Failing::Once | Failing::Full => is_hit,
-            Failing::Dies => is_hit || is_dead,
+            Failing::Once | Failing::Full | Failing::Refused => is_hit,
+            Failing::Dies | Failing::Refusing => is_hit || has_fired,
         };
         plan.log.push((step, !fails));
         match (fails, failing) {
             (false, _) => Ok(()),
             (true, Failing::Full) => Err(StoreError::Full(format!("a fault at {step:?}"))),
-            (true, _) => Err(StoreError::Unavailable(format!("a fault at {step:?}"))),
+            (true, Failing::Refused | Failing::Refusing) => {
+                Err(StoreError::Statement { statement: format!("{step:?}"), problem: "a fault".into() })
+            }
+            (true, Failing::Once | Failing::AnswerLost | Failing::Dies) => {
+                Err(StoreError::Unavailable(format!("a fault at {step:?}")))
+            }
         }
     }
 

@@ -73,7 +73,8 @@ async fn a_batch_survives_a_fault_at_every_step() {
         arm.now();
         join_all((1..=SESSIONS).map(|n| t.store.commit(mail(n)))).await
     };
-    let runs = at_every_step(&Failing::ALL, stage, act, async |t, (), answers, fault| {
+    let ways = [&Failing::ALL[..], &[Failing::Refused, Failing::Refusing]].concat();
+    let runs = at_every_step(&ways, stage, act, async |t, (), answers, fault| {
         let what = fault.to_string();
         for (n, answer) in (1..).zip(&answers) {
             let is_there = is_there_and_whole(t, n, &what).await;
@@ -92,7 +93,9 @@ async fn a_batch_survives_a_fault_at_every_step() {
             // One disturbance is got over, and a lost answer is looked up.
             Failing::Once | Failing::AnswerLost => assert_eq!(refused, 0, "{what}: {answers:?}"),
             Failing::Full => assert!(answers.iter().flatten_err().all(|e| matches!(e, StoreError::Full(_))), "{what}"),
-            Failing::Dies => assert!(refused > 0, "{what}"),
+            Failing::Dies | Failing::Refusing => assert!(refused > 0, "{what}"),
+            // Each is asked about alone.
+            Failing::Refused => assert!(refused <= 1, "{what}: {answers:?}"),
         }
     })
     .await;

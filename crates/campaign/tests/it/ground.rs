@@ -156,7 +156,7 @@ impl Ground {
             let rows = tx.query("delivery.claim_due", &values).await.unwrap();
             for row in &rows {
                 let id = row.int("id").unwrap();
-                let done = values!["done", "250 2.0.0 ok", id, "agent"].to_vec();
+                let done = values!["done", "250 2.0.0 ok", id, "agent", 1_i64].to_vec();
                 tx.execute_each("delivery.finish", vec![done]).await.unwrap();
             }
             tx.commit().await.unwrap();

@@ -1,6 +1,6 @@
 //! A fault at every step of the agent, and a store in trouble: nothing is lost, nothing is sent that cannot be noted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -8,10 +8,12 @@ use bytes::Bytes;
 use dns::Resolver;
 use model::{CopyId, MessageId, OrganisationId, ReversePath};
 use outbound::{Agent, AgentConfig, NewDelivery, Routes, delivery_ops, queued_copy_ops};
-use store::{BodyRef, Failing, Op, Store, Submission, Trouble, values};
+use store::{BodyRef, Failing, Op, Store, Submission, Topic, Trouble, values};
 use testkit::sink::Sink;
 use testkit::{Arm, TestStore, at_every_step, on_both};
 use tokio_util::sync::CancellationToken;
+
+use crate::common::{self, HELLO, Host, Running, Starttls, delivery};
 
 const ORGANISATION: OrganisationId = OrganisationId(1);
 const MAILS: usize = 2;
@@ -100,7 +102,8 @@ async fn an_agent_survives_a_fault_at_every_step() {
         }
         victim.shutdown_background();
     };
-    let ways = [Failing::Once, Failing::AnswerLost, Failing::Dies];
+    // What is refused once is written with less: a delivery that waited for a restart would never be sent here.
+    let ways = [Failing::Once, Failing::AnswerLost, Failing::Dies, Failing::Refused];
     let runs = at_every_step(&ways, stage, act, async |t, (sink, copies), (), fault| {
         t.clock.advance_ms(LEASE_OVER_MS);
         let stop = CancellationToken::new();
@@ -163,6 +166,83 @@ async fn nothing_is_sent_while_it_could_not_be_noted() {
         stop.cancel();
         running.stopped().await;
         assert!(received(&sink).values().all(|count| *count == 2), "on {}", t.name);
+    })
+    .await;
+}
+
+/// The kinds of a copy's events.
+async fn events(store: &Store, copy_id: CopyId) -> Vec<String> {
+    let rows = store.query("event.of_copy", &values![copy_id]).await.unwrap();
+    rows.iter().map(|row| row.text("kind").unwrap().to_owned()).collect()
+}
+
+/// Copies whose rows nobody can read, so that their ledger takes no event: each result is in the queue all the same, whatever it
+/// is, and no lease is left of it.
+#[tokio::test]
+async fn a_result_that_the_ledger_refuses_ends_its_try() {
+    on_both(|t| async move {
+        let store = &t.store;
+        let host = Host::start(&[], Starttls::No).await;
+        for (to, reply) in [("later", "450 4.2.1 later"), ("never", "550 5.1.1 nobody")] {
+            host.at_rcpt.lock().unwrap().insert(format!("{to}@there.example"), VecDeque::from([reply]));
+        }
+        let to = ["done@there.example", "later@there.example", "never@there.example", "well@there.example"];
+        let made = common::enqueue(store, &to, HELLO, |_| {}).await;
+        for (_, copy_id) in &made[..3] {
+            let row = serde_json::json!([[copy_id.0, "nowhere", "", "queued", 0, 0, 0]]);
+            assert_eq!(store.execute("copy.set_whereabouts_of", &values![row]).await.unwrap(), 1);
+        }
+        let routes = Routes::new(Resolver::none()).with_static("there.example", host.addr);
+        let running = Running::start(store, routes, |_| {}).await;
+        let states = async || {
+            let mut states = Vec::new();
+            for (id, _) in &made {
+                let (state, _, reply) = delivery(store, *id).await;
+                states.push(format!("{state} {}", reply.get(..3).unwrap_or_default()));
+            }
+            states
+        };
+        let expect = ["done 250", "due 450", "failed 550", "done 250"];
+        common::until(store, "each is in the queue as it is", || async { states().await == expect }).await;
+        assert!(store.query("delivery.leasing_owners", &[]).await.unwrap().is_empty(), "on {}", t.name);
+        // Time passes, and what is due is tried again; what is done is not.
+        t.clock.advance_ms(LEASE_OVER_MS);
+        store.bus().announce(Topic::Delivery, 0_i64);
+        let expect = ["done 250", "done 250", "failed 550", "done 250"];
+        common::until(store, "the second try is as good", || async { states().await == expect }).await;
+        running.stop().await;
+        let asked = ["done", "later", "never", "well"].map(|to| host.heard(&format!("RCPT TO:<{to}@")));
+        assert_eq!(asked, [1, 2, 1, 1], "on {}", t.name);
+        assert_eq!(events(store, made[0].1).await, ["queued"], "nothing else could be written");
+        assert_eq!(events(store, made[3].1).await, ["queued", "accepted"], "the others of the batch are whole");
+    })
+    .await;
+}
+
+/// A store that refuses everything for a while gets the whole result afterwards, and until then nothing is sent again.
+#[tokio::test]
+async fn a_result_outlives_a_store_that_refuses_everything() {
+    on_both(|t| async move {
+        let store = &t.store;
+        let host = Host::start(&[], Starttls::No).await;
+        host.script(".", &["wait"]);
+        let (id, copy_id) = common::enqueue(store, &["a@there.example"], HELLO, |_| {}).await[0];
+        let routes = Routes::new(Resolver::none()).with_static("there.example", host.addr);
+        let running = Running::start(store, routes, |_| {}).await;
+        common::until(store, "the mail is there", || async { host.heard(".") == 1 }).await;
+        t.faults.arm(Failing::Refusing, 1);
+        host.go.notify_one();
+        let refused = || t.faults.log().iter().filter(|(_, is_done)| !is_done).count();
+        // Each time the result, the result alone and its row: with all three it rests.
+        common::until(store, "all is refused", || async { refused() >= 6 && refused() % 3 == 0 }).await;
+        assert!(t.faults.disarm());
+        common::until(store, "it is recorded", || async { delivery(store, id).await.0 == "done" }).await;
+        t.clock.advance_ms(LEASE_OVER_MS);
+        let next = common::one(store, "next@there.example").await;
+        common::until(store, "the next is sent", || async { delivery(store, next).await.0 == "done" }).await;
+        running.stop().await;
+        assert_eq!(host.heard("RCPT TO:<a@"), 1, "on {}", t.name);
+        assert_eq!(events(store, copy_id).await, ["queued", "accepted"], "on {}", t.name);
     })
     .await;
 }

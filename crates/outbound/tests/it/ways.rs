@@ -413,6 +413,41 @@ async fn what_is_somebody_elses_by_now_is_left_to_it() {
     .await;
 }
 
+/// A result whose answer was lost is written again. By then the same agent may have begun the next try: that one goes on.
+#[tokio::test]
+async fn a_result_ends_its_own_try_and_no_later_one() {
+    on_both(|t| async move {
+        let store = &t.store;
+        let id = one(store, "a@there.example").await;
+        let (now, none) = (store.now(), serde_json::json!([]));
+        let claim = async || {
+            let mut tx = store.begin().await.unwrap();
+            let row = values!["me", now.plus_ms(60_000), now, 10_i64, &none];
+            assert_eq!(tx.query("delivery.claim_due", &row).await.unwrap().len(), 1);
+            tx.commit().await.unwrap();
+        };
+        let write = async |statement: &'static str, first: store::Value, attempt_count: i64| {
+            let mut tx = store.begin().await.unwrap();
+            let row = [first].into_iter().chain(values!["a reply", id, "me", attempt_count]).collect();
+            tx.execute_each(statement, vec![row]).await.unwrap();
+            tx.commit().await.unwrap();
+            delivery(store, id).await.0
+        };
+        claim().await;
+        assert_eq!(write("delivery.defer", now.into(), 1).await, "due");
+        claim().await;
+        assert_eq!(
+            write("delivery.defer", now.into(), 1).await,
+            "leased",
+            "on {}: the second try is under way",
+            t.name
+        );
+        assert_eq!(write("delivery.finish", "done".into(), 1).await, "leased", "on {}", t.name);
+        assert_eq!(write("delivery.finish", "done".into(), 2).await, "done", "on {}", t.name);
+    })
+    .await;
+}
+
 /// A host may take longer to answer than a lease lasts: whose a mail is is asked once more before it goes.
 #[tokio::test]
 async fn what_was_lost_while_connecting_is_not_sent() {
