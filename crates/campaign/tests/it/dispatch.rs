@@ -1,6 +1,7 @@
 //! Sending: each person of the frozen audience exactly once, whatever happens in between.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use campaign::{CampaignError, DispatchConfig, Dispatcher, Draft, State, Tracking};
 use directory::{CopyTokens, OwnCopy, ReturnTokens};
@@ -9,6 +10,8 @@ use store::{Topic, values};
 use tokio_util::sync::CancellationToken;
 
 use crate::ground::{Ground, between, ground, person, plain, tokens};
+
+const WAIT: Duration = Duration::from_secs(30);
 
 /// Every person has one copy, every copy one message, one delivery, and a state that its events give.
 pub async fn assert_once(g: &Ground, id: model::CampaignId, count: usize) {
@@ -205,6 +208,34 @@ async fn a_dispatcher_that_dies_loses_and_doubles_nothing() {
             g.clock.advance_ms(60_000);
         }
         g.dispatcher(7).round().await.unwrap();
+        assert_once(&g, campaign.id, 60).await;
+    })
+    .await;
+}
+
+/// The only process is killed and started again: its campaign goes on at once, while for one process of several the lease counts.
+#[tokio::test]
+async fn the_only_dispatcher_takes_up_at_once_what_it_had_claimed() {
+    testkit::on_both(|t| async move {
+        let g = ground(&t, 60).await;
+        let campaign = g.started().await;
+        let mut notices = g.store.bus().subscribe();
+        let config = DispatchConfig { batch_max: 7, threads: 2, sole_owner: true, ..DispatchConfig::default() };
+        let worker = Dispatcher::start(g.tracker.clone(), config.clone(), CancellationToken::new()).unwrap();
+        while notices.recv().await.unwrap().topic != Topic::Delivery {}
+        worker.abort();
+        let _ = worker.await;
+        // The clock stands still: the lease is in force.
+        g.dispatcher(7).round().await.unwrap();
+        let made = g.copies(campaign.id).await.len();
+        assert!((7..60).contains(&made), "{}: {made} copies, the others wait for the lease", g.name);
+        let again = Dispatcher::new(g.tracker.clone(), config, CancellationToken::new()).unwrap();
+        // A batch that was begun may hold the campaign's row for a moment longer: then it is looked at again, as it is by timer.
+        testkit::until("the others are made", WAIT, async || {
+            again.round().await.unwrap();
+            g.copies(campaign.id).await.len() == 60
+        })
+        .await;
         assert_once(&g, campaign.id, 60).await;
     })
     .await;
