@@ -170,11 +170,23 @@ describe("allow and block", () => {
     const dialog = page.getByRole("dialog");
     await dialog.getByLabel("Value").fill("not an address");
     await dialog.getByRole("button", { name: "Test it" }).click();
-    await dialog.getByRole("alert").waitFor();
+    const refused = dialog.getByRole("alert");
+    await refused.waitFor();
+    await inspect(page, "allow-block-refused");
+    // What it speaks of is still there while other fields are filled in; it goes with the first letter of the one that is wrong.
+    await dialog.getByLabel(/^Why/).fill("To see that the console can do it.");
+    assert.equal(await refused.count(), 1);
+    await dialog.getByLabel("Value").press("End");
+    await dialog.getByLabel("Value").press("!");
+    await refused.waitFor({ state: "detached" });
+    await dialog.getByLabel("Value").press("Backspace");
+    assert.equal(await refused.count(), 0, "it comes back with the next try, not by itself");
+    await dialog.getByRole("button", { name: "Test it" }).click();
+    await refused.waitFor();
     await dialog.getByLabel("Value").fill("eve@client.example");
     await dialog.getByLabel("Note").fill("She only tests.");
-    await dialog.getByLabel(/^Why/).fill("To see that the console can do it.");
     await inspect(page, "allow-block-add");
+    await refused.waitFor({ state: "detached" });
     await dialog.getByRole("button", { name: "Test it" }).click();
     await page.waitForURL(/\/changes\/-?\d+$/);
     await page.getByText("Tested, waits for a decision").waitFor({ timeout: SOON_MS });

@@ -14,8 +14,9 @@ import {
   Tooltip,
   useToastController,
 } from "@fluentui/react-components";
-import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { useQueryClient } from "@tanstack/react-query";
 import { type ReactElement, type ReactNode, useState } from "react";
+import { useAttempt } from "../lib/attempt";
 import { S } from "../strings";
 import { ReturnFocus } from "./ReturnFocus";
 import { ErrorLine } from "./states";
@@ -37,18 +38,22 @@ export function useSay() {
     );
 }
 
+interface ActionOptions {
+  after?: () => void;
+  /** What stands in the fields it is about, see `useAttempt`. */
+  typed?: unknown;
+}
+
 /** Runs something on the server; afterwards everything shown is asked again, and the sentence it returns is said. */
-export function useAction<A = void>(run: (argument: A) => Promise<string | void>, after?: () => void) {
+export function useAction<A = void>(run: (argument: A) => Promise<string | void>, { after, typed }: ActionOptions = {}) {
   const queries = useQueryClient();
   const say = useSay();
-  return useMutation({
-    mutationFn: run,
-    onSuccess: async (sentence) => {
-      if (sentence) say(sentence);
-      await queries.invalidateQueries();
-      after?.();
-    },
-  });
+  const onSuccess = async (sentence: string | void) => {
+    if (sentence) say(sentence);
+    await queries.invalidateQueries();
+    after?.();
+  };
+  return useAttempt({ mutationFn: run, onSuccess }, typed);
 }
 
 interface ConfirmProps {
@@ -64,15 +69,18 @@ interface ConfirmProps {
   trigger: (open: () => void) => ReactElement;
   /** Why what the dialog asks for cannot be done yet. */
   blocked?: string;
+  /** What stands in fields of `text`. */
+  typed?: Record<string, unknown>;
 }
 
-export function ConfirmDialog({ title, text, go, no = S.cancel, danger, reason, run, trigger, blocked }: ConfirmProps) {
+export function ConfirmDialog({ title, text, go, no = S.cancel, danger, reason, run, trigger, blocked, typed }: ConfirmProps) {
   const [open, setOpen] = useState(false);
   const [why, setWhy] = useState("");
-  const action = useAction((r: string) => run(r), () => {
+  const after = () => {
     setOpen(false);
     setWhy("");
-  });
+  };
+  const action = useAction((r: string) => run(r), { after, typed: { ...typed, reason: why.trim() } });
   const show = () => {
     action.reset();
     setOpen(true);

@@ -129,10 +129,8 @@ function AddDialog({ onClose }: { onClose: () => void }) {
   const [expires, setExpires] = useState("");
   const [note, setNote] = useState("");
   const [reason, setReason] = useState("");
-  const add = useAction(() => {
-    const expires_at = expires ? endOfDay(expires) : null;
-    return propose({ kind: "list", add: [{ action, kind, value: value.trim(), note: note.trim(), expires_at }], remove: [] }, reason.trim());
-  });
+  const entry = { action, kind, value: value.trim(), note: note.trim(), expires_at: expires ? endOfDay(expires) : null };
+  const add = useAction(() => propose({ kind: "list", add: [entry], remove: [] }, reason.trim()), { typed: { "entry 1": entry, reason } });
   const missing = !value.trim() ? T.noValue : action === "allow" && !expires ? T.noEnd : undefined;
   const choose = (next: Action) => {
     setAction(next);

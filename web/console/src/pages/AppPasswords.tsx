@@ -91,10 +91,14 @@ function NewPassword() {
   const [name, setName] = useState("");
   const [scopes, setScopes] = useState<Scope[]>(SCOPES);
   const [made, setMade] = useState<Made>();
-  const make = useAction(async () => {
-    setMade(await call(api.POST("/api/v1/me/app-passwords", { body: { name: name.trim(), scopes } })));
-    setName("");
-  });
+  const body = { name: name.trim(), scopes };
+  const make = useAction(
+    async () => {
+      setMade(await call(api.POST("/api/v1/me/app-passwords", { body })));
+      setName("");
+    },
+    { typed: body },
+  );
   const missing = !name.trim() ? T.noName : scopes.length === 0 ? T.noScope : undefined;
   const submit = (event: FormEvent) => {
     event.preventDefault();

@@ -80,14 +80,17 @@ function Editor({ id, start }: { id?: string; start: Draft }) {
   const me = useMe();
   const { draft, setDraft, saved, dirty, found, discard, keep } = useKeptForm(`${me.account_id}.campaign.${id ?? "new"}`, start);
   useWarnBeforeLeaving(dirty);
-  const save = useAction(async () => {
-    const written = id
-      ? await call(api.PUT("/api/v1/campaigns/{id}", { ...at(id), body: draft }))
-      : await call(api.POST("/api/v1/campaigns", { body: draft }));
-    keep(draft);
-    if (!id) void navigate(`/campaigns/${written.id}/edit`, { replace: true });
-    return id ? S.campaigns.edit.saved : S.campaigns.edit.created;
-  });
+  const save = useAction(
+    async () => {
+      const written = id
+        ? await call(api.PUT("/api/v1/campaigns/{id}", { ...at(id), body: draft }))
+        : await call(api.POST("/api/v1/campaigns", { body: draft }));
+      keep(draft);
+      if (!id) void navigate(`/campaigns/${written.id}/edit`, { replace: true });
+      return id ? S.campaigns.edit.saved : S.campaigns.edit.created;
+    },
+    { typed: draft },
+  );
   const submit = (event: FormEvent) => {
     event.preventDefault();
     if (draft.name.trim()) save.mutate();

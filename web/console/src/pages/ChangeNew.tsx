@@ -47,6 +47,20 @@ function proposalOf(kind: Kind, f: Fields): Proposal {
   }
 }
 
+/** The fields by the names that problems give them. */
+function typedOf(proposal: Schemas["Proposal"]): Record<string, unknown> {
+  switch (proposal.kind) {
+    case "feed": {
+      const byLine = (proposal.add ?? "").split("\n").map((text, i) => [`line ${i + 1}`, text]);
+      return { ...Object.fromEntries(byLine), feed: proposal.feed, kind: [proposal.feed_kind, proposal.feed], class: proposal.class, add: proposal.add, remove: proposal.remove };
+    }
+    case "list":
+      return { "entry 1": proposal.add?.[0] };
+    case "weight":
+      return { rule: proposal.rule, weight: [proposal.weight, proposal.rule] };
+  }
+}
+
 /** What has to be said before it can be proposed. */
 function missing(kind: Kind, f: Fields): string | undefined {
   switch (kind) {
@@ -65,11 +79,15 @@ export function Page() {
   const [fields, setFields] = useState(START);
   const [reason, setReason] = useState("");
   const set = (part: Partial<Fields>) => setFields({ ...fields, ...part });
-  const propose = useAction(async () => {
-    const change = await call(api.POST("/api/v1/changes", { body: { proposal: proposalOf(kind, fields), reason } }));
-    void navigate(`/changes/${change.id}`);
-    return T.done;
-  });
+  const proposal = proposalOf(kind, fields);
+  const propose = useAction(
+    async () => {
+      const change = await call(api.POST("/api/v1/changes", { body: { proposal, reason } }));
+      void navigate(`/changes/${change.id}`);
+      return T.done;
+    },
+    { typed: { ...typedOf(proposal), reason } },
+  );
   const why = missing(kind, fields);
   const submit = (event: FormEvent) => {
     event.preventDefault();

@@ -119,6 +119,7 @@ function RemedyButton({ remedy }: { remedy: Remedy }) {
       go={T.remedyGo(word, remedy.count)}
       reason={remedy.kind === "release" ? undefined : { label: S.changes.why }}
       blocked={remedy.kind === "allow" && !expires ? S.listEntries.noEnd : undefined}
+      typed={{ expires_at: expires }}
       run={(reason) => runRemedy(remedy, reason, expires)}
       trigger={(open) => (
         <GuardedButton appearance={remedy.allowed ? "primary" : "secondary"} onClick={open} blocked={remedy.allowed ? undefined : S.notYou(remedy.who_may, me.role)}>
@@ -147,15 +148,17 @@ async function runRemedy(remedy: Remedy, reason: string, expires: string): Promi
 function AddUpdate({ id }: { id: string }) {
   const [text, setText] = useState("");
   const [status, setStatus] = useState<Status | "">("");
+  const body = { text, status: status || null };
+  const after = () => {
+    setText("");
+    setStatus("");
+  };
   const publish = useAction(
     async () => {
-      await call(api.POST("/api/v1/incidents/{id}/updates", { ...at(id), body: { text, status: status || null } }));
+      await call(api.POST("/api/v1/incidents/{id}/updates", { ...at(id), body }));
       return T.published;
     },
-    () => {
-      setText("");
-      setStatus("");
-    },
+    { after, typed: body },
   );
   const submit = (event: FormEvent) => {
     event.preventDefault();

@@ -18,14 +18,16 @@ const save = async (body: { current: string; password: string }) => {
 export function Page() {
   const [current, setCurrent] = useState("");
   const [password, setPassword] = useState("");
-  const action = useAction(save, () => {
+  const typed = { current, password };
+  const after = () => {
     setCurrent("");
     setPassword("");
-  });
+  };
+  const action = useAction(save, { after, typed });
   const tooShort = password.length < CHARS_MIN;
   const submit = (event: FormEvent) => {
     event.preventDefault();
-    if (!tooShort) action.mutate({ current, password });
+    if (!tooShort) action.mutate(typed);
   };
   return (
     <Frame title={T.title} lead={T.lead}>

@@ -176,12 +176,15 @@ function ImportDialog({ onClose }: { onClose: () => void }) {
   const [list, setList] = useState("");
   const [takeGood, setTakeGood] = useState(false);
   const [report, setReport] = useState<Report | null>(null);
-  const run = useAction(async () => {
-    const result = await importCsv((await file?.text()) ?? "", list.trim(), takeGood);
-    setReport(result);
-    if (result.applied && result.rejected_count === 0) onClose();
-    return result.applied ? T.importDone(result.created_count, result.updated_count) : undefined;
-  });
+  const run = useAction(
+    async () => {
+      const result = await importCsv((await file?.text()) ?? "", list.trim(), takeGood);
+      setReport(result);
+      if (result.applied && result.rejected_count === 0) onClose();
+      return result.applied ? T.importDone(result.created_count, result.updated_count) : undefined;
+    },
+    { typed: { csv: [file?.name, file?.size, file?.lastModified], list: list.trim(), takeGood } },
+  );
   return (
     <Dialog open onOpenChange={(_, data) => !data.open && onClose()}>
       <DialogSurface>

@@ -87,13 +87,17 @@ function NewListDialog({ lists, onClose, onMade }: DialogProps) {
   const facets = useFacets(match, how === "matching");
   const known = lists.find((list) => list.name === name.trim());
   const n = how === "picked" ? picked.length : (facets.data?.total_count ?? 0);
-  const make = useAction(async () => {
-    const who = how === "picked" ? { person_ids: picked.map((p) => p.id) } : { matching: match };
-    const made = await call(api.POST("/api/v1/lists", { body: { name: name.trim(), ...who } }));
-    onMade(made.id);
-    onClose();
-    return T.listMade(made.name, made.member_count);
-  });
+  const who = how === "picked" ? { person_ids: picked.map((p) => p.id) } : { matching: match };
+  const body = { name: name.trim(), ...who };
+  const make = useAction(
+    async () => {
+      const made = await call(api.POST("/api/v1/lists", { body }));
+      onMade(made.id);
+      onClose();
+      return T.listMade(made.name, made.member_count);
+    },
+    { typed: body },
+  );
   return (
     <Dialog open onOpenChange={(_, data) => !data.open && onClose()}>
       <DialogSurface>

@@ -47,6 +47,7 @@ function Choose({ person, chosen }: { person: Schemas["PersonDetail"]; chosen: s
         </>
       }
       go={T.keptGo}
+      typed={{ connector }}
       run={async () => {
         await call(api.PUT("/api/v1/people/{id}/mailbox", { params: { path: { id: person.id } }, body: { connector } }));
         return T.keptDone;

@@ -53,6 +53,7 @@ export function BypassSwitch() {
           text={T.bypassText}
           go={T.bypassGo}
           reason={{ label: T.bypassReason, required: true }}
+          typed={{ minutes }}
           run={async (reason) => {
             await call(api.PUT("/api/v1/bypass", { body: { minutes: Number(minutes), reason } }));
             return T.bypassDone;

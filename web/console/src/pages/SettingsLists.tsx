@@ -82,15 +82,18 @@ function NewAccount() {
   const [name, setName] = useState("");
   const [role, setRole] = useState<Role>("recipient");
   const [made, setMade] = useState<Account>();
-  const make = useAction(async () => {
-    const person = await personOf(login.trim());
-    const body = { login: login.trim(), name: name.trim() || (person?.name ?? ""), role, person_id: person?.id };
-    const account = await call(api.POST("/api/v1/accounts", { body }));
-    setMade(account);
-    setLogin("");
-    setName("");
-    return T.accountMade(account.login);
-  });
+  const make = useAction(
+    async () => {
+      const person = await personOf(login.trim());
+      const body = { login: login.trim(), name: name.trim() || (person?.name ?? ""), role, person_id: person?.id };
+      const account = await call(api.POST("/api/v1/accounts", { body }));
+      setMade(account);
+      setLogin("");
+      setName("");
+      return T.accountMade(account.login);
+    },
+    { typed: { login: login.trim(), name: name.trim(), role } },
+  );
   const submit = (event: FormEvent) => {
     event.preventDefault();
     if (login.trim()) make.mutate();
@@ -187,11 +190,15 @@ function Revoke({ token }: { token: Schemas["Token"] }) {
 function NewToken() {
   const [name, setName] = useState("");
   const [secret, setSecret] = useState("");
-  const make = useAction(async () => {
-    const made = await call(api.POST("/api/v1/tokens", { body: { name: name.trim() } }));
-    setSecret(made.secret);
-    setName("");
-  });
+  const body = { name: name.trim() };
+  const make = useAction(
+    async () => {
+      const made = await call(api.POST("/api/v1/tokens", { body }));
+      setSecret(made.secret);
+      setName("");
+    },
+    { typed: body },
+  );
   const submit = (event: FormEvent) => {
     event.preventDefault();
     if (name.trim()) make.mutate();

@@ -1,10 +1,10 @@
 // The door: login and password, or a one-time link (first run, invitation).
 import { Button, Field, Input, Spinner } from "@fluentui/react-components";
-import { useMutation } from "@tanstack/react-query";
 import { type FormEvent, useEffect, useRef, useState } from "react";
 import { Link, useLocation, useNavigate, useParams, useSearchParams } from "react-router";
 import { ErrorLine } from "../components/states";
 import { api, call } from "../lib/api";
+import { useAttempt } from "../lib/attempt";
 import { useTitle } from "../lib/hooks";
 import { type Me, useSignedIn } from "../lib/session";
 import { S } from "../strings";
@@ -44,7 +44,8 @@ function ByPassword() {
   const [login, setLogin] = useState("");
   const [password, setPassword] = useState("");
   const enter = useEnter();
-  const signIn = useMutation({ mutationFn: () => call(api.POST("/api/v1/session", { body: { login: login.trim(), password } })), onSuccess: enter });
+  const body = { login: login.trim(), password };
+  const signIn = useAttempt({ mutationFn: () => call(api.POST("/api/v1/session", { body })), onSuccess: enter }, body);
   const submit = (event: FormEvent) => {
     event.preventDefault();
     signIn.mutate();
@@ -70,7 +71,7 @@ function ByPassword() {
 
 function ByLink({ token }: { token: string }) {
   const enter = useEnter();
-  const signIn = useMutation({ mutationFn: () => call(api.POST("/api/v1/session/link", { body: { token } })), onSuccess: enter });
+  const signIn = useAttempt({ mutationFn: () => call(api.POST("/api/v1/session/link", { body: { token } })), onSuccess: enter });
   const used = useRef(false);
   useEffect(() => {
     if (used.current) return; // a link works once: never spend it twice
