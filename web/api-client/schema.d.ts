@@ -1558,7 +1558,7 @@ export interface paths {
         };
         /** The settings. */
         get: operations["get_settings"];
-        /** Replaces the settings. Individual tracking and the limit for mass actions are the owner's alone. */
+        /** Replaces the settings that `version` names. Individual tracking and the limit of mass actions are the owner's alone. */
         put: operations["put_settings"];
         post?: never;
         delete?: never;
@@ -4128,6 +4128,11 @@ export interface components {
             incident: components["schemas"]["IncidentSettings"];
             limits: components["schemas"]["LimitSettings"];
             tracking: components["schemas"]["TrackingSettings"];
+            /**
+             * @description The name of exactly these settings, in every answer. Sent back, it says which ones were changed: when others are in
+             *     force by then, they stay, and the answer is 409. Left out: whatever is in force is replaced.
+             */
+            version?: string | null;
         };
         /** @description Login and password. */
         SignIn: {

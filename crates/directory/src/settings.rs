@@ -1,14 +1,18 @@
 //! What an organisation changes, as typed settings. Each group is one row of `setting`, JSON, unknown keys refused.
 
-use model::Domain;
+use data_encoding::HEXLOWER;
+use model::{AccountId, Domain};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use store::values;
+use sha2::{Digest, Sha256};
+use store::{Row, Tx, values};
 
-use crate::{Directory, DirectoryError};
+use crate::{Directory, DirectoryError, NewAudit};
 
 /// Domains in the list of trusted sealers.
 const TRUSTED_SEALERS_MAX: usize = 100;
+/// Digits of a version: nobody has to guess them, they only have to differ.
+const VERSION_DIGITS: usize = 16;
 
 /// All settings.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -105,16 +109,20 @@ impl Default for LimitSettings {
     }
 }
 
+impl Settings {
+    /// The name of exactly these settings: others have another one, and the same have it again, whoever saved them.
+    pub fn version(&self) -> String {
+        let json = serde_json::to_vec(self).expect("settings are plain data");
+        let mut digits = HEXLOWER.encode(&Sha256::digest(json));
+        digits.truncate(VERSION_DIGITS);
+        digits
+    }
+}
+
 impl Directory {
     /// The settings in force.
     pub async fn settings(&self) -> Result<Settings, DirectoryError> {
-        Ok(Settings {
-            tracking: self.setting("tracking").await?,
-            incident: self.setting("incident").await?,
-            limits: self.setting("limits").await?,
-            failure_mode: self.setting("failure_mode").await?,
-            authentication: self.authentication_settings().await?,
-        })
+        of_rows(&self.store.query("setting.all", &values![self.id()]).await?)
     }
 
     /// Saves all settings, in one transaction.
@@ -123,6 +131,52 @@ impl Directory {
     /// [`DirectoryError::Invalid`] names the field that is out of bounds.
     pub async fn save_settings(&self, settings: &Settings) -> Result<(), DirectoryError> {
         check(settings)?;
+        let mut tx = self.store.begin().await?;
+        self.lock_settings(&mut tx).await?;
+        self.put_settings(&mut tx, settings).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Saves what `change` makes of the settings in force, and the record of who did it, in one transaction: nobody else's
+    /// settings come between what `change` has seen and what it replaces.
+    ///
+    /// # Errors
+    /// Those of `change`, and [`DirectoryError::Invalid`] for a field that is out of bounds; then nothing is changed.
+    pub async fn change_settings<E: From<DirectoryError>>(
+        &self,
+        account_id: AccountId,
+        change: impl FnOnce(&Settings) -> Result<Settings, E>,
+    ) -> Result<Settings, E> {
+        let mut tx = self.store.begin().await.map_err(DirectoryError::from)?;
+        let before = self.lock_settings(&mut tx).await?;
+        let after = change(&before)?;
+        check(&after)?;
+        self.put_settings(&mut tx, &after).await?;
+        let audit = NewAudit {
+            account_id: Some(account_id),
+            action: "settings.save",
+            target: String::new(),
+            reason: "",
+            detail: serde_json::json!({ "before": before, "after": after }),
+        };
+        self.audit_in(&mut tx, audit).await?;
+        tx.commit().await.map_err(DirectoryError::from)?;
+        Ok(after)
+    }
+
+    /// Whom authentication trusts: one row, for whoever needs only this.
+    pub async fn authentication_settings(&self) -> Result<AuthenticationSettings, DirectoryError> {
+        let row = self.store.query_one("setting.get", &values![self.id(), "authentication"]).await?;
+        Ok(row.map_or_else(|| Ok(AuthenticationSettings::default()), |row| row.json("value"))?)
+    }
+
+    /// The settings as they are until this transaction ends.
+    async fn lock_settings(&self, tx: &mut Tx) -> Result<Settings, DirectoryError> {
+        tx.query("setting.lock", &values![self.id()]).await?;
+        of_rows(&tx.query("setting.all", &values![self.id()]).await?)
+    }
+
+    async fn put_settings(&self, tx: &mut Tx, settings: &Settings) -> Result<(), DirectoryError> {
         let groups = [
             ("tracking", serde_json::json!(settings.tracking)),
             ("incident", serde_json::json!(settings.incident)),
@@ -131,23 +185,31 @@ impl Directory {
             ("authentication", serde_json::json!(settings.authentication)),
         ];
         let now = self.store.now();
-        let mut tx = self.store.begin().await?;
         for (name, value) in groups {
             tx.execute("setting.put", &values![self.id(), name, &value, now]).await?;
         }
-        tx.commit().await?;
         Ok(())
     }
+}
 
-    /// Whom authentication trusts: one row, for whoever needs only this.
-    pub async fn authentication_settings(&self) -> Result<AuthenticationSettings, DirectoryError> {
-        self.setting("authentication").await
-    }
+/// A group without a row is as it is by default.
+fn of_rows(rows: &[Row]) -> Result<Settings, DirectoryError> {
+    Ok(Settings {
+        tracking: group(rows, "tracking")?,
+        incident: group(rows, "incident")?,
+        limits: group(rows, "limits")?,
+        failure_mode: group(rows, "failure_mode")?,
+        authentication: group(rows, "authentication")?,
+    })
+}
 
-    async fn setting<T: DeserializeOwned + Default>(&self, name: &'static str) -> Result<T, DirectoryError> {
-        let row = self.store.query_one("setting.get", &values![self.id(), name]).await?;
-        Ok(row.map_or_else(|| Ok(T::default()), |row| row.json("value"))?)
+fn group<T: DeserializeOwned + Default>(rows: &[Row], name: &str) -> Result<T, DirectoryError> {
+    for row in rows {
+        if row.text("name")? == name {
+            return Ok(row.json("value")?);
+        }
     }
+    Ok(T::default())
 }
 
 fn check(settings: &Settings) -> Result<(), DirectoryError> {

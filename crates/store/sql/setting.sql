@@ -19,6 +19,13 @@ SELECT value FROM setting WHERE organisation_id = $1 AND name = $2
 -- name: all
 SELECT name, value, updated_at FROM setting WHERE organisation_id = $1 ORDER BY name
 
+-- name: lock @postgres
+-- Whoever saves settings holds the organisation's row first: what was read is then what is replaced.
+SELECT id FROM organisation WHERE id = $1 FOR UPDATE
+
+-- name: lock
+SELECT id FROM organisation WHERE id = $1
+
 -- name: put
 INSERT INTO setting (organisation_id, name, value, updated_at) VALUES ($1, $2, $3, $4)
 ON CONFLICT (organisation_id, name) DO UPDATE SET value = excluded.value, updated_at = excluded.updated_at

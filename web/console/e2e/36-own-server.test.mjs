@@ -10,6 +10,9 @@ const BOB = `bob@${DOMAIN}`;
 const PASSWORD = "correct horse battery";
 /** What the server does by itself, and what the page asks again by itself, has happened after this at the latest. */
 const SOON_MS = 45_000;
+/** Settings. */
+const THRESHOLD = "An incident opens when so many copies are lost";
+const DELAY = "and stay lost for (seconds)";
 const PROBLEM = { type: "/problems/internal", title: "Something failed on the server", status: 500, detail: "The database did not answer. Nothing was changed.", reference: "ref-4711" };
 
 let browser, site, owner, ada;
@@ -184,9 +187,9 @@ describe("allow and block", () => {
     await dialog.getByRole("button", { name: "Test it" }).click();
     await refused.waitFor();
     await dialog.getByLabel("Value").fill("eve@client.example");
+    await refused.waitFor({ state: "detached" });
     await dialog.getByLabel("Note").fill("She only tests.");
     await inspect(page, "allow-block-add");
-    await refused.waitFor({ state: "detached" });
     await dialog.getByRole("button", { name: "Test it" }).click();
     await page.waitForURL(/\/changes\/-?\d+$/);
     await page.getByText("Tested, waits for a decision").waitFor({ timeout: SOON_MS });
@@ -220,6 +223,15 @@ describe("settings", () => {
     await page.getByRole("button", { name: "Save", exact: true }).click();
     await page.getByRole("alert").first().waitFor();
     await inspect(page, "settings-wrong");
+    // The line stays while another field is edited, and goes with the field that it speaks of.
+    await page.getByLabel(DELAY).fill("901");
+    await page.getByLabel(DELAY).fill("900");
+    const said = page.getByText("at most 100 domains");
+    assert.equal(await said.count(), 2, "in the line, and at the field");
+    await sealers.fill("still not !!");
+    await said.first().waitFor({ state: "detached" });
+    assert.equal(await said.count(), 0);
+    await sealers.fill("not a domain !!");
     // To another tab and back: nothing that was typed is lost.
     await page.getByRole("tab", { name: "Accounts" }).click();
     await page.getByRole("tab", { name: "Organisation" }).click();
@@ -236,6 +248,61 @@ describe("settings", () => {
     await page.getByText("landfall1", { exact: false }).first().waitFor();
     assert.deepEqual(faults.splice(0), []);
     await fails(page, "/settings", "settings", "failing-settings", "form");
+  });
+
+  it("loses nothing of what two administrators save at the same time", async () => {
+    const { page, faults } = owner;
+    await send("POST", "/accounts", { login: "eva", name: "Eva Noether", role: "administrator", password: PASSWORD });
+    const eva = await visitor(browser, site.url);
+    await signIn(eva.page, { login: "eva", password: PASSWORD });
+    const save = (of) => of.getByRole("button", { name: "Save", exact: true }).click();
+    const saved = (of) => of.getByText("The settings are saved.").first().waitFor();
+    const newer = (of) => of.getByRole("alert").filter({ hasText: "Somebody else has saved meanwhile." });
+    const incident = async () => (await ask(page, "/settings")).incident;
+    await visit(page, "/settings");
+    await visit(eva.page, "/settings");
+    await page.getByLabel(THRESHOLD).fill("25");
+    await eva.page.getByLabel(THRESHOLD).fill("40");
+    await eva.page.getByLabel(DELAY).fill("120");
+    await save(eva.page);
+    await saved(eva.page);
+
+    // Refused: nothing of Eva's is replaced, nothing of the owner's is gone, also when the page is loaded again.
+    await save(page);
+    await newer(page).waitFor();
+    assert.deepEqual(await incident(), { threshold_count: 40, delay_ms: 120_000 });
+    assert.equal(await page.getByLabel(THRESHOLD).inputValue(), "25");
+    await inspect(page, "settings-newer");
+    await visit(page, "/settings");
+    await newer(page).getByText("What you typed is still here and not saved.").waitFor();
+    assert.equal(await page.getByLabel(THRESHOLD).inputValue(), "25");
+    await save(page);
+    await newer(page).waitFor();
+    assert.deepEqual(await incident(), { threshold_count: 40, delay_ms: 120_000 });
+
+    // Looked at: what the owner had left alone is Eva's; hers stands below what both have changed.
+    await newer(page).getByRole("button", { name: "Look at what is saved" }).click();
+    await page.getByText("Saved now: 40").waitFor();
+    assert.equal(await page.getByLabel(THRESHOLD).inputValue(), "25");
+    assert.equal(await page.getByLabel(DELAY).inputValue(), "120");
+    await inspect(page, "settings-newer-taken");
+    await save(page);
+    await saved(page);
+    await newer(page).waitFor({ state: "detached" });
+    assert.deepEqual(await incident(), { threshold_count: 25, delay_ms: 120_000 });
+
+    // Eva, who has typed nothing since, would see that; she types first, is refused, and throws hers away.
+    await eva.page.getByLabel(THRESHOLD).fill("50");
+    await save(eva.page);
+    await newer(eva.page).getByRole("button", { name: "Discard mine" }).click();
+    await newer(eva.page).waitFor({ state: "detached" });
+    assert.equal(await eva.page.getByLabel(THRESHOLD).inputValue(), "25");
+    await eva.page.getByLabel(DELAY).fill("900");
+    await save(eva.page);
+    await eva.page.getByText("There are changes that are not saved.").waitFor({ state: "detached" });
+    assert.deepEqual(await incident(), { threshold_count: 25, delay_ms: 900_000 });
+    assert.deepEqual(faults.splice(0).concat(eva.faults), []);
+    await eva.context.close();
   });
 });
 

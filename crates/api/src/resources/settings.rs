@@ -43,6 +43,10 @@ struct SettingsQuery {
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Settings {
+    /// The name of exactly these settings, in every answer. Sent back, it says which ones were changed: when others are in
+    /// force by then, they stay, and the answer is 409. Left out: whatever is in force is replaced.
+    #[serde(default)]
+    version: Option<String>,
     tracking: TrackingSettings,
     incident: IncidentSettings,
     limits: LimitSettings,
@@ -192,6 +196,7 @@ struct AuditEntry {
 impl From<directory::Settings> for Settings {
     fn from(s: directory::Settings) -> Self {
         Settings {
+            version: Some(s.version()),
             tracking: TrackingSettings {
                 base_url: s.tracking.base_url,
                 individual: s.tracking.individual.map(|i| IndividualTracking {
@@ -273,18 +278,29 @@ async fn get_settings(State(app): State<AppState>, _caller: Caller) -> Answer<Se
     Ok(Json(app.directory.settings().await?.into()))
 }
 
-/// Replaces the settings. Individual tracking and the limit for mass actions are the owner's alone.
+/// Replaces the settings that `version` names. Individual tracking and the limit of mass actions are the owner's alone.
 #[utoipa::path(put, path = "/settings", tag = "settings", request_body = Settings,
     responses((status = 200, body = Settings)))]
 async fn put_settings(State(app): State<AppState>, caller: Caller, Json(body): Json<Settings>) -> Answer<Settings> {
-    let before = app.directory.settings().await?;
+    let change = |before: &directory::Settings| change_of(body, before, &caller);
+    Ok(Json(app.directory.change_settings(caller.account_id, change).await?.into()))
+}
+
+/// What the settings in force become, if the caller may do that.
+fn change_of(body: Settings, before: &directory::Settings, caller: &Caller) -> Result<directory::Settings, Problem> {
+    if body.version.as_ref().is_some_and(|began_from| *began_from != before.version()) {
+        let detail = "Somebody else has saved the settings since you read them. Yours were not saved, theirs are in \
+                      force: read them, and make your change in them.";
+        return Err(Problem::conflict(detail).at("version"));
+    }
     let keeps_authentication = body.authentication.is_none();
     let mut settings = body.into_directory(&caller.login);
     if keeps_authentication {
         settings.authentication = before.authentication.clone();
     }
+    let is_owner = caller.role == model::Role::Owner;
     if settings.tracking.individual != before.tracking.individual {
-        if caller.role != model::Role::Owner {
+        if !is_owner {
             let detail = "Only the owner switches individual tracking on or off, or changes its record.";
             return Err(Problem::new(Kind::Forbidden, detail).at("tracking.individual"));
         }
@@ -292,15 +308,12 @@ async fn put_settings(State(app): State<AppState>, caller: Caller, Json(body): J
             individual.by = caller.login.clone();
         }
     }
-    if settings.limits != before.limits && caller.role != model::Role::Owner {
+    if settings.limits != before.limits && !is_owner {
         let detail =
             "Only the owner sets how many copies one person may act on: the limit is there for everybody else.";
         return Err(Problem::new(Kind::Forbidden, detail).at("limits.mass_action_max"));
     }
-    app.directory.save_settings(&settings).await?;
-    let detail = serde_json::json!({ "before": before, "after": settings });
-    app.audit(&caller, "settings.save", String::new(), "", detail).await?;
-    Ok(Json(settings.into()))
+    Ok(settings)
 }
 
 /// Logins, without recipients.

@@ -11,3 +11,4 @@ mod permissions;
 mod problems;
 mod server;
 mod sessions;
+mod settings;
