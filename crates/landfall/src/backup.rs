@@ -54,6 +54,7 @@ pub async fn backup(config: &Config, target: &Path) -> Result<(), CliError> {
     if target.exists() {
         return Err(CliError::Input(format!("{} exists already: name a new folder", target.display())));
     }
+    let store = server::open_existing(config).await?;
     let _lock = Lock::take(&config.data_dir)?;
     let partial = partial_of(target);
     match fs::remove_dir_all(&partial) {
@@ -66,7 +67,6 @@ pub async fn backup(config: &Config, target: &Path) -> Result<(), CliError> {
         _ => {}
     }
     fs::create_dir_all(partial.join(OBJECTS)).map_err(|e| CliError::failed("make the backup folder", &e))?;
-    let store = server::open_store(config).await?;
     store.snapshot_into(&partial.join(DATABASE)).await?;
     let snapshot = open(&partial.join(DATABASE), &config.objects_dir).await?;
     let packs = copy_packs(&snapshot, &config.objects_dir, &partial.join(OBJECTS)).await?;
@@ -153,9 +153,15 @@ pub async fn verify(config: &Config) -> Result<(), CliError> {
     let store = if is_backup {
         let copy = scratch.path.join(DATABASE);
         fs::copy(dir.join(DATABASE), &copy).map_err(|e| CliError::failed("copy the rows", &e))?;
+        let found = store::schema_version_of(&Database::Sqlite { path: copy.clone() }).await?.unwrap_or(0);
+        if found < SCHEMA_VERSION {
+            println!(
+                "The backup has schema version {found}: a copy of its rows is brought to {SCHEMA_VERSION} and looked at"
+            );
+        }
         open(&copy, &dir.join(OBJECTS)).await?
     } else {
-        server::open_store(config).await?
+        server::open_existing(config).await?
     };
     let bodies = verify_bodies(&store).await?;
     let copies = verify_copies(&store).await?;

@@ -61,7 +61,7 @@ pub async fn run(config: &Config, command: &BypassCommand) -> Result<(), CliErro
     {
         return Err(nothing());
     }
-    let store = server::open_store(config).await?;
+    let store = server::open_existing(config).await?;
     let directory = Directory::open(&store).await?.ok_or_else(nothing)?;
     let by = Switcher { account_id: None, name: "command line" };
     match command {

@@ -143,9 +143,9 @@ pub async fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Demo(args) => {
             // The story is told on standard output; the log says only what went wrong.
             start_log("warn", "text")?;
-            return demo::run(args).await;
+            return demo::run(args, file.as_deref()).await;
         }
-        Command::Judge(args) => judge::run(args).await?,
+        Command::Judge(args) => judge::run(args, file.as_deref()).await?,
         Command::Doctor { data } => doctor::run(&load(&data)?).await?,
         Command::Backup { data, to } => backup::backup(&load(&data)?, &to).await?,
         Command::Restore { data, from } => backup::restore(&load(&data)?, &from).await?,
@@ -194,7 +194,7 @@ async fn sign_in_link(config: &Config, login: &str) -> Result<(), CliError> {
     {
         return Err(nothing());
     }
-    let store = server::open_store(config).await?;
+    let store = server::open_existing(config).await?;
     let directory = Directory::open(&store).await?.ok_or_else(nothing)?;
     let account = directory.account_by_login(login).await?;
     let account = account.ok_or_else(|| CliError::Input(format!("there is no account {login:?}")))?;
@@ -216,7 +216,7 @@ async fn app_password(config: &Config, address: &str, name: &str, scopes: &[Stri
         ClientScope::parse(word).ok_or_else(|| CliError::Input(format!("--for {word:?}: imap, submission or both")))
     };
     let scopes = scopes.iter().map(known).collect::<Result<Vec<_>, _>>()?;
-    let store = server::open_store(config).await?;
+    let store = server::open_existing(config).await?;
     let directory = Directory::open(&store).await?.ok_or_else(nothing)?;
     directory.create_recipient_accounts().await?;
     let account = directory.client_account_id(address).await?;

@@ -67,7 +67,7 @@ pub async fn run(config: &Config, args: DkimArgs) -> Result<(), CliError> {
     {
         return Err(nothing());
     }
-    let store = server::open_store(config).await?;
+    let store = server::open_existing(config).await?;
     let directory = Directory::open(&store).await?.ok_or_else(nothing)?;
     let who = cli::operator();
     match args.what {

@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 
-use store::Database;
+use store::SCHEMA_VERSION;
 
 use crate::config::{Config, KEYS, Origin};
 use crate::connectors::CONNECTOR_KEYS;
@@ -102,12 +102,15 @@ fn writable(config: &Config) -> Result<String, String> {
 }
 
 async fn database(config: &Config) -> Result<String, String> {
-    if let Database::Sqlite { path } = &config.database
-        && !path.exists()
-    {
-        return Ok(format!("schema version {} is made at the first start", store::SCHEMA_VERSION));
+    match store::schema_version_of(&config.database).await.map_err(|e| e.to_string())? {
+        None => return Ok(format!("schema version {SCHEMA_VERSION} is made at the first start")),
+        // No failure: it is what an upgrade begins with. Its tables may lack what the checks below would ask for.
+        Some(found) if found < SCHEMA_VERSION => {
+            return Ok(format!("schema version {found}, which is older. {}", server::older_words()));
+        }
+        Some(_) => {}
     }
-    let store = server::open_store(config).await.map_err(|e| e.to_string())?;
+    let store = server::open_existing(config).await.map_err(|e| e.to_string())?;
     store.ping().await.map_err(|e| e.to_string())?;
     if let Some(directory) = directory::Directory::open(&store).await.map_err(|e| e.to_string())? {
         for (name, text) in server::dkim_records(&directory).await.map_err(|e| e.to_string())? {
@@ -117,7 +120,7 @@ async fn database(config: &Config) -> Result<String, String> {
             println!("  note    mail is let in without being judged until {}", bypass.until_at.to_rfc3339());
         }
     }
-    Ok(format!("schema version {}", store::SCHEMA_VERSION))
+    Ok(format!("schema version {SCHEMA_VERSION}"))
 }
 
 #[cfg(test)]

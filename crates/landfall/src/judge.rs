@@ -52,8 +52,8 @@ pub struct JudgeArgs {
 }
 
 /// Prints one JSON object for one file, an array for several.
-pub async fn run(args: JudgeArgs) -> Result<(), CliError> {
-    let rules = rule_set(&args).await?;
+pub async fn run(args: JudgeArgs, config: Option<&Path>) -> Result<(), CliError> {
+    let rules = rule_set(&args, config).await?;
     let policies = Policies { policies: vec![policy(&args.policy)?] };
     let (_zone, resolver) = resolver(&args.dns).await?;
     let authenticator = Authenticator::new(&resolver, "judge.invalid");
@@ -186,10 +186,19 @@ fn everyone(mut policy: Policy) -> Policy {
     policy
 }
 
-async fn rule_set(args: &JudgeArgs) -> Result<RuleSet, CliError> {
+async fn rule_set(args: &JudgeArgs, config: Option<&Path>) -> Result<RuleSet, CliError> {
+    if let Some(text) = args.rules.as_deref().filter(|text| text.parse::<i64>().is_ok()) {
+        return stored_version(args, config, text).await;
+    }
+    if let Some(file) = config {
+        return Err(CliError::Input(format!(
+            "--config {}: judge reads a configuration only to find a version of the rules in a database: name one with --rules ID \
+             and --data, or leave --config out",
+            file.display()
+        )));
+    }
     let source = match &args.rules {
         None => RuleSetSource::default(),
-        Some(text) if text.parse::<i64>().is_ok() => return stored_version(args, text).await,
         Some(path) => {
             let raw = std::fs::read(path).map_err(|e| CliError::Input(format!("--rules {path}: {e}")))?;
             serde_json::from_slice(&raw).map_err(|e| CliError::Input(format!("--rules {path}: {e}")))?
@@ -198,13 +207,13 @@ async fn rule_set(args: &JudgeArgs) -> Result<RuleSet, CliError> {
     RuleSet::compile(source).map_err(|e| CliError::Input(format!("--rules: {e}")))
 }
 
-async fn stored_version(args: &JudgeArgs, id: &str) -> Result<RuleSet, CliError> {
+async fn stored_version(args: &JudgeArgs, config: Option<&Path>, id: &str) -> Result<RuleSet, CliError> {
     let Some(data) = &args.data else {
         return Err(CliError::Input(format!("--rules {id}: name the data directory of that version with --data")));
     };
-    let config = crate::config::Config::load(data, None, &crate::config::environment())?;
-    let store = crate::server::open_store(&config).await?;
+    let config = crate::config::Config::load(data, config, &crate::config::environment())?;
     let version = id.parse().map_err(|_| CliError::Input(format!("--rules {id}: not an id")))?;
+    let store = crate::server::open_existing(&config).await?;
     let found = crate::replay::version(&store, version).await;
     found.map_err(|e| CliError::Input(format!("--rules {id}, in {}: {e}", data.display())))
 }

@@ -155,7 +155,7 @@ async fn open(config: &Config) -> Result<(Store, Directory), CliError> {
         return Err(nothing());
     }
     let other = Config { node: (config.node + OTHER_NODE) % NODES, ..config.clone() };
-    let store = server::open_store(&other).await?;
+    let store = server::open_existing(&other).await?;
     let directory = Directory::open(&store).await?.ok_or_else(nothing)?;
     Ok((store, directory))
 }

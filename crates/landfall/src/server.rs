@@ -14,7 +14,7 @@ use message::dkim::{DkimKey, KeyKind};
 use model::{Address, Clock, Domain, Role, SystemClock};
 use outbound::{Agent, Routes};
 use quarantine::{Quarantine, Worker};
-use store::{Database, Store, StoreConfig};
+use store::{Database, SCHEMA_VERSION, Store, StoreConfig};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -124,9 +124,52 @@ struct Stop {
     work: CancellationToken,
 }
 
-/// Opens the store that a configuration names.
+/// Opens the store of data that are there, for a command beside the server or without one. Only a server makes new data, and only a
+/// server brings older ones to this binary's schema: whoever looks finds them as they are.
+///
+/// # Errors
+/// [`CliError::Input`] when there are no data, or they are of an older schema.
+pub async fn open_existing(config: &Config) -> Result<Store, CliError> {
+    let place = match &config.database {
+        Database::Sqlite { .. } => config.data_dir.display().to_string(),
+        Database::Postgres { .. } => "the database".into(),
+    };
+    let Some(found) = store::schema_version_of(&config.database).await? else {
+        return Err(CliError::Input(format!("{place} holds no data")));
+    };
+    if found < SCHEMA_VERSION {
+        let text = format!("{place} has schema version {found}. {}. Nothing was changed", older_words());
+        return Err(CliError::Input(text));
+    }
+    store_of(config).await
+}
+
+/// As [`open_existing`], or a new one where there are no data: for what may be done on new data, and on its own of before.
+///
+/// # Errors
+/// As [`open_existing`].
+pub(crate) async fn open_new_or_existing(config: &Config) -> Result<Store, CliError> {
+    match store::schema_version_of(&config.database).await? {
+        None => open_store(config).await,
+        Some(_) => open_existing(config).await,
+    }
+}
+
+/// What to do with data of an older schema.
+pub(crate) fn older_words() -> String {
+    format!(
+        "This landfall works with {SCHEMA_VERSION}: back it up with the landfall that wrote it, then start `landfall serve`, which \
+         migrates it"
+    )
+}
+
+/// Opens the store that a configuration names; makes it where it is new, and migrates it where it is older.
 pub async fn open_store(config: &Config) -> Result<Store, CliError> {
     make_data_dir(&config.data_dir)?;
+    store_of(config).await
+}
+
+async fn store_of(config: &Config) -> Result<Store, CliError> {
     let store =
         StoreConfig { database: config.database.clone(), objects_dir: config.objects_dir.clone(), node: config.node };
     let store = Store::open(store, Arc::new(SystemClock)).await?;

@@ -1,4 +1,4 @@
-//! PostgreSQL databases that come and go: those of tests.
+//! Databases of tests: on PostgreSQL they come and go, and on both some are as an older binary left them.
 
 use std::str::FromStr;
 
@@ -40,6 +40,17 @@ pub async fn create_migrated_postgres_database(url: &str, name: &str) -> Result<
 /// As [`create_postgres_database`].
 pub async fn drop_postgres_database(url: &str, name: &str) -> Result<(), StoreError> {
     administer(url, "DROP DATABASE IF EXISTS", name, " WITH (FORCE)").await
+}
+
+/// Makes the tables that a binary of an older schema version made, in a database that is empty (or, on SQLite, not there yet).
+///
+/// # Errors
+/// As [`Store::open`](crate::Store::open).
+pub async fn make_older_database(database: &Database, version: i64) -> Result<(), StoreError> {
+    let db = Db::open(database).await?;
+    let made = migrate::up_to(&db, version, Timestamp::from_micros(0)).await;
+    db.close().await;
+    made
 }
 
 /// Nobody sees it before it is complete: it gets its name at the end. Who comes second finds it there.

@@ -277,6 +277,50 @@ impl Db {
     }
 }
 
+/// The schema version of what is in a database, which is only looked at: nothing is made in it, and nothing migrated. `None`
+/// where nothing of ours is.
+///
+/// # Errors
+/// When it cannot be looked at.
+pub async fn schema_version_of(database: &Database) -> Result<Option<i64>, StoreError> {
+    let failed = |e| StoreError::from_sql("look at the database", e);
+    match database {
+        Database::Sqlite { path } if !path.exists() => Ok(None),
+        Database::Sqlite { path } => {
+            const TABLES: &str = "SELECT COUNT(*) FROM sqlite_schema WHERE type = 'table' AND name = 'schema_version'";
+            // Not as a reader: only who may write takes away SQLite's own files beside the database when it goes.
+            let options = SqliteConnectOptions::new().filename(path).busy_timeout(Duration::from_millis(BUSY_MS));
+            let mut connection = options.disable_statement_logging().connect().await.map_err(failed)?;
+            let tables: i64 = sqlx::query_scalar(TABLES).fetch_one(&mut connection).await.map_err(failed)?;
+            let version = if tables > 0 {
+                sqlx::query_scalar(SCHEMA_VERSION).fetch_one(&mut connection).await.map_err(failed)?
+            } else {
+                None
+            };
+            connection.close().await.map_err(failed)?;
+            Ok(version)
+        }
+        Database::Postgres { url } => {
+            const IS_THERE: &str = "SELECT to_regclass('schema_version') IS NOT NULL";
+            let options = PgConnectOptions::from_str(url)
+                .map_err(|_| StoreError::Unavailable("the database URL is not valid".into()))?;
+            let connecting = options.disable_statement_logging();
+            let connecting = tokio::time::timeout(Duration::from_millis(ACQUIRE_MS), connecting.connect()).await;
+            let mut connection = connecting
+                .map_err(|_| StoreError::Unavailable("the database does not answer".into()))?
+                .map_err(|e| StoreError::from_sql("connect", e))?;
+            let is_there: bool = sqlx::query_scalar(IS_THERE).fetch_one(&mut connection).await.map_err(failed)?;
+            let version = if is_there {
+                sqlx::query_scalar(SCHEMA_VERSION).fetch_one(&mut connection).await.map_err(failed)?
+            } else {
+                None
+            };
+            connection.close().await.map_err(failed)?;
+            Ok(version)
+        }
+    }
+}
+
 async fn open_sqlite(path: &Path) -> Result<Db, StoreError> {
     if let Some(dir) = path.parent() {
         std::fs::create_dir_all(dir).map_err(|e| StoreError::from_io(&e))?;

@@ -35,8 +35,10 @@ use model::{Clock, IdSource, Timestamp};
 pub use bodies::{BodyRef, PackInfo};
 pub use bus::{Bus, Notice, Topic};
 pub use commit::{Op, Submission};
-pub use databases::{create_migrated_postgres_database, create_postgres_database, drop_postgres_database};
-pub use db::Tx;
+pub use databases::{
+    create_migrated_postgres_database, create_postgres_database, drop_postgres_database, make_older_database,
+};
+pub use db::{Tx, schema_version_of};
 pub use error::{Severity, StoreError};
 pub use faults::{Failing, Faults};
 pub use health::{Health, Trouble};

@@ -38,10 +38,15 @@ pub(crate) fn fingerprint() -> String {
 
 pub(crate) async fn run(db: &Db, now: Timestamp) -> Result<(), StoreError> {
     let found = db.schema_version().await?;
+    up_to(db, SCHEMA_VERSION, now).await
+}
+
+/// As [`run`], as far as this version.
+pub(crate) async fn up_to(db: &Db, last: i64, now: Timestamp) -> Result<(), StoreError> {
     if found > SCHEMA_VERSION {
         return Err(StoreError::Schema { found, known: SCHEMA_VERSION });
     }
-    for version in found + 1..=SCHEMA_VERSION {
+    for version in found + 1..=last {
         let index = usize::try_from(version - 1).expect("versions start at 1");
         db.migrate(version, MIGRATIONS[index], now.as_micros()).await?;
     }

@@ -12,7 +12,7 @@ mod seed;
 mod simulate;
 mod stage;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -51,9 +51,11 @@ pub struct DemoArgs {
 }
 
 /// Plays the story; interactive, it then runs until SIGINT or SIGTERM.
-pub async fn run(args: DemoArgs) -> Result<ExitCode, CliError> {
+///
+/// What the configuration says holds, but for whom the story is about: the organisation, its host name and its DNS.
+pub async fn run(args: DemoArgs, file: Option<&Path>) -> Result<ExitCode, CliError> {
     let mut stop = std::pin::pin!(stop_signal()?);
-    let stage = Stage::set(&args).await?;
+    let stage = Stage::set(&args, file).await?;
     let outcome = tokio::select! {
         outcome = play(&stage, &args) => outcome,
         () = &mut stop => {

@@ -60,14 +60,14 @@ pub struct Stage {
 
 impl Stage {
     /// Makes the organisation (or finds it) and starts the server.
-    pub async fn set(args: &DemoArgs) -> Result<Stage, CliError> {
-        let mut config = Config::load(&args.data, None, &environment())?;
+    pub async fn set(args: &DemoArgs, file: Option<&Path>) -> Result<Stage, CliError> {
+        let mut config = Config::load(&args.data, file, &environment())?;
         config.organisation_name = ORGANISATION.into();
         config.organisation_domains = vec![Domain::parse(DOMAIN).map_err(|e| CliError::failed(DOMAIN, &e))?];
         config.hostname = format!("mx.{DOMAIN}");
         let alone = Alone::on(&config)?;
         let (names, known) = {
-            let store = server::open_store(&config).await?;
+            let store = server::open_new_or_existing(&config).await?;
             only_a_demos(&store, &args.data).await?;
             let directory = server::open_directory(&store, &config).await?;
             (start_names(&directory).await?, prepare(&directory, args.people).await?)

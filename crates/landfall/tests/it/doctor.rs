@@ -1,7 +1,9 @@
 //! `landfall doctor`: the table of keys, and the checks.
 
 use landfall::config::{KEYS, variable_of};
+use store::{Database, SCHEMA_VERSION, make_older_database, schema_version_of};
 
+use crate::postgres::Fresh;
 use crate::site::Site;
 
 #[tokio::test]
@@ -40,4 +42,62 @@ async fn a_failed_check_is_an_exit_code_and_passwords_stay_hidden() {
 #[tokio::test]
 async fn doctor_refuses_what_serve_refuses() {
     Site::new().with("LANDFALL_SMPT_LISTEN", "x").run_here("doctor", &[]).await.refused(2, &["LANDFALL_SMPT_LISTEN"]);
+}
+
+/// Data as an older binary left them: commands that look leave them alone, a server brings them up to date.
+async fn looking_migrates_nothing(site: &Site, database: &Database) {
+    let older = SCHEMA_VERSION - 1;
+    make_older_database(database, older).await.expect("tables of an older version");
+    let versions = [format!("schema version {older}"), format!("works with {SCHEMA_VERSION}")];
+    let words = [versions[0].as_str(), &versions[1], "the landfall that wrote it", "landfall serve"];
+
+    let looked = site.run_here("doctor", &[]).await.done();
+    let line = looked.stdout.lines().find(|line| line.contains("database and objects")).expect("a line");
+    for words in words {
+        assert!(line.contains(words), "{line:?} does not say {words:?}");
+    }
+    for (command, arguments) in [
+        ("verify", vec![]),
+        ("sign-in-link", vec![]),
+        ("app-password", vec!["ada@example.org"]),
+        ("judge", vec!["--rules", "12", "mail.eml"]),
+        ("demo", vec![]),
+    ] {
+        let ran = site.run_here(command, &arguments).await;
+        ran.refused(2, &words);
+        ran.refused(2, &["Nothing was changed"]);
+    }
+    assert_eq!(schema_version_of(database).await.expect("a version"), Some(older));
+    assert!(!site.data().join("objects").exists(), "looking makes nothing");
+
+    site.serve().await.stop().await;
+    assert_eq!(schema_version_of(database).await.expect("a version"), Some(SCHEMA_VERSION));
+    site.run_here("verify", &[]).await.done();
+    let looked = site.run_here("doctor", &[]).await.done().stdout;
+    assert!(looked.contains(&format!("ok      database and objects: schema version {SCHEMA_VERSION}\n")), "{looked}");
+}
+
+#[tokio::test]
+async fn looking_migrates_nothing_on_sqlite() {
+    let site = Site::new();
+    let database = Database::Sqlite { path: site.data().join("landfall.db") };
+    assert_eq!(schema_version_of(&database).await.expect("a look"), None);
+    looking_migrates_nothing(&site, &database).await;
+    let older = site.with_data("older");
+    make_older_database(&Database::Sqlite { path: older.data().join("landfall.db") }, 1).await.expect("tables");
+    older.run_here("backup", &["--to", "copy"]).await.refused(2, &["schema version 1.", "landfall serve"]);
+    assert!(!site.path("copy").exists() && !site.path("copy.partial").exists(), "nothing is begun");
+}
+
+#[tokio::test]
+async fn looking_migrates_nothing_on_postgres() {
+    let fresh = Fresh::database("older").await;
+    let database = Database::Postgres { url: fresh.url.clone() };
+    let site = Site::new().with(&variable_of("store.database"), fresh.url.clone());
+    let looked = site.run_here("doctor", &[]).await.done().stdout;
+    assert!(looked.contains("is made at the first start"), "{looked}");
+    site.run_here("verify", &[]).await.refused(2, &["the database holds no data"]);
+    assert_eq!(schema_version_of(&database).await.expect("a look"), None, "looking makes no tables");
+    looking_migrates_nothing(&site, &database).await;
+    fresh.end().await;
 }

@@ -141,3 +141,35 @@ async fn what_cannot_be_judged_is_said() {
         assert_eq!(ran.stdout, "", "nothing is half printed");
     }
 }
+
+/// A configuration says where the database is in which a version of the rules is looked up, as it does for a server.
+#[tokio::test]
+async fn a_version_of_the_rules_is_found_by_the_configuration() {
+    let fresh = crate::postgres::Fresh::database("judge").await;
+    let site = Site::new();
+    let file = site.path("there.toml");
+    std::fs::write(&file, format!("[store]\ndatabase = \"{}\"\n", fresh.url)).expect("a configuration");
+    let file = file.display().to_string();
+    let (server, owner) = site.clone().with("LANDFALL_STORE_DATABASE", fresh.url.clone()).serve_first().await;
+    let versions = owner.items("/rule-sets").await;
+    let id = versions[0]["id"].as_str().expect("an id").to_owned();
+    let (plain, data) = (mail("plain.eml"), site.data().display().to_string());
+    let one = judge(&site, &["--config", &file, "--rules", &id, "--data", &data, &plain]).await;
+    assert_eq!(one["rule_set"]["id"], json!(id), "{one}");
+    server.stop().await;
+
+    let elsewhere = site.run(&["judge", "--rules", &id, "--data", &data, &plain]).await;
+    elsewhere.refused(2, &["holds no data"]);
+    for (arguments, words) in [
+        (vec!["--config", &file, &plain], vec!["--config", "there.toml", "--rules ID"]),
+        (vec!["--config", &file, "--rules", "none.json", &plain], vec!["--config", "--rules ID"]),
+        (vec!["--config", "none.toml", "--rules", &id, "--data", &data, &plain], vec!["none.toml"]),
+    ] {
+        let mut all = vec!["judge"];
+        all.extend(arguments);
+        let ran = site.run(&all).await;
+        ran.refused(2, &words);
+        assert_eq!(ran.stdout, "", "nothing is half printed");
+    }
+    fresh.end().await;
+}

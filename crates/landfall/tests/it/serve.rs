@@ -178,3 +178,20 @@ async fn a_data_directory_is_one_servers_and_its_owners_alone() {
     assert_eq!(accounts.as_array().map(Vec::len), Some(1), "{accounts}");
     again.stop().await;
 }
+
+#[tokio::test]
+async fn the_story_takes_a_configuration_as_a_server_does() {
+    let site = Site::new();
+    for (text, words) in [("[smtp]\nlisten_on = \"x\"\n", "smtp.listen_on"), ("[http", "story.toml")] {
+        std::fs::write(site.path("story.toml"), text).expect("a configuration");
+        site.run_here("demo", &["--config", "story.toml"]).await.refused(2, &[words]);
+    }
+    site.run_here("demo", &["--config", "none.toml"]).await.refused(2, &["none.toml"]);
+    assert!(!site.data().exists(), "nothing is begun");
+    let text = "[http]\npublic_url = \"http://story.example:8080\"\n[organisation]\nname = \"Somebody else\"\n";
+    std::fs::write(site.path("story.toml"), text).expect("a configuration");
+    let story = ["--config", "story.toml", "--exit", "--acts", "0", "--people", "20"];
+    let told = site.run_here("demo", &story).await.done().stdout;
+    assert!(told.contains("Console http://story.example:8080"), "{told}");
+    assert!(told.contains("Contoso has 20 people"), "the story is about its own organisation: {told}");
+}

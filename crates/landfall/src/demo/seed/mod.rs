@@ -110,7 +110,7 @@ pub async fn seed(mut config: Config, rows: usize) -> Result<(), CliError> {
 
 /// People, lists and logins.
 async fn import(config: &Config, amounts: Amounts) -> Result<(), CliError> {
-    let store = server::open_store(config).await?;
+    let store = server::open_new_or_existing(config).await?;
     let directory: Directory = server::open_directory(&store, config).await?;
     let count = |n: usize| u32::try_from(n).map_err(|_| CliError::Input("--rows: at most 100,000".into()));
     let people = csv(count(amounts.people)?);
