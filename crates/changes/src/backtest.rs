@@ -1,11 +1,17 @@
 //! The backtest: a change tried on the organisation's own recent mail, in batches, with progress.
+//!
+//! The process that runs one holds it by a lease and renews it as long as it lives. Nobody takes a backtest over; one whose process
+//! has died is ended by the others when the lease is over, and can be started again.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use model::{BacktestId, CampaignId, ChangeId, CopyId, Facts, MessageId, Place, RuleSetId, Timestamp};
 use serde::{Deserialize, Serialize};
 use store::{Row, StoreError, Topic, Value, values};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 use verdict::{LandedCopy, ZAP_WINDOW_MS, candidate_terms};
 
 use crate::edit::with_change;
@@ -21,8 +27,16 @@ const BATCH_MESSAGES: i64 = 500;
 const COPIES_PAGE_MAX: i64 = 1_000;
 /// Backtests of one change listed at most.
 const OF_CHANGE_MAX: i64 = 50;
-/// Backtests that a restart finds cut off, at most.
+/// Backtests that are found cut off at a time, at most.
 const CUT_OFF_MAX: i64 = 1_000;
+/// How long the process of a backtest may be silent before others end it.
+const LEASE_MS: i64 = 30_000;
+/// How often it says that it lives.
+const BEAT: Duration = Duration::from_secs(10);
+/// How often the others look.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// What becomes of a backtest whose process has died.
+const ENDED: &str = "the server ended while it ran; run it again";
 
 /// What to try a change on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -208,15 +222,57 @@ impl Changes {
         self.store().query("backtest.copies", &page).await?.iter().map(backtest_copy).collect()
     }
 
-    /// After a restart: backtests that the end of the process cut off are marked, and their changes can be tested again.
+    /// Backtests whose process has been silent for too long are ended, and their changes can be tested again; gives how many.
     pub async fn recover(&self) -> Result<usize, Error> {
-        let state = ChangeState::Backtesting.as_str();
-        let cut_off = values![self.directory.id(), state, CUT_OFF_MAX];
-        let rows = self.store().query("change.in_state", &cut_off).await?;
+        self.end_silent_since(self.store().now()).await
+    }
+
+    /// As [`Changes::recover`], at the start of a process that alone works on these data: whatever was under way was a dead one's.
+    pub async fn recover_alone(&self) -> Result<usize, Error> {
+        self.end_silent_since(Timestamp::from_micros(i64::MAX)).await
+    }
+
+    /// Ends backtests of other processes when they have died, until `cancel`.
+    pub fn start_recovering(&self, cancel: CancellationToken) -> JoinHandle<()> {
+        let changes = self.clone();
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    () = cancel.cancelled() => return,
+                    () = tokio::time::sleep(LOOK_EVERY) => {}
+                }
+                if let Err(error) = changes.recover().await {
+                    tracing::warn!(%error, "backtests of processes that died could not be ended; tried again later");
+                }
+            }
+        })
+    }
+
+    async fn end_silent_since(&self, at: Timestamp) -> Result<usize, Error> {
+        let cut_off = values![self.directory.id(), ChangeState::Backtesting.as_str(), at, CUT_OFF_MAX];
+        let rows = self.store().query("change.cut_off", &cut_off).await?;
+        let mut ended_count = 0;
         for row in &rows {
-            self.fail_backtest(row.id("id")?, "the server ended while it ran; run it again").await?;
+            ended_count += usize::from(self.end_silent(row.id("id")?, at).await?);
         }
-        Ok(rows.len())
+        Ok(ended_count)
+    }
+
+    /// Ends the backtest of a change unless its process has said meanwhile that it lives, or another one was started.
+    async fn end_silent(&self, change_id: ChangeId, at: Timestamp) -> Result<bool, Error> {
+        let now = self.store().now();
+        let mut tx = self.store().begin().await?;
+        let change = self.lock(&mut tx, change_id).await?;
+        tx.execute("backtest.fail_silent", &values![now, ENDED, change_id, at]).await?;
+        let lives = tx.query_one("backtest.running", &values![change_id]).await?.is_some();
+        let Ok(state) = advance(change.state, Step::FailBacktest) else { return Ok(false) };
+        if lives {
+            return Ok(false);
+        }
+        tx.execute("change.set_state", &values![state.as_str(), now, change_id]).await?;
+        tx.commit().await?;
+        self.store().bus().announce(Topic::Change, change_id);
+        Ok(true)
     }
 
     async fn begin_backtest(&self, id: ChangeId, options: BacktestOptions, actor: &Actor) -> Result<Started, Error> {
@@ -235,7 +291,8 @@ impl Changes {
         let locked = self.lock(&mut tx, id).await?;
         let state = advance(locked.state, Step::StartBacktest)?;
         tx.execute("backtest.fail_running", &values![now, "another backtest of this change was started", id]).await?;
-        let row = values![backtest_id, self.directory.id(), id, "running", now, total_count.min(messages_max)];
+        let (running, total) = (BacktestState::Running.as_str(), total_count.min(messages_max));
+        let row = values![backtest_id, self.directory.id(), id, running, now, total, now.plus_ms(LEASE_MS)];
         tx.execute("backtest.insert", &row).await?;
         let base = base_of(bench.active.id());
         tx.execute("change.set_backtest", &values![state.as_str(), backtest_id, base, now, id]).await?;
@@ -249,11 +306,40 @@ impl Changes {
     /// Runs it and writes its end, whatever that is.
     async fn run_backtest(&self, started: Started) -> Result<(), Error> {
         let (id, change_id) = (started.id, started.change_id);
-        match self.judge_mail(started).await {
+        match self.holding(id, BEAT, self.judge_mail(started)).await {
             Ok(tally) => self.finish_backtest(id, change_id, tally).await,
             Err(error) => {
-                self.fail_backtest(change_id, &error.to_string()).await?;
+                self.fail_backtest(id, change_id, &error.to_string()).await?;
                 Err(error)
+            }
+        }
+    }
+
+    /// Does the work of a backtest and says meanwhile, every `beat`, that this process lives.
+    ///
+    /// # Errors
+    /// Those of the work; [`Error::CutOff`] when the backtest was ended by somebody else.
+    async fn holding<T>(
+        &self,
+        id: BacktestId,
+        beat: Duration,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        // Both go on at the same time: the work may be inside a transaction for which the other has to wait.
+        tokio::select! {
+            done = work => done,
+            lost = self.beating(id, beat) => Err(lost),
+        }
+    }
+
+    async fn beating(&self, id: BacktestId, beat: Duration) -> Error {
+        loop {
+            tokio::time::sleep(beat).await;
+            let until = self.store().now().plus_ms(LEASE_MS);
+            match self.store().execute("backtest.renew", &values![until, id]).await {
+                Ok(0) => return Error::CutOff("it was ended by somebody else".into()),
+                Ok(_) => {}
+                Err(error) => tracing::warn!(%error, "the lease of backtest {id} could not be renewed; tried again"),
             }
         }
     }
@@ -349,13 +435,15 @@ impl Changes {
         Ok(())
     }
 
-    /// Marks what runs for this change as failed; a change that waits for it can be tested again.
-    async fn fail_backtest(&self, change_id: ChangeId, why: &str) -> Result<(), Error> {
+    /// Marks this backtest as failed; a change that waits for it can be tested again. One that was started since goes on.
+    async fn fail_backtest(&self, id: BacktestId, change_id: ChangeId, why: &str) -> Result<(), Error> {
         let now = self.store().now();
         let mut tx = self.store().begin().await?;
         let change = self.lock(&mut tx, change_id).await?;
-        tx.execute("backtest.fail_running", &values![now, why, change_id]).await?;
-        if let Ok(state) = advance(change.state, Step::FailBacktest) {
+        tx.execute("backtest.fail", &values![now, why, id]).await?;
+        if change.backtest_id == Some(id)
+            && let Ok(state) = advance(change.state, Step::FailBacktest)
+        {
             tx.execute("change.set_state", &values![state.as_str(), now, change_id]).await?;
         }
         tx.commit().await?;
@@ -467,4 +555,119 @@ fn backtest_copy(row: &Row) -> Result<BacktestCopy, Error> {
         class_after: row.text("class_after")?.to_owned(),
         sentence: row.text("sentence")?.to_owned(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use directory::{Directory, NewOrganisation};
+    use model::Domain;
+    use testkit::{TestStore, on_both};
+
+    use super::*;
+    use crate::{Proposal, first_version};
+
+    /// So often in tests.
+    const OFTEN: Duration = Duration::from_millis(10);
+
+    fn admin() -> Actor {
+        Actor { account_id: None, login: "admin".into() }
+    }
+
+    /// Two processes on the same data; without mail every backtest is short.
+    async fn two(t: &TestStore) -> (Changes, Changes, ChangeId) {
+        let domains = vec![Domain::parse("contoso.example").unwrap()];
+        let new = NewOrganisation { name: "Contoso".into(), domains: domains.clone() };
+        let directory = Directory::create(&t.store, new).await.unwrap();
+        let mut tx = t.store.begin().await.unwrap();
+        first_version(&mut tx, directory.id(), &domains, "test").await.unwrap();
+        tx.commit().await.unwrap();
+        let other =
+            store::Store::open(store::StoreConfig { node: 2, ..t.config.clone() }, t.clock.clone()).await.unwrap();
+        let other = Directory::open(&other).await.unwrap().unwrap();
+        let changes = Changes::new(&directory);
+        let proposal = Proposal::Weight { rule: verdict::RULES[0].id.to_owned(), weight: 0.75 };
+        let change = changes.propose(proposal, "", &admin()).await.unwrap();
+        (changes, Changes::new(&other), change.id)
+    }
+
+    async fn begin(changes: &Changes, id: ChangeId) -> Started {
+        changes.begin_backtest(id, BacktestOptions::default(), &admin()).await.unwrap()
+    }
+
+    async fn states(changes: &Changes, id: ChangeId, backtest_id: BacktestId) -> (ChangeState, BacktestState) {
+        let change = changes.get(id).await.unwrap();
+        (change.state, changes.backtest_status(backtest_id).await.unwrap().state)
+    }
+
+    #[tokio::test]
+    async fn a_backtest_of_a_living_process_is_left_alone_and_one_of_a_dead_one_is_ended() {
+        on_both(|t| async move {
+            let (living, other, id) = two(&t).await;
+            let started = begin(&living, id).await;
+            let backtest_id = started.id;
+            let running = (ChangeState::Backtesting, BacktestState::Running);
+            for _ in 0..3 {
+                t.clock.advance_ms(LEASE_MS - 1);
+                assert_eq!(other.recover().await.unwrap(), 0, "it may live");
+                assert_eq!(states(&other, id, backtest_id).await, running);
+                // The next beat, while the work takes its time.
+                let until = t.store.now().plus_ms(LEASE_MS);
+                let work = async {
+                    let seen = async || {
+                        let row = t.store.query_one("backtest.lease", &values![backtest_id]).await.unwrap().unwrap();
+                        row.at("lease_until").unwrap() == until
+                    };
+                    testkit::until("the lease is renewed", Duration::from_secs(60), seen).await;
+                    Ok(())
+                };
+                living.holding(backtest_id, OFTEN, work).await.unwrap();
+            }
+
+            t.clock.advance_ms(LEASE_MS);
+            assert_eq!(other.recover().await.unwrap(), 1, "it has been silent for too long");
+            assert_eq!(other.recover().await.unwrap(), 0);
+            assert_eq!(states(&other, id, backtest_id).await, (ChangeState::Proposed, BacktestState::Failed));
+            assert_eq!(other.backtest_status(backtest_id).await.unwrap().warning, ENDED);
+            // It was alive after all: it notices, and changes nothing.
+            let held = living.holding(backtest_id, OFTEN, std::future::pending::<Result<(), Error>>()).await;
+            assert!(matches!(held, Err(Error::CutOff(_))), "{held:?}");
+            assert!(living.run_backtest(started).await.is_err());
+            assert_eq!(states(&other, id, backtest_id).await, (ChangeState::Proposed, BacktestState::Failed));
+            let again = other.backtest(id, BacktestOptions::default(), &admin()).await.unwrap();
+            assert_eq!(states(&living, id, again.id).await, (ChangeState::Backtested, BacktestState::Done));
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn whoever_is_alone_ends_at_once_what_was_under_way() {
+        on_both(|t| async move {
+            let (dead, alone, id) = two(&t).await;
+            let started = begin(&dead, id).await;
+            assert_eq!(alone.recover_alone().await.unwrap(), 1);
+            assert_eq!(states(&alone, id, started.id).await, (ChangeState::Proposed, BacktestState::Failed));
+            assert_eq!(alone.recover_alone().await.unwrap(), 0);
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn one_that_was_started_again_is_not_ended_by_the_end_of_the_first() {
+        on_both(|t| async move {
+            let (first, second, id) = two(&t).await;
+            let old = begin(&first, id).await;
+            let new = begin(&second, id).await;
+            let (old_id, new_id) = (old.id, new.id);
+            first.fail_backtest(old_id, id, "something failed").await.unwrap();
+            assert!(first.run_backtest(old).await.is_err(), "it was overtaken");
+            assert_eq!(states(&first, id, old_id).await, (ChangeState::Backtesting, BacktestState::Failed));
+            assert_eq!(states(&first, id, new_id).await, (ChangeState::Backtesting, BacktestState::Running));
+            // A change is not freed by an old backtest's silence while a newer one is heard of.
+            t.clock.advance_ms(LEASE_MS - 1);
+            assert_eq!(first.recover().await.unwrap(), 0);
+            second.run_backtest(new).await.unwrap();
+            assert_eq!(states(&first, id, new_id).await, (ChangeState::Backtested, BacktestState::Done));
+        })
+        .await;
+    }
 }

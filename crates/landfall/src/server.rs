@@ -335,15 +335,20 @@ impl Server {
         let quarantine = Quarantine::new(directory.clone(), protection.clone()).with_connectors(connectors.clone());
         let hand_overs = start_hand_overs(&config, &directory, &connectors, &stop);
         let changes = Changes::new(&directory);
-        changes.recover().await.map_err(|e| CliError::failed("backtests left behind", &e))?;
-        let dispatching = DispatchConfig { sole_owner: is_sole_owner(&config), ..DispatchConfig::default() };
+        let alone = is_sole_owner(&config);
+        let left_behind = if alone { changes.recover_alone().await } else { changes.recover().await };
+        left_behind.map_err(|e| CliError::failed("backtests left behind", &e))?;
+        let dispatching = DispatchConfig { sole_owner: alone, ..DispatchConfig::default() };
         let dispatcher = Dispatcher::start(tracker.clone(), dispatching, stop.work.clone());
-        let tasks = vec![
+        let mut tasks = vec![
             dispatcher.map_err(|e| CliError::failed("the dispatcher", &e))?,
             tracker.start(stop.work.clone()),
             Worker::start(quarantine.clone(), stop.work.clone()),
             LateJudge::new(&directory, protection.clone(), verdict::judge).start(stop.work.clone()),
         ];
+        if !alone {
+            tasks.push(changes.start_recovering(stop.work.clone()));
+        }
         let detector = Detector::start(&directory, DetectorConfig::default(), stop.work.clone());
         let (organisation, intake) = (directory.clone(), stop.intake.clone());
         let state = api::AppState::new(organisation, protection.clone(), tracker, Some(stats), intake, about(&config))

@@ -1,7 +1,8 @@
 -- Backtests: what a change would have done with the organisation's own recent mail.
 
 -- name: insert
-INSERT INTO backtest (id, organisation_id, change_id, state, started_at, total_count) VALUES ($1, $2, $3, $4, $5, $6)
+INSERT INTO backtest (id, organisation_id, change_id, state, started_at, total_count, lease_until)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
 
 -- name: by_id
 SELECT id, change_id, state, started_at, finished_at, judged_count, total_count, moved_count, warning, report
@@ -14,13 +15,31 @@ FROM backtest WHERE change_id = $1 AND organisation_id = $2 ORDER BY id DESC LIM
 -- name: progress
 UPDATE backtest SET judged_count = $1, moved_count = $2 WHERE id = $3 AND state = 'running'
 
+-- name: renew
+-- Whoever runs it lives. None touched: somebody has ended it.
+UPDATE backtest SET lease_until = $1 WHERE id = $2 AND state = 'running'
+
 -- name: finish
 UPDATE backtest SET state = $1, finished_at = $2, judged_count = $3, moved_count = $4, warning = $5, report = $6
 WHERE id = $7 AND state = 'running'
 
+-- name: fail
+UPDATE backtest SET state = 'failed', finished_at = $1, warning = $2 WHERE id = $3 AND state = 'running'
+
 -- name: fail_running
--- After a crash, or before a backtest of the same change starts again.
+-- Before a backtest of the same change starts again.
 UPDATE backtest SET state = 'failed', finished_at = $1, warning = $2 WHERE change_id = $3 AND state = 'running'
+
+-- name: fail_silent
+-- Those of a change whose process has been silent until $4.
+UPDATE backtest SET state = 'failed', finished_at = $1, warning = $2
+WHERE change_id = $3 AND state = 'running' AND lease_until <= $4
+
+-- name: lease
+SELECT lease_until FROM backtest WHERE id = $1
+
+-- name: running
+SELECT id FROM backtest WHERE change_id = $1 AND state = 'running' LIMIT 1
 
 -- name: insert_copy
 INSERT INTO backtest_copy (backtest_id, copy_id, message_id, campaign_id, from_place, to_disposition, purge, class_before,

@@ -41,5 +41,8 @@ WHERE id = $6
 -- Also a stop: who ended it, when and why.
 UPDATE change SET state = $1, undone_by = $2, undone_at = $3, undo_reason = $4, updated_at = $3 WHERE id = $5
 
--- name: in_state
-SELECT id FROM change WHERE organisation_id = $1 AND state = $2 ORDER BY id LIMIT $3
+-- name: cut_off
+-- In state $2 without a backtest under way whose process has been heard of since $3.
+SELECT c.id FROM change c WHERE c.organisation_id = $1 AND c.state = $2
+  AND NOT EXISTS (SELECT 1 FROM backtest b WHERE b.change_id = c.id AND b.state = 'running' AND b.lease_until > $3)
+ORDER BY c.id LIMIT $4

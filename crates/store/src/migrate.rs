@@ -24,6 +24,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0013_drafts.sql"),
     include_str!("../migrations/0014_asked.sql"),
     include_str!("../migrations/0015_incident_scope.sql"),
+    include_str!("../migrations/0016_backtest_lease.sql"),
 ];
 
 /// The schema version this binary writes.
@@ -37,12 +38,12 @@ pub(crate) fn fingerprint() -> String {
 }
 
 pub(crate) async fn run(db: &Db, now: Timestamp) -> Result<(), StoreError> {
-    let found = db.schema_version().await?;
     up_to(db, SCHEMA_VERSION, now).await
 }
 
 /// As [`run`], as far as this version.
 pub(crate) async fn up_to(db: &Db, last: i64, now: Timestamp) -> Result<(), StoreError> {
+    let found = db.schema_version().await?;
     if found > SCHEMA_VERSION {
         return Err(StoreError::Schema { found, known: SCHEMA_VERSION });
     }
