@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
@@ -58,8 +58,47 @@ const NEGATIVE_TTL_MIN: Duration = Duration::from_secs(5);
 /// Longest time a negative answer stays in the cache.
 const NEGATIVE_TTL_MAX: Duration = Duration::from_secs(300);
 
+/// How long an answer is given again without asking the cache behind, which parses, hashes and clones a name each time. No
+/// longer than the answer's own life.
+const RECENT_MAX: Duration = Duration::from_secs(1);
+/// Names whose recent answers are kept.
+const RECENT_NAMES_MAX: usize = 4_096;
+
 type Records = Result<Arc<[RData]>, DnsError>;
-type Flight = Shared<BoxFuture<'static, Records>>;
+/// Records, and until when they may be given again.
+type Answer = Result<(Arc<[RData]>, Instant), DnsError>;
+type Flight = Shared<BoxFuture<'static, Answer>>;
+
+/// Answers of the last moment, by the name as it was asked.
+#[derive(Default)]
+struct Recent {
+    names: HashMap<Box<str>, Vec<(RecordType, Instant, Records)>>,
+}
+
+impl Recent {
+    fn get(&self, text: &str, kind: RecordType) -> Option<Records> {
+        let now = Instant::now();
+        let of_name = self.names.get(text)?;
+        let (_, _, records) = of_name.iter().find(|(of, until, _)| *of == kind && *until > now)?;
+        Some(records.clone())
+    }
+
+    fn keep(&mut self, text: &str, kind: RecordType, records: Records, valid_until: Instant) {
+        if self.names.len() >= RECENT_NAMES_MAX && !self.names.contains_key(text) {
+            self.names.clear();
+        }
+        let until = valid_until.min(Instant::now() + RECENT_MAX);
+        let of_name = self.names.entry(text.into()).or_default();
+        of_name.retain(|(of, _, _)| *of != kind);
+        of_name.push((kind, until, records));
+    }
+}
+
+impl Inner {
+    fn recent(&self) -> MutexGuard<'_, Recent> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// Looks names up. Cheap to clone: clones share cache, cap and questions in flight.
 #[derive(Clone)]
@@ -72,6 +111,7 @@ struct Inner {
     limits: ResolverLimits,
     turns: Arc<Semaphore>,
     flights: Mutex<HashMap<(Name, RecordType), Flight>>,
+    recent: Mutex<Recent>,
     /// The servers that are asked, in order.
     servers: Vec<SocketAddr>,
     /// Whether their AD bit is believed.
@@ -153,8 +193,8 @@ impl Resolver {
 
     fn with(resolver: Option<TokioResolver>, limits: ResolverLimits, servers: Vec<SocketAddr>) -> Self {
         let turns = Arc::new(Semaphore::new(limits.in_flight_max.max(1)));
-        let flights = Mutex::new(HashMap::new());
-        Resolver { shared: Arc::new(Inner { resolver, limits, turns, flights, servers, trusts_ad: false }) }
+        let (flights, recent) = (Mutex::default(), Mutex::default());
+        Resolver { shared: Arc::new(Inner { resolver, limits, turns, flights, recent, servers, trusts_ad: false }) }
     }
 
     /// The library's resolver, for a library that wants exactly that; `None` when there is no network.
@@ -268,9 +308,25 @@ impl Resolver {
         records.iter().take(self.shared.limits.records_max)
     }
 
-    /// Asks, or joins the same question already in flight. The deadline is the caller's own: one that joined late
+    /// What was answered a moment ago; else asks, or joins the same question already in flight. The deadline is the caller's own: one that joined late
     /// still waits as long as one that asked first.
     async fn lookup(&self, text: &str, kind: RecordType) -> Records {
+        if let Some(known) = self.shared.recent().get(text, kind) {
+            return known;
+        }
+        let answer = self.ask_or_join(text, kind).await;
+        let valid_until = match &answer {
+            Ok((_, valid_until)) => *valid_until,
+            Err(error) if error.is_not_found() => Instant::now() + RECENT_MAX,
+            // Trouble passes: the next one asks again.
+            Err(_) => return answer.map(|(records, _)| records),
+        };
+        let records = answer.map(|(records, _)| records);
+        self.shared.recent().keep(text, kind, records.clone(), valid_until);
+        records
+    }
+
+    async fn ask_or_join(&self, text: &str, kind: RecordType) -> Answer {
         let name = parse_name(text)?;
         let Some(resolver) = self.shared.resolver.clone() else {
             return Err(not_found(text));
@@ -321,14 +377,17 @@ async fn ask(
     name: Name,
     kind: RecordType,
     deadline: Duration,
-) -> Records {
+) -> Answer {
     let text = host_text(&name);
     let question = async {
         let _turn = turns.acquire().await.expect("the semaphore is never closed");
         resolver.lookup(name, kind).await
     };
     match tokio::time::timeout(deadline, question).await {
-        Ok(Ok(lookup)) => Ok(lookup.answers().iter().map(|record| record.data.clone()).collect()),
+        Ok(Ok(lookup)) => {
+            let records = lookup.answers().iter().map(|record| record.data.clone()).collect();
+            Ok((records, lookup.valid_until()))
+        }
         Ok(Err(error)) => Err(translate(text, &error)),
         Err(_elapsed) => Err(DnsError::Transient { name: text, cause: "over the deadline".into() }),
     }
@@ -490,6 +549,25 @@ mod tests {
         assert!(resolver.tokio().is_none());
         assert!(resolver.mx("contoso.example").await.unwrap_err().is_not_found());
         assert!(resolver.addresses("contoso.example").await.unwrap_err().is_not_found());
+    }
+
+    #[test]
+    fn a_recent_answer_is_given_again_while_it_lives() {
+        let mut recent = Recent::default();
+        let (now, later) = (Instant::now(), Instant::now() + Duration::from_secs(300));
+        let nothing: Records = Ok(Arc::new([]));
+        recent.keep("contoso.example", RecordType::TXT, nothing.clone(), later);
+        assert!(recent.get("contoso.example", RecordType::TXT).is_some());
+        assert!(recent.get("contoso.example", RecordType::MX).is_none(), "another question");
+        assert!(recent.get("Contoso.example", RecordType::TXT).is_none(), "that one goes the long way");
+        let (_, until, _) = &recent.names["contoso.example"][0];
+        assert!(*until <= Instant::now() + RECENT_MAX, "however long its own life is");
+        recent.keep("contoso.example", RecordType::TXT, nothing.clone(), now);
+        assert!(recent.get("contoso.example", RecordType::TXT).is_none(), "it has died");
+        for n in 0..=RECENT_NAMES_MAX {
+            recent.keep(&format!("{n}.example"), RecordType::A, nothing.clone(), later);
+        }
+        assert!(recent.names.len() <= RECENT_NAMES_MAX, "bounded");
     }
 
     #[tokio::test]
