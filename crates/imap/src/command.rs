@@ -6,6 +6,7 @@ use imap_codec::CommandCodec;
 use imap_codec::decode::Decoder;
 use imap_codec::imap_types::IntoStatic;
 use imap_codec::imap_types::command::CommandBody;
+use imap_codec::imap_types::fetch::{MacroOrMessageDataItemNames, MessageDataItemName};
 use imap_codec::imap_types::status::StatusDataItemName;
 
 use crate::criteria;
@@ -81,7 +82,7 @@ pub(crate) fn parse(text: &[u8]) -> Result<Request, Misunderstood> {
     } else if let Some((name, uses)) = after_word(rest, b"CREATE").and_then(create_as) {
         Command::CreateAs { name, uses }
     } else {
-        let plain = decode(text).or_else(|| criteria::search(rest));
+        let plain = decode(text).or_else(|| criteria::search(rest)).or_else(|| fetch_since_ever(text));
         Command::Plain(plain.ok_or_else(|| wrong("the command was not understood"))?)
     };
     Ok(Request { tag, command })
@@ -136,6 +137,22 @@ pub(crate) fn decode(text: &[u8]) -> Option<CommandBody<'static>> {
         Ok(([], command)) => Some(command.body.into_static()),
         Ok(_) | Err(_) => None,
     }
+}
+
+/// A FETCH with `(CHANGEDSINCE 0)`: by the grammar of RFC 7162 7 the number is 1 or more, and mail programs that know none yet
+/// say 0. All numbers are above it, so that it is a FETCH of MODSEQ.
+fn fetch_since_ever(text: &[u8]) -> Option<CommandBody<'static>> {
+    const SINCE: &[u8] = b" (CHANGEDSINCE 0)\r\n";
+    let (head, tail) = text.split_at_checked(text.len().checked_sub(SINCE.len())?)?;
+    let plain = decode(&[tail.eq_ignore_ascii_case(SINCE).then_some(head)?, b"\r\n"].concat())?;
+    let CommandBody::Fetch { sequence_set, macro_or_item_names, uid, modifiers } = plain else { return None };
+    let mut names = match macro_or_item_names {
+        MacroOrMessageDataItemNames::Macro(short) => short.expand().into_iter().map(IntoStatic::into_static).collect(),
+        MacroOrMessageDataItemNames::MessageDataItemNames(names) => names,
+    };
+    names.push(MessageDataItemName::ModSeq);
+    let macro_or_item_names = MacroOrMessageDataItemNames::MessageDataItemNames(names);
+    Some(CommandBody::Fetch { sequence_set, macro_or_item_names, uid, modifiers })
 }
 
 pub(crate) fn after_word<'a>(text: &'a [u8], word: &[u8]) -> Option<&'a [u8]> {
@@ -380,6 +397,28 @@ mod tests {
         let parsed = parse(b"a CREATE \"My Drafts\" (USE (\\Drafts))\r\n").unwrap();
         assert!(matches!(parsed.command, Command::CreateAs { uses, .. } if uses == ["\\DRAFTS"]));
         assert!(matches!(parse(b"a CREATE x\r\n").unwrap().command, Command::Plain(CommandBody::Create { .. })));
+    }
+
+    #[test]
+    fn changes_since_ever_are_taken() {
+        for said in ["a FETCH 1:* (FLAGS) (CHANGEDSINCE 0)\r\n", "a UID fetch 1:* fast (changedsince 0)\r\n"] {
+            let Command::Plain(CommandBody::Fetch { macro_or_item_names, modifiers, .. }) =
+                parse(said.as_bytes()).unwrap().command
+            else {
+                panic!("{said}")
+            };
+            let MacroOrMessageDataItemNames::MessageDataItemNames(names) = macro_or_item_names else {
+                panic!("{said}")
+            };
+            assert!(
+                names.contains(&MessageDataItemName::ModSeq) && names.contains(&MessageDataItemName::Flags),
+                "{said}"
+            );
+            assert!(modifiers.is_empty(), "{said}");
+        }
+        for wrong in ["a NOOP (CHANGEDSINCE 0)\r\n", "a FETCH (CHANGEDSINCE 0)\r\n", "(CHANGEDSINCE 0)\r\n"] {
+            assert!(parse(wrong.as_bytes()).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -65,11 +65,25 @@ pub async fn look(tx: &mut Tx, copy_ids: &[CopyId]) -> Result<Vec<TakenOut>, Mai
 /// Takes copies out; gives those that were there. The caller holds the locks of the copies, keeps the snapshots and
 /// appends the events in the same transaction.
 pub async fn take_out(tx: &mut Tx, copy_ids: &[CopyId]) -> Result<Vec<TakenOut>, MailboxError> {
+    let rows = tx.query("imap.folders_of_copies", &values![&id_list(copy_ids)]).await?;
+    let folders: BTreeSet<FolderId> = rows.iter().map(|row| row.id("folder_id")).collect::<Result<_, _>>()?;
+    touch(tx, &folders).await?;
     let (item_ids, taken) = look_with_items(tx, copy_ids).await?;
     if !item_ids.is_empty() {
         tx.execute("mailbox.delete_items", &values![&serde_json::Value::from(item_ids)]).await?;
     }
     Ok(taken)
+}
+
+/// Mail leaves these folders: their numbers rise, so that a mail program that knew them before (RFC 7162) looks for what has
+/// gone. Locks them, in the order of ids; who also locks copies or items does that before and after.
+pub(crate) async fn touch(tx: &mut Tx, folders: &BTreeSet<FolderId>) -> Result<(), StoreError> {
+    if folders.is_empty() {
+        return Ok(());
+    }
+    tx.query("mailbox.lock_folders", &values![&id_list(folders)]).await?;
+    tx.execute("imap.touch_folders", &values![&id_list(folders)]).await?;
+    Ok(())
 }
 
 /// The items of some copies and of their owners' duplicates, locked; and how each copy lies there.

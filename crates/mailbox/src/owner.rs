@@ -9,7 +9,7 @@ use model::{
 use serde_json::json;
 use store::{BodyRef, NewEvent, Row, Topic, Tx, values};
 
-use crate::bulk::{folders_of, id_list, role_of};
+use crate::bulk::{folders_of, id_list, role_of, touch};
 use crate::client::FOLDERS_MAX;
 use crate::{Embedded, FolderRole, MailboxError};
 
@@ -318,6 +318,7 @@ impl Embedded {
                 Deleted::ToTrash(move_held(&mut tx, &held, trash, actor).await?)
             }
             Some(_) | None => {
+                touch(&mut tx, &BTreeSet::from([held.folder_id])).await?;
                 tx.execute("mailbox.delete_items", &values![&json!([item_id.0])]).await?;
                 if held.is_copy {
                     let gone = Gone { organisation_id: held.organisation_id, copy_id: held.copy_id };
@@ -377,8 +378,11 @@ async fn move_held(tx: &mut Tx, held: &Held, folder_id: FolderId, actor: &str) -
     if folder_id == held.folder_id {
         return Ok(Moved { folder_id, uid: held.uid });
     }
-    let locked = tx.query_one("mailbox.lock_folders", &values![&json!([folder_id.0])]).await?;
-    let uid = locked.ok_or(MailboxError::NotFound("folder"))?.int("uid_next")?;
+    let both = BTreeSet::from([held.folder_id, folder_id]);
+    let locked = tx.query("mailbox.lock_folders", &values![&id_list(&both)]).await?;
+    let target = locked.iter().find(|row| row.id("id").is_ok_and(|id: FolderId| id == folder_id));
+    let uid = target.ok_or(MailboxError::NotFound("folder"))?.int("uid_next")?;
+    touch(tx, &BTreeSet::from([held.folder_id])).await?;
     tx.execute("mailbox.set_uid_next", &values![&json!([[folder_id.0, uid + 1]])]).await?;
     tx.execute("mailbox.move_item", &values![folder_id, uid, held.mailbox_id, held.item_id]).await?;
     if held.is_copy {

@@ -55,6 +55,25 @@ WHERE i.folder_id = $1 AND i.uid IN (SELECT value FROM json_each($2)) ORDER BY i
 -- Takes the folder's row lock on PostgreSQL, so that changes of flags become visible in the order of their numbers.
 UPDATE folder SET modseq = modseq + 1 WHERE mailbox_id = $1 AND id = $2 RETURNING modseq
 
+-- name: touch_folders @postgres
+-- Mail leaves these folders, which are locked: what has gone has no number of its own any more, so theirs rises.
+UPDATE folder SET modseq = modseq + 1
+WHERE id IN (SELECT CAST(value AS BIGINT) FROM json_array_elements_text(CAST($1 AS JSON)) AS t(value))
+
+-- name: touch_folders
+UPDATE folder SET modseq = modseq + 1 WHERE id IN (SELECT value FROM json_each($1))
+
+-- name: folders_of_copies @postgres
+-- Where some copies and their owners' duplicates lie. Locks nothing: folders are locked before items.
+SELECT folder_id FROM mail_item
+WHERE copy_id IN (SELECT CAST(value AS BIGINT) FROM json_array_elements_text(CAST($1 AS JSON)) AS t(value))
+UNION SELECT folder_id FROM mail_item
+WHERE origin_copy_id IN (SELECT CAST(value AS BIGINT) FROM json_array_elements_text(CAST($1 AS JSON)) AS t(value))
+
+-- name: folders_of_copies
+SELECT folder_id FROM mail_item WHERE copy_id IN (SELECT value FROM json_each($1))
+UNION SELECT folder_id FROM mail_item WHERE origin_copy_id IN (SELECT value FROM json_each($1))
+
 -- name: peek_items @postgres
 -- What lies there, with the copy it belongs to where it belongs to one. Locks nothing: copies are locked first.
 SELECT i.id, i.copy_id, c.organisation_id, c.campaign_id FROM mail_item i JOIN copy c ON c.id = i.copy_id
@@ -156,7 +175,3 @@ SELECT name, subscribed FROM subscription WHERE mailbox_id = $1 ORDER BY name LI
 -- name: subscribe
 INSERT INTO subscription (mailbox_id, name, subscribed) VALUES ($1, $2, $3)
 ON CONFLICT (mailbox_id, name) DO UPDATE SET subscribed = excluded.subscribed
-
--- name: keep_subscription
--- A folder goes: its name stays subscribed unless its owner said otherwise.
-INSERT INTO subscription (mailbox_id, name, subscribed) VALUES ($1, $2, 1) ON CONFLICT (mailbox_id, name) DO NOTHING

@@ -71,6 +71,39 @@ async fn a_program_fetches_what_changed() {
     .await;
 }
 
+/// A program that comes back asks for the number and looks for nothing when it is the one that it knows: what has gone, too,
+/// makes it rise, whoever took it.
+#[tokio::test]
+async fn the_number_rises_when_mail_leaves() {
+    on_both(|t| async move {
+        let ground = Ground::new(&t.store).await;
+        let first = ground.arrive(MAIL).await;
+        ground.arrive(MAIL).await;
+        ground.arrive(MAIL).await;
+        let last = ground.arrive(MAIL).await;
+        let mut reader = ground.reader().await;
+        let mut known = highest(&mut reader).await;
+        let mut rises = async |reader: &mut Client<TcpStream>, what: &str| {
+            let now = highest(reader).await;
+            assert!(now > known, "{what}: {known} then, {now} now");
+            known = now;
+        };
+        ground.purge(first).await;
+        rises(&mut reader, "a purge").await;
+        reader.ok("NOOP").await;
+        reader.ok("UID MOVE 2 Archive").await;
+        rises(&mut reader, "a move").await;
+        reader.ok("UID STORE 3 +FLAGS.SILENT (\\Deleted)").await;
+        rises(&mut reader, "a flag").await;
+        reader.ok("EXPUNGE").await;
+        rises(&mut reader, "an expunge").await;
+        ground.delete_in_console(last).await;
+        rises(&mut reader, "a deletion in the console").await;
+        ground.stop().await;
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_program_changes_only_what_it_knows() {
     on_both(|t| async move {

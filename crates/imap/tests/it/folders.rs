@@ -44,8 +44,11 @@ async fn folders_are_made_listed_renamed_and_deleted() {
             ["* LIST (\\HasNoChildren \\Subscribed) \"/\" INBOX", "* STATUS INBOX (MESSAGES 0 UIDNEXT 1 SIZE 0)"]
         );
         let (_, first) = status(&mut client, "c").await;
+        client.ok("SUBSCRIBE c").await;
         client.ok("DELETE c/Entw&APw-rfe").await;
         client.ok("DELETE c").await;
+        let gone = client.ok("LIST (SUBSCRIBED) \"\" c*").await;
+        assert!(gone.len() == 1 && gone[0].contains("\\NonExistent") && gone[0].ends_with(" c"), "{gone:?}");
         client.ok("CREATE c").await;
         let (_, second) = status(&mut client, "c").await;
         assert!(second > first, "a folder made again is another one: {first} {second}");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use directory::{Directory, NewAccount, NewOrganisation, NewPerson};
 use imap::{ImapConfig, Server};
-use mailbox::{Delivery, FolderRole, PutBack, TakenOut, deliver_ops, put_back, take_out};
+use mailbox::{Delivery, Embedded, FolderRole, PutBack, TakenOut, deliver_ops, put_back, take_out};
 use model::{AccountId, Address, CopyId, Domain, EventKind, MailboxId, Role};
 use store::{NewEvent, Store, Submission, Topic, values};
 use testkit::rows::{NewCopy, NewMessage};
@@ -119,6 +119,14 @@ impl Ground {
         tx.commit().await.unwrap();
         self.store.bus().announce(Topic::Mailbox, self.mailbox_id);
         taken
+    }
+
+    /// Deletes a copy as its owner does in the console.
+    pub async fn delete_in_console(&self, copy_id: CopyId) {
+        let ids = format!("[{copy_id}]");
+        let rows = self.store.query("mailbox.lock_items_of_copies", &values![ids]).await.unwrap();
+        let mailbox = Embedded::new(self.store.clone());
+        mailbox.delete_item(self.mailbox_id, rows[0].id("id").unwrap(), LOGIN).await.unwrap();
     }
 
     /// Puts it back as an undo does.

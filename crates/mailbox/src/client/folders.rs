@@ -39,7 +39,8 @@ impl Embedded {
         Ok(id)
     }
 
-    /// Deletes a folder of the owner's own with everything in it, which is *deleted by owner*. Its name stays subscribed.
+    /// Deletes a folder of the owner's own with everything in it, which is *deleted by owner*. Its name stays
+    /// subscribed where its owner has subscribed to it (RFC 3501 6.3.9); that it was subscribed by being there ends with it.
     ///
     /// # Errors
     /// [`MailboxError::FolderInUse`] for a folder with a role, or when mail comes in faster than it goes;
@@ -63,7 +64,6 @@ impl Embedded {
         if tx.execute("imap.drop_folder", &values![mailbox_id, folder_id]).await? == 0 {
             return Err(MailboxError::FolderInUse("mail has just come in"));
         }
-        tx.execute("imap.keep_subscription", &values![mailbox_id, &state.name]).await?;
         tx.commit().await?;
         self.store().bus().announce(Topic::Mailbox, mailbox_id);
         Ok(())

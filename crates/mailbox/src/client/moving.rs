@@ -8,7 +8,7 @@ use store::{Row, Topic, Tx, values};
 
 use super::flags::flag_values;
 use super::{CHANGE_MAX, COPY_MAX, Flags, FolderState, folder_state, uid_list};
-use crate::bulk::id_list;
+use crate::bulk::{id_list, touch};
 use crate::owner::{Gone, delete_copies, moved_event};
 use crate::{Embedded, MailboxError};
 
@@ -117,6 +117,8 @@ impl Embedded {
         check_count(uids)?;
         let mut tx = self.store().begin().await?;
         lock_copies(&mut tx, from, uids).await?;
+        // Both at once, in the order of ids.
+        tx.query("mailbox.lock_folders", &values![&id_list(&BTreeSet::from([from, to]))]).await?;
         let target = lock_target(&mut tx, mailbox_id, to).await?;
         let mut held = hold_all(&mut tx, mailbox_id, from, uids).await?;
         held.sort_unstable_by_key(|item| item.uid);
@@ -173,7 +175,8 @@ async fn lock_origins(tx: &mut Tx, folder_id: FolderId, uids: &[i64]) -> Result<
     Ok(())
 }
 
-/// Locks copies, then items, and reads the items as they are then: a purge may have taken some meanwhile.
+/// Locks the copies of items that leave a folder, then the folder, then the items, and reads these as they are then: a purge may
+/// have taken some meanwhile.
 async fn hold_all(
     tx: &mut Tx,
     mailbox_id: MailboxId,
@@ -188,6 +191,7 @@ async fn hold_all(
         let gone = Gone { organisation_id: row.id("organisation_id")?, copy_id: row.id("copy_id")? };
         known.insert(row.int("id")?, (gone, row.opt_id("campaign_id")?));
     }
+    touch(tx, &BTreeSet::from([folder_id])).await?;
     let rows = tx.query("imap.lock_items", &values![folder_id, &uid_list(uids)]).await?;
     rows.iter()
         .map(|row| {
