@@ -9,11 +9,11 @@ use model::{
 };
 use outbound::NewDelivery;
 use serde_json::{Value as Json, json};
-use store::{BodyRef, NewEvent, Op, Store, values};
+use store::{BodyRef, NewEvent, Op, Store, Value, values};
 use verdict::Decision;
 
 use crate::decide::{Action, Addressee, Plan, cause};
-use crate::enrich::Mail;
+use crate::enrich::{Extent, Mail};
 use crate::hand_over::NewHandOver;
 use crate::told::may_tell;
 use crate::writing::Writing;
@@ -35,6 +35,7 @@ pub(crate) struct Landing<'a> {
     pub(crate) message_id: MessageId,
     pub(crate) mail: &'a Mail,
     pub(crate) facts: &'a Facts,
+    pub(crate) extent: Extent,
     pub(crate) verdict: Option<&'a Verdict>,
     pub(crate) plans: &'a [Plan],
     /// The ARC set for what is sent on; empty when nothing is.
@@ -46,11 +47,7 @@ impl Landing<'_> {
     pub(crate) fn writing(&self) -> Writing {
         let mut rows = self.terms();
         if self.verdict.is_none() {
-            let (reason, at) = (self.unjudged().as_str(), self.mail.received_at);
-            rows.push(Op::Insert(
-                "unjudged.insert",
-                values![self.message_id, self.organisation_id, reason, at, 0_i64, at].to_vec(),
-            ));
+            rows.push(self.owed_verdict());
         }
         for plan in self.plans {
             rows.extend(self.copy(plan));
@@ -65,6 +62,14 @@ impl Landing<'_> {
         Writing::with_body(self.stored_body(), move |body| {
             std::iter::once(message(body)).chain(rows.iter().cloned()).collect()
         })
+    }
+
+    /// That a verdict is owed. Facts of a header alone wait here: who asks the message for its facts gets all or none.
+    fn owed_verdict(&self) -> Op {
+        let (reason, at) = (self.unjudged().as_str(), self.mail.received_at);
+        let facts = (self.extent == Extent::Header).then(|| as_json(self.facts));
+        let row = values![self.message_id, self.organisation_id, reason, at, 0_i64, at, facts];
+        Op::Insert("unjudged.insert", row.to_vec())
     }
 
     /// The body as received under our trace header section. Fields that only we may write, and that a sender wrote, are
@@ -92,8 +97,7 @@ impl Landing<'_> {
         }
         let ours =
             ["Return-Path", headers::ANTISPAM_REPORT, headers::BULK_REPORT, headers::UNJUDGED, mailbox::MARK_HEADER];
-        let rest = headers::remove_authentication_results(body, self.hostname);
-        let rest = headers::remove_fields(&rest, &ours);
+        let rest = headers::remove_ours(body, self.hostname, &ours);
         let rest = headers::below_our_fields(&rest);
         let mut whole = BytesMut::with_capacity(head.len() + rest.len());
         whole.extend_from_slice(head.as_bytes());
@@ -138,7 +142,7 @@ impl Landing<'_> {
             SqlText::new(&facts.helo),
             facts.received_at,
             campaign_id,
-            as_json(facts),
+            (self.extent == Extent::Whole).then(|| as_json(facts)),
             self.verdict.map(as_json),
             self.verdict.map(|verdict| verdict.class.as_str()),
             self.verdict.map(|verdict| verdict.rule_set_id),
@@ -152,12 +156,7 @@ impl Landing<'_> {
 
     /// The words under which changes and searches find the message.
     fn terms(&self) -> Vec<Op> {
-        let verdict_terms = verdict::index_terms(self.facts).into_iter().map(|(kind, value)| (kind.as_str(), value));
-        let words = subject_words(&self.facts.header.subject).into_iter().map(|word| (SUBJECT_WORD_KIND, word));
-        let row = |(kind, value): (&str, String)| {
-            Op::Each("message.insert_terms", values![kind, SqlText::new(&value), self.message_id].to_vec())
-        };
-        verdict_terms.chain(words).map(row).collect()
+        term_rows(self.facts, self.message_id).into_iter().map(|row| Op::Each("message.insert_terms", row)).collect()
     }
 
     fn copy(&self, plan: &Plan) -> Vec<Op> {
@@ -392,6 +391,14 @@ fn decided(plan: &Plan) -> (Option<&str>, Option<&str>, Option<String>) {
 
 fn as_json(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).expect("facts, verdicts and decisions have string keys and finite numbers")
+}
+
+/// The rows of `message.insert_terms` for a message.
+pub(crate) fn term_rows(facts: &Facts, message_id: MessageId) -> Vec<Vec<Value>> {
+    let verdict_terms = verdict::index_terms(facts).into_iter().map(|(kind, value)| (kind.as_str(), value));
+    let words = subject_words(&facts.header.subject).into_iter().map(|word| (SUBJECT_WORD_KIND, word));
+    let row = |(kind, value): (&str, String)| values![kind, SqlText::new(&value), message_id].to_vec();
+    verdict_terms.chain(words).map(row).collect()
 }
 
 /// The words of a subject as they are indexed and searched: lower case, letters and digits, two characters or more.

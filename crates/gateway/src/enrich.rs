@@ -38,6 +38,15 @@ pub(crate) enum SealError {
     Message(#[from] MessageError),
 }
 
+/// How much of a mail is read before it is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// The header section. The body is read when the mail is judged.
+    Header,
+    /// All of it.
+    Whole,
+}
+
 /// A mail as received.
 #[derive(Clone)]
 pub(crate) struct Mail {
@@ -52,12 +61,18 @@ impl Enricher {
         Enricher { directory, authenticator, tokens, own_domains, known_senders: Mutex::default() }
     }
 
-    /// The facts of a mail.
-    pub(crate) async fn facts(&self, config: &GatewayConfig, mail: &Mail) -> Facts {
-        let mut facts = self.parse(config, mail).await;
+    /// The facts of a mail, as far as it is read. `own_copies` is what its header says, see [`Enricher::own_copies`].
+    pub(crate) async fn facts(
+        &self,
+        config: &GatewayConfig,
+        mail: &Mail,
+        own_copies: &[(Address, OwnCopy)],
+        extent: Extent,
+    ) -> Facts {
+        let mut facts = self.parse(config, mail, extent).await;
         let deadline = Duration::from_millis(config.authentication_deadline_ms);
-        let own = self.own_copies(mail).into_iter().next();
-        facts.own_copy = own.map(|(_, own)| OwnCopyFact { campaign_id: own.campaign_id, copy_id: own.copy_id });
+        let own = own_copies.first().map(|(_, own)| own);
+        facts.own_copy = own.map(|own| OwnCopyFact { campaign_id: own.campaign_id, copy_id: own.copy_id });
         let authenticate = self.authenticator.authenticate(&mail.body, &mail.envelope, deadline);
         let (auth, sender_known) = futures::join!(authenticate, self.sender_known(config, &facts));
         facts.auth = match mail.envelope.client.login {
@@ -102,17 +117,18 @@ impl Enricher {
         Ok(String::new())
     }
 
-    async fn parse(&self, config: &GatewayConfig, mail: &Mail) -> Facts {
-        let (limits, own_domains) = (config.limits, self.own_domains.clone());
-        let read = move |mail: &Mail, own_domains: &[String]| {
-            let (received_at, envelope) = (mail.received_at, &*mail.envelope);
-            message::parse(&mail.body, &ParseContext { received_at, envelope, own_domains, limits })
-        };
-        if mail.body.len() < config.blocking_bytes_min {
-            return read(mail, &own_domains);
+    async fn parse(&self, config: &GatewayConfig, mail: &Mail, extent: Extent) -> Facts {
+        let (limits, envelope) = (config.limits, &*mail.envelope);
+        let context = ParseContext { received_at: mail.received_at, envelope, own_domains: &self.own_domains, limits };
+        let facts = message::parse_header(&mail.body, &context);
+        if extent == Extent::Header {
+            return facts;
         }
-        let on_thread = mail.clone();
-        match tokio::task::spawn_blocking(move || read(&on_thread, &own_domains)).await {
+        if mail.body.len() < config.blocking_bytes_min {
+            return message::parse_body(&mail.body, &limits, facts);
+        }
+        let body = mail.body.clone();
+        match tokio::task::spawn_blocking(move || message::parse_body(&body, &limits, facts)).await {
             Ok(facts) => facts,
             // The runtime is going down, or a panic that the parser did not catch: the session answers 451.
             Err(error) => std::panic::resume_unwind(Box::new(format!("parsing ended badly: {error}"))),

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use directory::{CopyTokens, Directory, DirectoryError, FailureMode, Protection, ProtectionCache, Recipient};
+use directory::{CopyTokens, Directory, DirectoryError, FailureMode, OwnCopy, Protection, ProtectionCache, Recipient};
 use mailbox::FolderRole;
 use message::Authenticator;
 use model::{
@@ -22,7 +22,7 @@ use crate::GatewayConfig;
 use crate::bounces::Reports;
 use crate::commit::Landing;
 use crate::decide::{self, Action, Addressee, Plan};
-use crate::enrich::{Enricher, Mail};
+use crate::enrich::{Enricher, Extent, Mail};
 use crate::limits::Limits;
 use crate::stats::GatewayStats;
 use crate::submission::Outgoing;
@@ -72,6 +72,7 @@ impl Listening {
 struct Judged<'a> {
     mail: &'a Mail,
     facts: &'a Facts,
+    extent: Extent,
     verdict: Option<&'a Verdict>,
     /// What goes to others of the same mail.
     outgoing: Option<&'a Outgoing>,
@@ -217,18 +218,21 @@ impl Inner {
             let taken = self.reports.take(&self.config.hostname, mail, outgoing).await;
             return taken.map(accepted).map_err(|error| refusal(&error));
         }
-        let mut facts = self.enricher.facts(&self.config, mail).await;
+        // What is not judged now is not read now: the body is read when there is time, see `LateJudge`.
+        let extent = if self.bypass.is_on().await { Extent::Header } else { Extent::Whole };
+        let own_copies = self.enricher.own_copies(mail);
+        let mut facts = self.enricher.facts(&self.config, mail, &own_copies, extent).await;
         if facts.header.received_count >= self.config.received_count_max {
             return Err(Reply::permanent(554, (4, 6), "this mail goes round in circles"));
         }
         let protection = self.protection.current();
-        let verdict = self.judge(&mut facts, &protection).await?;
-        let plans = self.plan(mail, &facts, verdict.as_ref(), &protection, addressees).await?;
+        let verdict = self.judge(&mut facts, extent, &protection).await?;
+        let plans = self.plan(&own_copies, &facts, verdict.as_ref(), &protection, addressees).await?;
         let message_id: MessageId = self.store.next_id();
         if !plans.iter().any(|plan| matches!(plan.action, Action::Reject)) {
             self.reports.note(mail, message_id).await.map_err(|error| refusal(&error))?;
         }
-        let judged = Judged { mail, facts: &facts, verdict: verdict.as_ref(), outgoing };
+        let judged = Judged { mail, facts: &facts, extent, verdict: verdict.as_ref(), outgoing };
         self.commit(&judged, plans, message_id).await
     }
 
@@ -290,8 +294,13 @@ impl Inner {
 
     /// The verdict; `None`, and why among the facts, when judging is off, or failed and the organisation wants such mail
     /// delivered all the same.
-    async fn judge(&self, facts: &mut Facts, protection: &Protection) -> Result<Option<Verdict>, Reply> {
-        if self.bypass.is_on().await {
+    async fn judge(
+        &self,
+        facts: &mut Facts,
+        extent: Extent,
+        protection: &Protection,
+    ) -> Result<Option<Verdict>, Reply> {
+        if extent == Extent::Header {
             facts.unjudged = Some(Unjudged::Bypass);
             GatewayStats::add(&self.stats.bypassed_count);
             return Ok(None);
@@ -316,13 +325,12 @@ impl Inner {
 
     async fn plan(
         &self,
-        mail: &Mail,
+        own_copies: &[(Address, OwnCopy)],
         facts: &Facts,
         verdict: Option<&Verdict>,
         protection: &Protection,
         addressees: Vec<Addressee>,
     ) -> Result<Vec<Plan>, Reply> {
-        let own_copies = self.enricher.own_copies(mail);
         let mut decisions: Vec<_> = verdict.map_or_else(Vec::new, |verdict| {
             addressees.iter().map(|to| decide::decide(verdict, facts, &protection.policies, to)).collect()
         });
@@ -381,7 +389,7 @@ impl Inner {
         mut plans: Vec<Plan>,
         mut message_id: MessageId,
     ) -> Result<Reply, Reply> {
-        let &Judged { mail, facts, verdict, outgoing } = judged;
+        let &Judged { mail, facts, extent, verdict, outgoing } = judged;
         let seal = self.seal(mail, facts, &plans).await;
         // What is refused here is sent to nobody.
         let outgoing = outgoing.filter(|_| !plans.iter().any(|plan| matches!(plan.action, Action::Reject)));
@@ -393,6 +401,7 @@ impl Inner {
                 message_id,
                 mail,
                 facts,
+                extent,
                 verdict,
                 plans: &plans,
                 seal: &seal,

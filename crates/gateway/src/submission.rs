@@ -110,7 +110,8 @@ impl Submission {
         let inner = &self.gateway.inner;
         let received_at = inner.store.now();
         let limits = inner.config.limits;
-        let facts = message::parse(&body, &ParseContext { received_at, envelope: &envelope, own_domains: &[], limits });
+        let context = ParseContext { received_at, envelope: &envelope, own_domains: &[], limits };
+        let facts = message::parse_header(&body, &context);
         if facts.header.received_count >= inner.config.received_count_max {
             return Err(Reply::permanent(554, (4, 6), "this mail goes round in circles"));
         }

@@ -3,25 +3,33 @@
 //! Judging fails (a rule panics), or an administrator has switched it off: such mail is stored as any other, stamped
 //! *unjudged*, with a row that says that a verdict is owed. [`LateJudge`] pays: it judges by the facts that were stored on
 //! arrival, writes the verdict, tells each copy's story so, and leaves what should not have come in to a purge job.
+//!
+//! While judging is switched off, arriving mail is read no further than its header: that is how much is needed to store it,
+//! and the rest of the time goes to taking in more. [`LateJudge`] reads the bodies behind it, at a bounded pace while the
+//! bypass lasts (so that links and files are found by searches soon after), and at the latest when it judges.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use directory::{Bypass, Directory, DirectoryError, Protection, ProtectionCache};
+use message::{Limits, headers};
 use model::{CopyId, EventKind, Facts, JobId, MessageId, Unjudged, Verdict, VerdictClass};
 use serde_json::json;
-use store::{NewEvent, Row, Store, StoreError, Topic, Tx, values};
+use store::{BodyRef, NewEvent, Op, Row, Store, StoreError, Submission, Topic, Tx, values};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use verdict::TermKind;
 
 use crate::Judge;
+use crate::commit::term_rows;
 
 /// How often rows are looked at.
 const LOOK_MS: u64 = 1_000;
-/// Messages judged in one transaction.
+/// Messages judged, or read, in one transaction.
 const BATCH_MAX: i64 = 64;
+/// Batches that are read with each look while judging is off: arriving mail goes first then.
+const BATCHES_BEHIND_MAX: usize = 2;
 /// Copies of a message whose story is told; a message has fewer recipients.
 const COPIES_MAX: i64 = 10_000;
 /// The rest of a message that cannot be judged yet, doubled with each further try.
@@ -76,19 +84,42 @@ pub struct LateJudge {
     directory: Directory,
     protection: ProtectionCache,
     judge: Judge,
+    limits: Limits,
+}
+
+/// A message whose facts are whole.
+struct Seen {
+    message_id: MessageId,
+    reason: Unjudged,
+    try_count: i64,
+    facts: Facts,
+    /// The facts were made just now: the message has none yet.
+    is_new: bool,
+}
+
+impl Seen {
+    /// Gives the message its facts and the terms under which it is found, if it had none.
+    fn ops(&self) -> Vec<Op> {
+        if !self.is_new {
+            return Vec::new();
+        }
+        let id = self.message_id;
+        let terms = term_rows(&self.facts, id).into_iter().map(|row| Op::Each("message.insert_terms", row));
+        let facts = Op::Each("unjudged.set_facts", values![json!(self.facts), id].to_vec());
+        [facts, Op::Each("unjudged.set_read", values![id].to_vec())].into_iter().chain(terms).collect()
+    }
 }
 
 /// A message that has its verdict.
 struct Judged {
-    message_id: MessageId,
-    reason: Unjudged,
+    seen: Seen,
     verdict: Verdict,
 }
 
 impl LateJudge {
-    /// A worker that is driven by [`LateJudge::work_off`].
-    pub fn new(directory: &Directory, protection: ProtectionCache, judge: Judge) -> Self {
-        LateJudge { store: directory.store().clone(), directory: directory.clone(), protection, judge }
+    /// A worker that is driven by [`LateJudge::work_off`] and reads bodies within `limits`.
+    pub fn new(directory: &Directory, protection: ProtectionCache, judge: Judge, limits: Limits) -> Self {
+        LateJudge { store: directory.store().clone(), directory: directory.clone(), protection, judge, limits }
     }
 
     /// Works until `cancel`, and ends between two batches.
@@ -106,7 +137,8 @@ impl LateJudge {
         })
     }
 
-    /// Judges whatever waits now, unless judging is off; gives how many have a verdict since.
+    /// Judges whatever waits now, unless judging is off; gives how many have a verdict since. While it is off, reads some of
+    /// what has not been read.
     ///
     /// # Errors
     /// [`DirectoryError`] when rows could not be read or written.
@@ -114,27 +146,38 @@ impl LateJudge {
         self.directory.note_ended_bypasses().await?;
         let mut judged_count = 0;
         while self.directory.bypass().await?.is_none() {
-            let due = values![self.directory.id(), self.store.now(), BATCH_MAX];
-            let rows = self.store.query("unjudged.due", &due).await?;
+            let rows = self.rows("unjudged.due").await?;
+            if rows.is_empty() {
+                return Ok(judged_count);
+            }
+            judged_count += self.judge_batch(&rows).await?;
+        }
+        for _ in 0..BATCHES_BEHIND_MAX {
+            let rows = self.rows("unjudged.unread").await?;
             if rows.is_empty() {
                 break;
             }
-            judged_count += self.batch(&rows).await?;
+            self.read_batch(&rows).await?;
         }
         Ok(judged_count)
     }
 
-    async fn batch(&self, rows: &[Row]) -> Result<usize, DirectoryError> {
+    async fn rows(&self, statement: &'static str) -> Result<Vec<Row>, StoreError> {
+        self.store.query(statement, &values![self.directory.id(), self.store.now(), BATCH_MAX]).await
+    }
+
+    async fn read_batch(&self, rows: &[Row]) -> Result<(), DirectoryError> {
+        let ops: Vec<Op> = self.see(rows).await?.iter().flat_map(Seen::ops).collect();
+        Ok(self.store.commit(Submission::rows(ops)).await?)
+    }
+
+    async fn judge_batch(&self, rows: &[Row]) -> Result<usize, DirectoryError> {
         let protection = self.protection.current();
         let mut judged = Vec::new();
-        for row in rows {
-            let message_id: MessageId = row.id("message_id")?;
-            let reason = Unjudged::parse(row.text("reason")?).unwrap_or(Unjudged::Failure);
-            let facts = row.opt_json::<Facts>("facts").ok().flatten();
-            let verdict = facts.and_then(|facts| judge(self.judge, &facts, &protection));
-            match verdict {
-                Some(verdict) => judged.push(Judged { message_id, reason, verdict }),
-                None => self.put_off(message_id, row.int("try_count")?).await?,
+        for seen in self.see(rows).await? {
+            match judge(self.judge, &seen.facts, &protection) {
+                Some(verdict) => judged.push(Judged { seen, verdict }),
+                None => self.put_off(seen.message_id, seen.try_count).await?,
             }
         }
         let job_id = self.write(&judged).await?;
@@ -142,6 +185,43 @@ impl LateJudge {
             self.store.bus().announce(Topic::Job, job_id);
         }
         Ok(judged.len())
+    }
+
+    /// The messages with whole facts. What cannot be read now is put off.
+    async fn see(&self, rows: &[Row]) -> Result<Vec<Seen>, StoreError> {
+        let mut all = Vec::with_capacity(rows.len());
+        for row in rows {
+            let (message_id, try_count): (MessageId, _) = (row.id("message_id")?, row.int("try_count")?);
+            let reason = Unjudged::parse(row.text("reason")?).unwrap_or(Unjudged::Failure);
+            let stored = row.opt_json::<Facts>("facts").ok().flatten();
+            let (facts, is_new) = match stored {
+                Some(facts) => (Some(facts), false),
+                None => (self.read_behind(row, message_id).await, true),
+            };
+            match facts {
+                Some(facts) => all.push(Seen { message_id, reason, try_count, facts, is_new }),
+                None => self.put_off(message_id, try_count).await?,
+            }
+        }
+        Ok(all)
+    }
+
+    /// Adds what the stored body says to the facts of the header.
+    async fn read_behind(&self, row: &Row, message_id: MessageId) -> Option<Facts> {
+        let header = row.opt_json::<Facts>("header_facts").ok().flatten()?;
+        let stored = match self.store.body(&BodyRef::from_row(row).ok()?).await {
+            Ok(stored) => stored,
+            Err(error) => {
+                tracing::error!(message.id = %message_id, %error, "the body of a mail without a verdict cannot be read");
+                return None;
+            }
+        };
+        let limits = self.limits;
+        let read = tokio::task::spawn_blocking(move || {
+            let received = headers::below_unjudged_mark(&stored)?;
+            Some(message::parse_body(received, &limits, header))
+        });
+        read.await.ok().flatten()
     }
 
     async fn put_off(&self, message_id: MessageId, try_count: i64) -> Result<(), StoreError> {
@@ -158,16 +238,18 @@ impl LateJudge {
         let job_id: JobId = self.store.next_id();
         let mut bad_count = 0;
         for one in judged {
-            if tx.execute("unjudged.take", &values![one.message_id]).await? == 0 {
+            let message_id = one.seen.message_id;
+            tx.apply(one.seen.ops()).await?;
+            if tx.execute("unjudged.take", &values![message_id]).await? == 0 {
                 continue; // another worker has it
             }
             let verdict = json!(one.verdict);
-            let row = values![&verdict, one.verdict.class.as_str(), one.verdict.rule_set_id, one.message_id];
+            let row = values![&verdict, one.verdict.class.as_str(), one.verdict.rule_set_id, message_id];
             tx.execute("unjudged.set_verdict", &row).await?;
             self.tell(&mut tx, one).await?;
             if one.verdict.class != VerdictClass::Clean {
                 bad_count += 1;
-                let term = values![TermKind::LateBatch.as_str(), job_id.to_string(), one.message_id].to_vec();
+                let term = values![TermKind::LateBatch.as_str(), job_id.to_string(), message_id].to_vec();
                 tx.execute_each("message.insert_terms", vec![term]).await?;
             }
         }
@@ -179,17 +261,17 @@ impl LateJudge {
     }
 
     async fn tell(&self, tx: &mut Tx, one: &Judged) -> Result<(), StoreError> {
-        let copies = tx.query("unjudged.copies", &values![one.message_id, COPIES_MAX]).await?;
+        let copies = tx.query("unjudged.copies", &values![one.seen.message_id, COPIES_MAX]).await?;
         let mut events = Vec::with_capacity(copies.len());
         for copy in &copies {
             let copy_id: CopyId = copy.id("id")?;
             let mut event = NewEvent::now(self.directory.id(), copy_id, EventKind::Judged, SOURCE, self.store.now());
             event.detail = json!({
-                "unjudged": one.reason,
+                "unjudged": one.seen.reason,
                 "class": one.verdict.class,
                 "sentence": verdict::sentence(&one.verdict),
                 "rule_set_id": one.verdict.rule_set_id,
-                "message_id": one.message_id,
+                "message_id": one.seen.message_id,
             });
             events.push(event);
         }

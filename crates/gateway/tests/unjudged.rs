@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use directory::{Directory, FailureMode, NewOrganisation, NewPerson, ProtectionCache, Switcher};
 use dns::{Resolver, ResolverLimits, ZoneServer};
+use gateway::trace::TraceFilter;
 use gateway::{Gateway, GatewayConfig, Judge, LateJudge, Listening};
 use message::Authenticator;
 use message::arc::{ArcSealer, Sealing};
@@ -120,7 +121,7 @@ impl House {
     }
 
     fn late(&self, judge: Judge) -> LateJudge {
-        LateJudge::new(&self.directory, self.protection.clone(), judge)
+        LateJudge::new(&self.directory, self.protection.clone(), judge, message::Limits::default())
     }
 
     async fn purge(&self) -> usize {
@@ -240,8 +241,9 @@ async fn a_bypass_ends_by_itself_and_everything_is_judged_then() {
         }
         house.directory.switch_bypass_on(&by, 30 * 60_000, "a feed lists our own bank").await.unwrap();
         assert_eq!(house.send(ZOE, BOTH, &mail("Phish", PHISH)).await, 250);
-        assert_eq!(house.facts("Phish").await.unjudged, Some(Unjudged::Bypass));
+        assert_eq!(house.message("Phish").await.opt_text("facts").unwrap(), None, "the body has not been read");
         assert_eq!(house.late(verdict::judge).work_off().await.unwrap(), 0, "not while it lasts");
+        assert_eq!(house.facts("Phish").await.unjudged, Some(Unjudged::Bypass), "read it is");
 
         // It is a row: another process knows it, too.
         let (directory, protection) = house.close().await;
@@ -271,6 +273,74 @@ async fn a_bypass_ends_by_itself_and_everything_is_judged_then() {
         assert!(house.directory.switch_bypass_off(&by).await.unwrap().is_none());
         assert_eq!(house.send(ZOE, &BOTH[..1], &mail("Fourth", PHISH)).await, 250);
         assert_eq!(house.copies("Fourth").await, ["ada@contoso.example quarantine held: held"]);
+        house.close().await;
+    })
+    .await;
+}
+
+/// The copies of mail with a link to `evil.example`, as a trace finds them.
+async fn linked(house: &House) -> Vec<String> {
+    let filter = TraceFilter { url_host: Some("evil.example".into()), limit: 10, ..TraceFilter::default() };
+    let found = gateway::trace::search(&house.store, house.directory.id(), &filter).await.unwrap();
+    found.rows.into_iter().map(|row| row.subject).collect()
+}
+
+#[tokio::test]
+async fn a_body_that_is_read_later_says_the_same() {
+    on_both(|t| async move {
+        let names = names().await;
+        let resolver = Resolver::at(names.addr()).unwrap();
+        let house = House::build(&t, &resolver, Policies::standard_for_all(), verdict::judge).await;
+        let raw = |subject: &str| {
+            let head = String::from_utf8(mail(subject, "")).unwrap();
+            let head = head.trim_end().replace("Subject:", "MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\nSubject:");
+            // The first line continues nothing: our fields must not take it in, and reading later must not either.
+            format!(
+                " of nobody\r\n{head}\r\n\r\n--b\r\nContent-Type: text/html\r\n\r\n<p>{PHISH} <a href=\"http://evil.example/a\">bank.example\
+                 </a><img src=\"https://cdn.example/1.png\"></p>\r\n--b\r\nContent-Type: application/zip; name=a.exe\r\n\r\nMZ\r\n--b--\r\n"
+            )
+        };
+        assert_eq!(house.send(ZOE, &BOTH[..1], raw("At once").as_bytes()).await, 250);
+        let by = Switcher { account_id: None, name: "command line" };
+        house.directory.switch_bypass_on(&by, 30 * 60_000, "x").await.unwrap();
+        assert_eq!(house.send(ZOE, &BOTH[..1], raw("Later").as_bytes()).await, 250);
+        assert_eq!(linked(&house).await, ["At once"]);
+        assert_eq!(house.late(verdict::judge).work_off().await.unwrap(), 0);
+        assert_eq!(linked(&house).await, ["Later", "At once"], "it is found while judging is off");
+        let (at_once, mut later) = (house.facts("At once").await, house.facts("Later").await);
+        assert!(!later.urls.is_empty() && !later.attachments.is_empty() && !later.links.is_empty());
+        assert_eq!(later.unjudged.take(), Some(Unjudged::Bypass));
+        later.header.subject = at_once.header.subject.clone();
+        (later.received_at, later.sender_known) = (at_once.received_at, at_once.sender_known);
+        later.size_bytes += 2; // the subject is shorter by so much
+        assert_eq!(later, at_once);
+        t.clock.advance_ms(30 * 60_000);
+        assert_eq!(house.late(verdict::judge).work_off().await.unwrap(), 1);
+        assert_eq!(house.purge().await, 1);
+        assert_eq!(house.copies("Later").await, ["ada@contoso.example quarantine purged: accepted judged purged"]);
+        house.close().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_body_that_is_damaged_keeps_waiting_and_the_others_do_not() {
+    on_both(|t| async move {
+        let house = House::build(&t, &Resolver::none(), Policies::standard_for_all(), verdict::judge).await;
+        let by = Switcher { account_id: None, name: "command line" };
+        house.directory.switch_bypass_on(&by, 60_000, "x").await.unwrap();
+        for subject in ["Torn", "Whole"] {
+            assert_eq!(house.send(ZOE, &BOTH[..1], &mail(subject, PHISH)).await, 250);
+        }
+        let place = BodyRef::from_row(&house.message("Torn").await).unwrap();
+        let mut pack = std::fs::read(t.pack_path(place.pack_id)).unwrap();
+        pack[usize::try_from(place.offset).unwrap()] ^= 0x20;
+        std::fs::write(t.pack_path(place.pack_id), pack).unwrap();
+        assert_eq!(house.late(verdict::judge).work_off().await.unwrap(), 0);
+        t.clock.advance_ms(60_000);
+        assert_eq!(house.late(verdict::judge).work_off().await.unwrap(), 1, "the one that can be read");
+        assert_eq!(house.directory.unjudged_count().await.unwrap(), 1, "the other is not forgotten");
+        assert_eq!(house.message("Torn").await.opt_text("facts").unwrap(), None);
         house.close().await;
     })
     .await;

@@ -344,7 +344,8 @@ impl Server {
             dispatcher.map_err(|e| CliError::failed("the dispatcher", &e))?,
             tracker.start(stop.work.clone()),
             Worker::start(quarantine.clone(), stop.work.clone()),
-            LateJudge::new(&directory, protection.clone(), verdict::judge).start(stop.work.clone()),
+            LateJudge::new(&directory, protection.clone(), verdict::judge, message::Limits::default())
+                .start(stop.work.clone()),
         ];
         if !alone {
             tasks.push(changes.start_recovering(stop.work.clone()));

@@ -184,6 +184,15 @@ pub fn unjudged_mark(reason: Unjudged) -> String {
     format!("{UNJUDGED}: {reason}\r\n")
 }
 
+/// What was received, of a message that was stored under fields of ours which end in [`unjudged_mark`]; `None` when there is
+/// no such field. (Those that a sender wrote were removed before ours were put in front.)
+pub fn below_unjudged_mark(stored: &[u8]) -> Option<&[u8]> {
+    let mark = format!("\r\n{UNJUDGED}: ");
+    let at = memchr::memmem::find(stored, mark.as_bytes())? + mark.len();
+    let end = memchr::memchr(b'\n', &stored[at..])?;
+    Some(&stored[at + end + 1..])
+}
+
 /// `X-Microsoft-Antispam: BCL:n;` with the bulk level, 0 to 9.
 pub fn bulk_report(verdict: &Verdict) -> String {
     format!("{BULK_REPORT}: BCL:{};\r\n", verdict.bulk_level.min(9))
@@ -191,12 +200,18 @@ pub fn bulk_report(verdict: &Verdict) -> String {
 
 /// The message without Authentication-Results fields that claim to be ours (RFC 8601 section 5).
 pub fn remove_authentication_results<'a>(raw: &'a [u8], authserv_id: &str) -> Cow<'a, [u8]> {
-    remove_where(raw, |field| field.is("Authentication-Results") && claims(field.value, authserv_id))
+    remove_ours(raw, authserv_id, &[])
 }
 
 /// The message without the fields of these names.
 pub fn remove_fields<'a>(raw: &'a [u8], names: &[&str]) -> Cow<'a, [u8]> {
     remove_where(raw, |field| names.iter().any(|name| field.is(name)))
+}
+
+/// Both in one pass over the header section.
+pub fn remove_ours<'a>(raw: &'a [u8], authserv_id: &str, names: &[&str]) -> Cow<'a, [u8]> {
+    let claims_to_be_ours = |field: &Field<'_>| field.is("Authentication-Results") && claims(field.value, authserv_id);
+    remove_where(raw, |field| names.iter().any(|name| field.is(name)) || claims_to_be_ours(field))
 }
 
 /// What a message goes on with behind fields that we put in front of it. A first line that begins with a blank would

@@ -41,7 +41,7 @@ pub use error::{MessageError, Severity};
 pub use html::html_to_text;
 pub use limits::Limits;
 pub use links::rewrite_links;
-pub use parse::{ParseContext, parse};
+pub use parse::{ParseContext, parse, parse_body, parse_header};
 pub use report::{
     Dialect, FeedbackKind, RecipientReport, Report, ReportAction, ReportConfidence, ReportKind, Status, parse_report,
 };

@@ -8,6 +8,7 @@ use crate::Limits;
 use crate::archive::Files;
 use crate::decode::{Encoding, short_text, text_of};
 use crate::field::{Section, is_utf8};
+use crate::headers::below_our_fields;
 use crate::html;
 use crate::mime::{self, Part};
 use crate::urls::{Urls, host_named_by, host_text, parse_web};
@@ -35,7 +36,12 @@ pub struct ParseContext<'a> {
 /// left out and said so. `auth` is left at its default (every result `none`), `sender_known` and `own_copy` at `None`:
 /// others fill them in.
 pub fn parse(raw: &[u8], context: &ParseContext<'_>) -> Facts {
-    let mut facts = Facts {
+    parse_body(raw, &context.limits, parse_header(raw, context))
+}
+
+/// The first half of [`parse`]: envelope and header section. Of the body nothing is known yet.
+pub fn parse_header(raw: &[u8], context: &ParseContext<'_>) -> Facts {
+    let facts = Facts {
         received_at: context.received_at,
         size_bytes: raw.len() as u64,
         reverse_path: context.envelope.reverse_path.clone(),
@@ -45,16 +51,22 @@ pub fn parse(raw: &[u8], context: &ParseContext<'_>) -> Facts {
         own_domains: context.own_domains.to_vec(),
         ..Facts::default()
     };
-    // The MIME library has panicked on crafted input before. A panic in the body must not cost the header's facts.
-    let header = isolate(|| read_header(raw, context, facts.clone()));
-    let header_broke = header.is_none();
-    facts = header.unwrap_or(facts);
-    let body = isolate(|| read_body(raw, &context.limits, facts.clone()));
-    let body_broke = body.is_none();
-    facts = body.unwrap_or(facts);
-    if header_broke || body_broke {
-        note(&mut facts, Defect::BrokenMime);
-    }
+    // The MIME library has panicked on crafted input before. A panic here must not cost the facts of the envelope.
+    let read = isolate(|| read_header(raw, context, facts.clone()));
+    read.unwrap_or_else(|| broken(facts))
+}
+
+/// The second half of [`parse`]: adds to `facts`, which [`parse_header`] gave, what the parts of the body say.
+pub fn parse_body(raw: &[u8], limits: &Limits, facts: Facts) -> Facts {
+    // A first line that continues nothing is a field to whoever gets the mail from us: it must not begin the body here.
+    let raw = below_our_fields(raw);
+    // A panic in the body must not cost the header's facts.
+    let read = isolate(|| read_body(&raw, limits, facts.clone()));
+    read.unwrap_or_else(|| broken(facts))
+}
+
+fn broken(mut facts: Facts) -> Facts {
+    note(&mut facts, Defect::BrokenMime);
     facts
 }
 

@@ -210,6 +210,19 @@ const SEED: &str = "From: =?utf-8?Q?J=C3=B6rg?= <joerg@fabrikam.example>\r\nTo: 
     --b1\r\nContent-Type: message/rfc822\r\n\r\nFrom: i@n.example\r\n\r\ninner\r\n--b1--\r\nepilogue\r\n";
 
 /// What is made 7-bit is, whatever it was.
+/// A first line that begins with a blank is a field of its own in what we store: what is behind it is read as whoever gets the
+/// mail reads it, and not as one long text.
+#[test]
+fn a_first_line_that_continues_nothing_hides_no_body() {
+    let encoded = data_encoding::BASE64.encode(b"<a href=\"http://evil.example/login\">sign in</a>");
+    let raw = format!(
+        " of nobody\r\nFrom: a@b.example\r\nContent-Type: text/html\r\nContent-Transfer-Encoding: base64\r\n\r\n{encoded}\r\n"
+    );
+    let found = facts(raw.as_bytes());
+    assert!(found.has_html && found.urls.iter().any(|url| url.host == "evil.example"), "{found:?}");
+    assert!(found.defects.contains(&Defect::BrokenHeader), "{:?}", found.defects);
+}
+
 fn in_seven_bits(raw: &[u8]) {
     assert!(seven_bit::convert(raw).is_none_or(|converted| converted.is_ascii()), "{raw:?}");
     seven_bit::before_signing(raw);

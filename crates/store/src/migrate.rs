@@ -25,6 +25,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0014_asked.sql"),
     include_str!("../migrations/0015_incident_scope.sql"),
     include_str!("../migrations/0016_backtest_lease.sql"),
+    include_str!("../migrations/0017_unread.sql"),
 ];
 
 /// The schema version this binary writes.
