@@ -171,8 +171,7 @@ async fn a_torn_pack_is_told_and_never_handed_on() {
         Store::open(t.config.clone(), t.clock.clone()).await.unwrap().commit(mail(1)).await.unwrap();
         t.store.commit(mail(2)).await.unwrap();
         let place = place_of(&t.store, 2).await.unwrap();
-        let file =
-            t.config.objects_dir.join(format!("packs/{:02}/{}.pack", (place.pack_id >> 21) % 100, place.pack_id));
+        let file = t.pack_path(place.pack_id);
         assert!(t.store.verify_body(&place).await.unwrap());
         harm(&file);
         let told = t.store.body(&place).await;

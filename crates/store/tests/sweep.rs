@@ -11,11 +11,6 @@ use testkit::{TestStore, on_both};
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
-/// Where the store keeps a pack.
-fn pack_path(t: &TestStore, id: i64) -> PathBuf {
-    t.config.objects_dir.join(format!("packs/{:02}/{id}.pack", (id >> 21) % 100))
-}
-
 /// A file as a process left it that long ago.
 fn left(path: &Path, ago: Duration) {
     std::fs::create_dir_all(path.parent().expect("a folder")).expect("the folder");
@@ -39,7 +34,7 @@ async fn stored(t: &TestStore) -> PathBuf {
     });
     t.store.commit(submission).await.expect("it is stored");
     let pack_id = *place.lock().expect("nobody panics");
-    pack_path(t, pack_id)
+    t.pack_path(pack_id)
 }
 
 #[tokio::test]
@@ -53,17 +48,17 @@ async fn what_a_death_leaves_is_taken_away_and_nothing_else() {
         let two_days = 2 * DAY;
         age(&kept, two_days);
 
-        let half = pack_path(&t, old).with_extension("pack#1");
+        let half = t.pack_path(old).with_extension("pack#1");
         let probes =
             [t.config.objects_dir.join(format!("probe/{old}")), t.config.objects_dir.join(format!("probe/{old}#1"))];
-        let gone = [pack_path(&t, old), half, probes[0].clone(), probes[1].clone()];
+        let gone = [t.pack_path(old), half, probes[0].clone(), probes[1].clone()];
         gone.iter().for_each(|path| left(path, two_days));
         // Too young by its file, by its id, or not ours.
         let stays = [
-            pack_path(&t, old_too),
-            pack_path(&t, young),
-            pack_path(&t, young).with_extension("pack#1"),
-            pack_path(&t, old).with_extension("pack.bak"),
+            t.pack_path(old_too),
+            t.pack_path(young),
+            t.pack_path(young).with_extension("pack#1"),
+            t.pack_path(old).with_extension("pack.bak"),
         ];
         left(&stays[0], DAY - Duration::from_secs(600));
         stays[1..].iter().for_each(|path| left(path, two_days));
@@ -87,11 +82,11 @@ async fn many_packs_without_rows_are_no_leftovers() {
     on_both(|t| async move {
         let ids: Vec<i64> = (0..101).map(|_| t.store.next_id()).collect();
         t.clock.advance_ms(2 * DAY_MS);
-        ids.iter().for_each(|id| left(&pack_path(&t, *id), 2 * DAY));
+        ids.iter().for_each(|id| left(&t.pack_path(*id), 2 * DAY));
         let swept = t.store.sweep().await.expect("a sweep");
         assert_eq!(swept, Swept { suspicious_count: 101, ..Swept::default() });
-        assert!(ids.iter().all(|id| pack_path(&t, *id).exists()), "the rows may be missing, not the packs too many");
-        std::fs::remove_file(pack_path(&t, ids[0])).expect("one less");
+        assert!(ids.iter().all(|id| t.pack_path(*id).exists()), "the rows may be missing, not the packs too many");
+        std::fs::remove_file(t.pack_path(ids[0])).expect("one less");
         assert_eq!(t.store.sweep().await.expect("a sweep").pack_count, 100);
     })
     .await;

@@ -1,6 +1,7 @@
 //! A fresh store on each database, for tests that must hold on both.
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use model::{TestClock, Timestamp};
@@ -30,6 +31,11 @@ pub struct TestStore {
 }
 
 impl TestStore {
+    /// Where the store keeps a pack.
+    pub fn pack_path(&self, id: i64) -> PathBuf {
+        self.config.objects_dir.join(format!("packs/{:02}/{id}.pack", (id >> 21) % 100))
+    }
+
     /// The same data after a restart: another store, with no faults.
     ///
     /// # Panics
