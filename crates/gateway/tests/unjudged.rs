@@ -297,7 +297,7 @@ async fn a_body_that_is_read_later_says_the_same() {
             // The first line continues nothing: our fields must not take it in, and reading later must not either.
             format!(
                 " of nobody\r\n{head}\r\n\r\n--b\r\nContent-Type: text/html\r\n\r\n<p>{PHISH} <a href=\"http://evil.example/a\">bank.example\
-                 </a><img src=\"https://cdn.example/1.png\"></p>\r\n--b\r\nContent-Type: application/zip; name=a.exe\r\n\r\nMZ\r\n--b--\r\n"
+                 </a><img src=\"https://cdn.example/1.png\"></p>\r\n--b\r\nContent-Type: application/pdf; name=a.pdf\r\n\r\n%PDF-1.7\r\n--b--\r\n"
             )
         };
         assert_eq!(house.send(ZOE, &BOTH[..1], raw("At once").as_bytes()).await, 250);
