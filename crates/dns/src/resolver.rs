@@ -308,8 +308,7 @@ impl Resolver {
         records.iter().take(self.shared.limits.records_max)
     }
 
-    /// What was answered a moment ago; else asks, or joins the same question already in flight. The deadline is the caller's own: one that joined late
-    /// still waits as long as one that asked first.
+    /// What was answered a moment ago, or an answer of now.
     async fn lookup(&self, text: &str, kind: RecordType) -> Records {
         if let Some(known) = self.shared.recent().get(text, kind) {
             return known;
@@ -326,6 +325,8 @@ impl Resolver {
         records
     }
 
+    /// Asks, or joins the same question already in flight. The deadline is the caller's own: one that joined late
+    /// still waits as long as one that asked first.
     async fn ask_or_join(&self, text: &str, kind: RecordType) -> Answer {
         let name = parse_name(text)?;
         let Some(resolver) = self.shared.resolver.clone() else {

@@ -198,17 +198,12 @@ pub fn bulk_report(verdict: &Verdict) -> String {
     format!("{BULK_REPORT}: BCL:{};\r\n", verdict.bulk_level.min(9))
 }
 
-/// The message without Authentication-Results fields that claim to be ours (RFC 8601 section 5).
-pub fn remove_authentication_results<'a>(raw: &'a [u8], authserv_id: &str) -> Cow<'a, [u8]> {
-    remove_ours(raw, authserv_id, &[])
-}
-
 /// The message without the fields of these names.
 pub fn remove_fields<'a>(raw: &'a [u8], names: &[&str]) -> Cow<'a, [u8]> {
     remove_where(raw, |field| names.iter().any(|name| field.is(name)))
 }
 
-/// Both in one pass over the header section.
+/// The same, and without Authentication-Results fields that claim to be of `authserv_id` (RFC 8601 section 5).
 pub fn remove_ours<'a>(raw: &'a [u8], authserv_id: &str, names: &[&str]) -> Cow<'a, [u8]> {
     let claims_to_be_ours = |field: &Field<'_>| field.is("Authentication-Results") && claims(field.value, authserv_id);
     remove_where(raw, |field| names.iter().any(|name| field.is(name)) || claims_to_be_ours(field))
@@ -384,11 +379,11 @@ mod tests {
         let raw = b"Authentication-Results: other.example; spf=pass\r\nAuthentication-results : (c)\r\n \"MX.Contoso.Example\" 1;\r\n\
                     \tdkim=pass\r\nSubject: x\r\nauthentication-results:mx.contoso.example; none\r\n\r\nAuthentication-Results: mx.contoso.example\r\n";
         let expect = b"Authentication-Results: other.example; spf=pass\r\nSubject: x\r\n\r\nAuthentication-Results: mx.contoso.example\r\n";
-        assert_eq!(remove_authentication_results(raw, "mx.contoso.example").as_ref(), expect);
+        assert_eq!(remove_ours(raw, "mx.contoso.example", &[]).as_ref(), expect);
         let hidden = b"Subject: x\r\nno field\r\nAuthentication-Results: mx.contoso.example; dmarc=pass\r\n\r\nbody";
-        let cleaned = remove_authentication_results(hidden, "mx.contoso.example");
+        let cleaned = remove_ours(hidden, "mx.contoso.example", &[]);
         assert_eq!(cleaned.as_ref(), b"Subject: x\r\nno field\r\n\r\nbody");
-        assert!(matches!(remove_authentication_results(expect, "mx.contoso.example"), Cow::Borrowed(_)));
+        assert!(matches!(remove_ours(expect, "mx.contoso.example", &[]), Cow::Borrowed(_)));
         assert_eq!(remove_fields(b"A: 1\r\nb: 2\r\n 3\r\nC: 4\r\n\r\n", &["B"]).as_ref(), b"A: 1\r\nC: 4\r\n\r\n");
     }
 
@@ -416,7 +411,7 @@ mod tests {
     fn no_form_of_our_name_stays() {
         let goes = |field: &str| {
             let raw = format!("Subject: x\r\n{field}\r\nTo: b@contoso.example\r\n\r\nbody\r\n");
-            let cleaned = remove_authentication_results(raw.as_bytes(), "mx.contoso.example");
+            let cleaned = remove_ours(raw.as_bytes(), "mx.contoso.example", &[]);
             cleaned.as_ref() == b"Subject: x\r\nTo: b@contoso.example\r\n\r\nbody\r\n"
         };
         for field in [

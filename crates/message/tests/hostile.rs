@@ -236,7 +236,7 @@ proptest! {
     fn random_bytes(raw in prop::collection::vec(any::<u8>(), 0..2_000)) {
         facts(&raw);
         preview::read(&raw, &Limits::default());
-        headers::remove_authentication_results(&raw, "mx.contoso.example");
+        headers::remove_ours(&raw, "mx.contoso.example", &[]);
         in_seven_bits(&raw);
     }
 
@@ -263,7 +263,7 @@ proptest! {
             if raw.is_empty() { break; }
         }
         let facts = facts(&raw);
-        let cleaned = headers::remove_authentication_results(&raw, "mx.contoso.example");
+        let cleaned = headers::remove_ours(&raw, "mx.contoso.example", &[]);
         prop_assert!(cleaned.len() <= raw.len());
         in_seven_bits(&raw);
         prop_assert!(facts.size_bytes == raw.len() as u64);
