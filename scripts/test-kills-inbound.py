@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Kills the real binary with SIGKILL at random instants while mail comes in over twenty pipelining connections, in part
-with a campaign going out or with changes being put in force (purge) and undone (restore) at the same time. Every mail
-that was answered 250 must be in a mailbox or in the quarantine exactly once after the next start, a campaign's copies as
-well, and `landfall verify` must find every body and every copy in order. test-kills-inbound.py KILLS [SEED]"""
+with a campaign going out, with changes being put in force (purge) and undone (restore) at the same time, or with judging switched
+off. Every mail that was answered 250 must be in a mailbox, in the quarantine or in the incoming queue exactly once after the next
+start, a campaign's copies as well, and `landfall verify` must find every body and every copy in order. test-kills-inbound.py KILLS [SEED]"""
 import http.client
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -36,7 +37,7 @@ ENVIRONMENT.update(
     LANDFALL_SERVER_HOSTNAME="mx.example", LANDFALL_ORGANISATION_DOMAINS="example.org", LANDFALL_DNS_SERVER="none",
     LANDFALL_SMTP_LISTEN="127.0.0.1:0", LANDFALL_HTTP_LISTEN="127.0.0.1:0", LANDFALL_LOG_LEVEL="warn",
 )
-MODES = ["inbound", "inbound", "changes", "changes", "campaign"]
+MODES = ["inbound", "bypass", "changes", "changes", "campaign"]
 
 
 def person(n):
@@ -256,6 +257,7 @@ def campaigning(api, stop):
 def look(data, load):
     """What is wrong with the store, in words; the server may run."""
     rows = sqlite3.connect(f"file:{os.path.join(data, 'landfall.db')}?mode=ro", uri=True, timeout=30)
+    rows.execute("BEGIN")  # a mail moves from the queue into mailboxes: one instant for both
     found = {}
     wrong = []
     sql = """SELECT m.message_id_header, c.recipient, c.campaign_id, c.place,
@@ -269,6 +271,10 @@ def look(data, load):
         found[key] = found.get(key, 0) + 1
         if (items, held) != ((0, 1) if place == "quarantine" else (1, 0)):
             wrong.append(f"{key} at {place}: {items} in mailboxes, {held} held")
+    sql = "SELECT r.recipient, i.raw FROM incoming i JOIN incoming_recipient r ON r.incoming_id = i.id"
+    for recipient, raw in rows.execute(sql):
+        key = (re.search(rb"\r\nMessage-ID: <(.*?)>\r\n", raw).group(1).decode(), recipient)
+        found[key] = found.get(key, 0) + 1
     rows.close()
     for mail_id, recipient in load.acknowledged:
         if (mail_id.strip("<>"), recipient) not in found:
@@ -281,6 +287,9 @@ def settle(data, token, load):
     """Everything that was begun ends well, and verify agrees."""
     server = Server(data)
     api = Api(server.http, token)
+    api.call("DELETE", "/bypass")
+    settled(lambda: not any(api.get("/bypass")[count] for count in ("incoming_count", "unjudged_count")),
+            "the end of the incoming queue and of late verdicts")
     undo_all(api)
     settled(lambda: jobs_done(api), "the end of the jobs")
     settled(lambda: all(c["state"] in ("sent", "draft") for c in api.get("/campaigns?limit=200")["items"]), "the campaigns")
@@ -317,6 +326,10 @@ def kill_once(data, token, load, chance, mode):
     threads = [threading.Thread(target=load.client, args=(server.smtp, f"{name}.{c}", random.Random(chance.random()), stop))
                for c in range(CONNECTIONS)]
     api = Api(server.http, token)
+    if mode == "bypass":
+        api.call("PUT", "/bypass", {"minutes": 5, "reason": "kills"})
+    else:
+        api.call("DELETE", "/bypass")
     if mode == "changes":
         threads.append(threading.Thread(target=changing, args=(api, stop)))
     if mode == "campaign":

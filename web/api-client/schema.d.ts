@@ -1983,6 +1983,11 @@ export interface components {
             bypass?: components["schemas"]["Bypass"] | null;
             /**
              * Format: int64
+             * @description Mails that were accepted and are in no mailbox yet: when more comes in than can be entered, what arrives goes first.
+             */
+            incoming_count: number;
+            /**
+             * Format: int64
              * @description Mails that came in without a verdict and wait for one.
              */
             unjudged_count: number;

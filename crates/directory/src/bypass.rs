@@ -128,6 +128,12 @@ impl Directory {
         Ok(row.map_or(Ok(0), |row| row.int("message_count"))?)
     }
 
+    /// Mails that were accepted and are in no mailbox yet.
+    pub async fn incoming_count(&self) -> Result<i64, DirectoryError> {
+        let row = self.store.query_one("incoming.waiting", &values![self.id()]).await?;
+        Ok(row.map_or(Ok(0), |row| row.int("mail_count"))?)
+    }
+
     async fn audit_bypass(
         &self,
         tx: &mut Tx,

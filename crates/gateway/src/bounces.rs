@@ -16,6 +16,7 @@ use model::{Address, CampaignId, CopyId, EventKind, MessageId, Place, SqlText, W
 use serde_json::json;
 use store::{BodyRef, NewEvent, Op, Store, StoreError, Submission, Topic, values};
 
+use crate::beside::Beside;
 use crate::enrich::Mail;
 use crate::submission::Outgoing;
 use crate::writing::Writing;
@@ -114,7 +115,7 @@ impl Reports {
                 news.push(self.news(mail, report.as_ref(), found).await?);
             }
             let letter = Letter { reports: self, hostname, mail, message_id, paths: &paths, news: &news };
-            let writing = Outgoing::with(outgoing, letter.writing());
+            let writing = outgoing.map_or(Beside::Nothing, Beside::Outgoing).with(letter.writing());
             match self.store.commit(writing.submission()).await {
                 Ok(()) => {
                     self.announce(&news);

@@ -4,8 +4,8 @@ use bytes::{Bytes, BytesMut};
 use mailbox::{Delivery, FolderRole};
 use message::headers;
 use model::{
-    AuthResult, CopyId, Disposition, EventKind, Facts, MailItemId, MessageId, OrganisationId, Place, QuarantineItemId,
-    ReleaseStatus, Signal, SqlText, Unjudged, Verdict, Whereabouts,
+    Address, AuthResult, CopyId, Disposition, EventKind, Facts, MailItemId, MessageId, OrganisationId, PersonId, Place,
+    QuarantineItemId, ReleaseStatus, Signal, SqlText, Unjudged, Verdict, Whereabouts,
 };
 use outbound::NewDelivery;
 use serde_json::{Value as Json, json};
@@ -13,7 +13,7 @@ use store::{BodyRef, NewEvent, Op, Store, Value, values};
 use verdict::Decision;
 
 use crate::decide::{Action, Addressee, Plan, cause};
-use crate::enrich::{Extent, Mail};
+use crate::enrich::Mail;
 use crate::hand_over::NewHandOver;
 use crate::told::may_tell;
 use crate::writing::Writing;
@@ -35,9 +35,10 @@ pub(crate) struct Landing<'a> {
     pub(crate) message_id: MessageId,
     pub(crate) mail: &'a Mail,
     pub(crate) facts: &'a Facts,
-    pub(crate) extent: Extent,
     pub(crate) verdict: Option<&'a Verdict>,
     pub(crate) plans: &'a [Plan],
+    /// Whose addresses were taken away after the mail was accepted.
+    pub(crate) gone: &'a [Address],
     /// The ARC set for what is sent on; empty when nothing is.
     pub(crate) seal: &'a str,
 }
@@ -52,6 +53,7 @@ impl Landing<'_> {
         for plan in self.plans {
             rows.extend(self.copy(plan));
         }
+        rows.extend(self.gone.iter().map(|path| self.refused_copy(path)));
         let message = self.message();
         if !self.plans.iter().any(|plan| plan.action.needs_body()) {
             // What nobody gets is remembered without its body.
@@ -64,11 +66,10 @@ impl Landing<'_> {
         })
     }
 
-    /// That a verdict is owed. Facts of a header alone wait here: who asks the message for its facts gets all or none.
+    /// That a verdict is owed.
     fn owed_verdict(&self) -> Op {
         let (reason, at) = (self.unjudged().as_str(), self.mail.received_at);
-        let facts = (self.extent == Extent::Header).then(|| as_json(self.facts));
-        let row = values![self.message_id, self.organisation_id, reason, at, 0_i64, at, facts];
+        let row = values![self.message_id, self.organisation_id, reason, at, 0_i64, at, None::<&str>];
         Op::Insert("unjudged.insert", row.to_vec())
     }
 
@@ -142,7 +143,7 @@ impl Landing<'_> {
             SqlText::new(&facts.helo),
             facts.received_at,
             campaign_id,
-            (self.extent == Extent::Whole).then(|| as_json(facts)),
+            as_json(facts),
             self.verdict.map(as_json),
             self.verdict.map(|verdict| verdict.class.as_str()),
             self.verdict.map(|verdict| verdict.rule_set_id),
@@ -193,19 +194,38 @@ impl Landing<'_> {
         ops
     }
 
+    /// Somebody who was there when the mail was accepted, and is not any more.
+    fn refused_copy(&self, path: &Address) -> Op {
+        let copy_id: CopyId = self.store.next_id();
+        let at = self.store.now();
+        let mut event = NewEvent::now(self.organisation_id, copy_id, EventKind::Rejected, SOURCE, at);
+        event.place = Some(Place::NotReceived);
+        event.detail = json!({
+            "received_message_id": self.message_id,
+            "client_ip": self.facts.client_ip.to_string(),
+            "explanation": "the address was taken away between the mail's acceptance and its entry in the mailbox",
+        });
+        self.born(None, path, (Some("reject"), None, None), event)
+    }
+
     /// A copy that is born here, by `event`.
     fn new_copy(&self, to: &Addressee, plan: Option<&Plan>, event: NewEvent) -> Op {
+        let decided = plan.map_or((Some("deliver"), None, None), decided);
+        self.born(Some(to.recipient.person_id), &to.path, decided, event)
+    }
+
+    fn born(&self, person_id: Option<PersonId>, path: &Address, decided: Decided<'_>, event: NewEvent) -> Op {
         let born = Whereabouts::born(event.kind, event.place);
         let at = self.mail.received_at;
-        let (disposition, policy, decision) = plan.map_or((Some("deliver"), None, None), decided);
+        let (disposition, policy, decision) = decided;
         let copy = values![
             event.copy_id,
             self.organisation_id,
             self.message_id,
             self.message_id,
             None::<i64>,
-            to.recipient.person_id,
-            to.path.key(),
+            person_id,
+            path.key(),
             born.place.as_str(),
             "",
             born.last_event.as_str(),
@@ -349,7 +369,7 @@ impl Landing<'_> {
         ops
     }
 
-    fn redirected_away(&self, plan: &Plan, to: &model::Address) -> Vec<Op> {
+    fn redirected_away(&self, plan: &Plan, to: &Address) -> Vec<Op> {
         let envelope = &self.mail.envelope;
         let (copy_id, reverse_path) = (self.store.next_id(), envelope.reverse_path.clone());
         let id = self.message_id;
@@ -380,7 +400,9 @@ fn outcome(action: &Action) -> (EventKind, Option<Place>) {
 }
 
 /// The columns disposition, policy and decision.
-fn decided(plan: &Plan) -> (Option<&str>, Option<&str>, Option<String>) {
+type Decided<'a> = (Option<&'a str>, Option<&'a str>, Option<String>);
+
+fn decided(plan: &Plan) -> Decided<'_> {
     match &plan.decision {
         Some(decision) => {
             (Some(decision.disposition.as_str()), Some(decision.policy_name.as_str()), Some(as_json(decision)))

@@ -38,15 +38,6 @@ pub(crate) enum SealError {
     Message(#[from] MessageError),
 }
 
-/// How much of a mail is read before it is stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Extent {
-    /// The header section. The body is read when the mail is judged.
-    Header,
-    /// All of it.
-    Whole,
-}
-
 /// A mail as received.
 #[derive(Clone)]
 pub(crate) struct Mail {
@@ -61,15 +52,9 @@ impl Enricher {
         Enricher { directory, authenticator, tokens, own_domains, known_senders: Mutex::default() }
     }
 
-    /// The facts of a mail, as far as it is read. `own_copies` is what its header says, see [`Enricher::own_copies`].
-    pub(crate) async fn facts(
-        &self,
-        config: &GatewayConfig,
-        mail: &Mail,
-        own_copies: &[(Address, OwnCopy)],
-        extent: Extent,
-    ) -> Facts {
-        let mut facts = self.parse(config, mail, extent).await;
+    /// The facts of a mail. `own_copies` is what its header says, see [`Enricher::own_copies`].
+    pub(crate) async fn facts(&self, config: &GatewayConfig, mail: &Mail, own_copies: &[(Address, OwnCopy)]) -> Facts {
+        let mut facts = self.parse(config, mail).await;
         let deadline = Duration::from_millis(config.authentication_deadline_ms);
         let own = own_copies.first().map(|(_, own)| own);
         facts.own_copy = own.map(|own| OwnCopyFact { campaign_id: own.campaign_id, copy_id: own.copy_id });
@@ -117,13 +102,10 @@ impl Enricher {
         Ok(String::new())
     }
 
-    async fn parse(&self, config: &GatewayConfig, mail: &Mail, extent: Extent) -> Facts {
+    async fn parse(&self, config: &GatewayConfig, mail: &Mail) -> Facts {
         let (limits, envelope) = (config.limits, &*mail.envelope);
         let context = ParseContext { received_at: mail.received_at, envelope, own_domains: &self.own_domains, limits };
         let facts = message::parse_header(&mail.body, &context);
-        if extent == Extent::Header {
-            return facts;
-        }
         if mail.body.len() < config.blocking_bytes_min {
             return message::parse_body(&mail.body, &limits, facts);
         }

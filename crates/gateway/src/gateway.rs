@@ -19,15 +19,18 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::GatewayConfig;
+use crate::beside::Beside;
 use crate::bounces::Reports;
 use crate::commit::Landing;
 use crate::decide::{self, Action, Addressee, Plan};
-use crate::enrich::{Enricher, Extent, Mail};
+use crate::enrich::{Enricher, Mail};
+use crate::incoming::Incoming;
 use crate::limits::Limits;
 use crate::stats::GatewayStats;
 use crate::submission::Outgoing;
 use crate::told::tell_of_success;
 use crate::unjudged::{self, BypassWatch};
+use crate::writing::Writing;
 
 /// A conflict is sorted out and the commit tried again at most this often.
 const COMMIT_TRIES_MAX: usize = 3;
@@ -48,6 +51,7 @@ pub(crate) struct Inner {
     pub(crate) limits: Limits,
     stats: Arc<GatewayStats>,
     bypass: BypassWatch,
+    pub(crate) incoming: Incoming,
 }
 
 /// A listener that is being served.
@@ -69,13 +73,22 @@ impl Listening {
 }
 
 /// A mail with all that is known of it when it is stored.
-struct Judged<'a> {
-    mail: &'a Mail,
-    facts: &'a Facts,
-    extent: Extent,
-    verdict: Option<&'a Verdict>,
-    /// What goes to others of the same mail.
-    outgoing: Option<&'a Outgoing>,
+pub(crate) struct Judged<'a> {
+    pub(crate) mail: &'a Mail,
+    pub(crate) facts: &'a Facts,
+    pub(crate) verdict: Option<&'a Verdict>,
+    /// Whose addresses were taken away after the mail was accepted.
+    pub(crate) gone: &'a [Address],
+    /// What is stored with it, or neither is.
+    pub(crate) beside: Beside<'a>,
+}
+
+/// Whose a mail is.
+pub(crate) struct Whose {
+    /// One for each person, however many of their addresses were named.
+    pub(crate) addressees: Vec<Addressee>,
+    /// There at RCPT, and gone.
+    pub(crate) gone: Vec<Address>,
 }
 
 /// Where an address leads.
@@ -107,7 +120,8 @@ impl Gateway {
         let store = directory.store().clone();
         let stats = Arc::new(GatewayStats::default());
         let limits = Limits::new(config.rates.clone());
-        let inner = Inner { store, directory, protection, enricher, reports, limits, config, stats, bypass };
+        let incoming = Incoming::new(&store);
+        let inner = Inner { store, directory, protection, enricher, reports, limits, config, stats, bypass, incoming };
         Ok(Gateway { inner: Arc::new(inner) })
     }
 
@@ -212,28 +226,52 @@ impl Inner {
     /// The story of one mail. An `Err` is the reply of a mail that is not accepted. `outgoing` is what goes to others of the
     /// same mail: it is stored with it, or neither is.
     pub(crate) async fn receive(&self, mail: &Mail, outgoing: Option<&Outgoing>) -> Result<Reply, Reply> {
-        let addressees = self.addressees(&mail.envelope).await?;
+        let Whose { addressees, gone } = self.whose(&mail.envelope).await?;
+        if !gone.is_empty() {
+            // Whoever changed the directory meanwhile decides, the next try tells.
+            return Err(later());
+        }
         if addressees.is_empty() {
             // Return paths and nothing else: no mailbox, no policy, only what the report says.
             let taken = self.reports.take(&self.config.hostname, mail, outgoing).await;
             return taken.map(accepted).map_err(|error| refusal(&error));
         }
-        // What is not judged now is not read now: the body is read when there is time, see `LateJudge`.
-        let extent = if self.bypass.is_on().await { Extent::Header } else { Extent::Whole };
+        let is_judged = !self.bypass.is_on().await;
+        if !is_judged && outgoing.is_none() && self.incoming.has_room(mail) {
+            return self.take_in(mail).await;
+        }
         let own_copies = self.enricher.own_copies(mail);
-        let mut facts = self.enricher.facts(&self.config, mail, &own_copies, extent).await;
+        let mut facts = self.enricher.facts(&self.config, mail, &own_copies).await;
         if facts.header.received_count >= self.config.received_count_max {
-            return Err(Reply::permanent(554, (4, 6), "this mail goes round in circles"));
+            return Err(in_circles());
         }
         let protection = self.protection.current();
-        let verdict = self.judge(&mut facts, extent, &protection).await?;
+        let verdict = match is_judged {
+            true => self.judge(&mut facts, &protection).await?,
+            false => self.let_in(&mut facts),
+        };
         let plans = self.plan(&own_copies, &facts, verdict.as_ref(), &protection, addressees).await?;
         let message_id: MessageId = self.store.next_id();
         if !plans.iter().any(|plan| matches!(plan.action, Action::Reject)) {
             self.reports.note(mail, message_id).await.map_err(|error| refusal(&error))?;
         }
-        let judged = Judged { mail, facts: &facts, extent, verdict: verdict.as_ref(), outgoing };
+        let beside = outgoing.map_or(Beside::Nothing, Beside::Outgoing);
+        let judged = Judged { mail, facts: &facts, verdict: verdict.as_ref(), gone: &[], beside };
         self.commit(&judged, plans, message_id).await
+    }
+
+    /// Finds out about a mail that was accepted unjudged, and plans its copies.
+    pub(crate) async fn prepare(&self, mail: &Mail, addressees: Vec<Addressee>) -> Result<(Facts, Vec<Plan>), Reply> {
+        let own_copies = self.enricher.own_copies(mail);
+        let mut facts = self.enricher.facts(&self.config, mail, &own_copies).await;
+        let verdict = self.let_in(&mut facts);
+        let plans = self.plan(&own_copies, &facts, verdict.as_ref(), &self.protection.current(), addressees).await?;
+        Ok((facts, plans))
+    }
+
+    /// What a mail says of others of ours, as a report does.
+    pub(crate) async fn note_report(&self, mail: &Mail, message_id: MessageId) -> Result<(), Reply> {
+        self.reports.note(mail, message_id).await.map_err(|error| refusal(&error))
     }
 
     pub(crate) async fn resolve(&self, address: &Address) -> Result<Resolved, Reply> {
@@ -273,10 +311,11 @@ impl Inner {
         })
     }
 
-    /// Whose the forward-paths are: one addressee for each person, however many of their addresses are named.
-    async fn addressees(&self, envelope: &Envelope) -> Result<Vec<Addressee>, Reply> {
+    /// Whose the forward-paths are.
+    pub(crate) async fn whose(&self, envelope: &Envelope) -> Result<Whose, Reply> {
         let mut seen = HashSet::new();
         let mut addressees = Vec::with_capacity(envelope.forward_paths.len());
+        let mut gone = Vec::new();
         for path in &envelope.forward_paths {
             match self.resolve(path).await? {
                 Resolved::Here(recipient) => {
@@ -285,26 +324,22 @@ impl Inner {
                     }
                 }
                 Resolved::ReturnPath => {}
-                // It was there at RCPT: whoever changed the directory meanwhile decides, the next try tells.
-                Resolved::Unknown | Resolved::NoPostmaster | Resolved::Foreign => return Err(later()),
+                Resolved::Unknown | Resolved::NoPostmaster | Resolved::Foreign => gone.push(path.clone()),
             }
         }
-        Ok(addressees)
+        Ok(Whose { addressees, gone })
     }
 
-    /// The verdict; `None`, and why among the facts, when judging is off, or failed and the organisation wants such mail
-    /// delivered all the same.
-    async fn judge(
-        &self,
-        facts: &mut Facts,
-        extent: Extent,
-        protection: &Protection,
-    ) -> Result<Option<Verdict>, Reply> {
-        if extent == Extent::Header {
-            facts.unjudged = Some(Unjudged::Bypass);
-            GatewayStats::add(&self.stats.bypassed_count);
-            return Ok(None);
-        }
+    /// No verdict, since judging is off; why is among the facts.
+    fn let_in(&self, facts: &mut Facts) -> Option<Verdict> {
+        facts.unjudged = Some(Unjudged::Bypass);
+        GatewayStats::add(&self.stats.bypassed_count);
+        None
+    }
+
+    /// The verdict; `None`, and why among the facts, when judging failed and the organisation wants such mail delivered all
+    /// the same.
+    async fn judge(&self, facts: &mut Facts, protection: &Protection) -> Result<Option<Verdict>, Reply> {
         if let Some(verdict) = unjudged::judge(self.config.judge, facts, protection) {
             return Ok(Some(verdict));
         }
@@ -383,16 +418,17 @@ impl Inner {
     }
 
     /// Stores it all and answers; 2yz only after that.
-    async fn commit(
+    pub(crate) async fn commit(
         &self,
         judged: &Judged<'_>,
         mut plans: Vec<Plan>,
         mut message_id: MessageId,
     ) -> Result<Reply, Reply> {
-        let &Judged { mail, facts, extent, verdict, outgoing } = judged;
+        let &Judged { mail, facts, verdict, gone, beside } = judged;
         let seal = self.seal(mail, facts, &plans).await;
         // What is refused here is sent to nobody.
-        let outgoing = outgoing.filter(|_| !plans.iter().any(|plan| matches!(plan.action, Action::Reject)));
+        let is_refused = plans.iter().any(|plan| matches!(plan.action, Action::Reject));
+        let beside = if is_refused { Beside::Nothing } else { beside };
         for _ in 0..COMMIT_TRIES_MAX {
             let landing = Landing {
                 store: &self.store,
@@ -401,21 +437,26 @@ impl Inner {
                 message_id,
                 mail,
                 facts,
-                extent,
                 verdict,
                 plans: &plans,
+                gone,
                 seal: &seal,
             };
-            match self.store.commit(Outgoing::with(outgoing, landing.writing()).submission()).await {
+            match self.store.commit(beside.with(landing.writing()).submission()).await {
                 Ok(()) => {
                     let (store, hostname) = (&self.store, &self.config.hostname);
                     tell_of_success(store, hostname, self.directory.id(), mail, facts, &plans).await;
                     return Ok(self.landed(message_id, &plans));
                 }
+                // Another worker has entered it: what it wrote is no earlier arrival.
+                Err(error) if error.is_conflict() && beside.is_over(&self.store).await => return Err(later()),
                 Err(error) if error.is_conflict() && plans.iter().any(|plan| plan.own.is_some()) => {
-                    let first = self.sort_out(&mut plans, &error).await.map_err(|error| refusal(&error))?;
-                    if let (Some(first), true) = (first, plans.is_empty()) {
-                        return self.only_outgoing(outgoing, first).await;
+                    let (first, notes) = self.sort_out(&mut plans, &error).await.map_err(|error| refusal(&error))?;
+                    if let (Some(first), true) = (first, plans.is_empty() && gone.is_empty()) {
+                        return self.only(notes, beside, first).await;
+                    }
+                    if !notes.is_empty() {
+                        self.store.commit(Submission::rows(notes)).await.map_err(|error| refusal(&error))?;
                     }
                     message_id = self.store.next_id();
                 }
@@ -425,17 +466,20 @@ impl Inner {
         Err(later())
     }
 
-    /// Everybody here had it before, as `first`: what is left of the mail goes to others.
-    async fn only_outgoing(&self, outgoing: Option<&Outgoing>, first: MessageId) -> Result<Reply, Reply> {
-        if let Some(outgoing) = outgoing {
-            self.store.commit(outgoing.writing().submission()).await.map_err(|error| refusal(&error))?;
-        }
+    /// Everybody here had it before, as `first`: what is left of the mail are notes, and what stands beside it.
+    async fn only(&self, notes: Vec<Op>, beside: Beside<'_>, first: MessageId) -> Result<Reply, Reply> {
+        let writing = beside.with(Writing::rows(notes));
+        self.store.commit(writing.submission()).await.map_err(|error| refusal(&error))?;
         Ok(accepted(first))
     }
 
     /// After a conflict: copies that arrived before leave the plan with a note, and what claims to be a copy that is not
-    /// there goes on as any other mail. Gives the message that the last resend arrived as first.
-    async fn sort_out(&self, plans: &mut Vec<Plan>, conflict: &StoreError) -> Result<Option<MessageId>, StoreError> {
+    /// there goes on as any other mail. Gives the message that the last resend arrived as first, and the notes.
+    async fn sort_out(
+        &self,
+        plans: &mut Vec<Plan>,
+        conflict: &StoreError,
+    ) -> Result<(Option<MessageId>, Vec<Op>), StoreError> {
         tracing::debug!("a copy of ours met a conflict: {conflict}");
         let mut first = None;
         let mut notes = Vec::new();
@@ -459,10 +503,7 @@ impl Inner {
             left.push(plan);
         }
         *plans = left;
-        if !notes.is_empty() {
-            self.store.commit(Submission::rows(notes)).await?;
-        }
-        Ok(first)
+        Ok((first, notes))
     }
 
     /// Counts, announces, and makes the reply.
@@ -496,6 +537,10 @@ impl Inner {
 
 pub(crate) fn accepted(id: MessageId) -> Reply {
     Reply::ok(250, (0, 0), id.to_string())
+}
+
+pub(crate) fn in_circles() -> Reply {
+    Reply::permanent(554, (4, 6), "this mail goes round in circles")
 }
 
 /// When unsure: later.

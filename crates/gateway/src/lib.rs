@@ -23,10 +23,12 @@
 //!
 //! Mail to a return path of a copy is a report: it becomes evidence of that copy (`bounces`).
 //!
-//! Mail that is let in without a verdict is stamped so and judged later ([`LateJudge`]).
+//! Mail that is let in without a verdict is stamped so and judged later ([`LateJudge`]). While judging is switched off, mail
+//! goes through the incoming queue: it is accepted with one row, and entered behind ([`IncomingWorker`]).
 //!
 //! [`trace`] searches copies and tells the story of one.
 
+mod beside;
 mod bounces;
 mod commit;
 mod config;
@@ -34,6 +36,7 @@ mod decide;
 mod enrich;
 mod gateway;
 mod hand_over;
+mod incoming;
 mod limits;
 mod services;
 mod stats;
@@ -46,6 +49,7 @@ mod writing;
 pub use config::{GatewayConfig, Judge};
 pub use gateway::{Gateway, Listening};
 pub use hand_over::{HandOverConfig, HandOvers};
+pub use incoming::IncomingWorker;
 pub use limits::RateLimits;
 pub use services::TlsStart;
 pub use stats::GatewayStats;

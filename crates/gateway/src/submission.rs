@@ -25,7 +25,7 @@ use store::{BodyRef, Op, Topic, Value, values};
 
 use crate::Gateway;
 use crate::enrich::Mail;
-use crate::gateway::{Resolved, accepted, later, refusal};
+use crate::gateway::{Resolved, accepted, in_circles, later, refusal};
 use crate::writing::Writing;
 
 /// What is offered, best first.
@@ -113,7 +113,7 @@ impl Submission {
         let context = ParseContext { received_at, envelope: &envelope, own_domains: &[], limits };
         let facts = message::parse_header(&body, &context);
         if facts.header.received_count >= inner.config.received_count_max {
-            return Err(Reply::permanent(554, (4, 6), "this mail goes round in circles"));
+            return Err(in_circles());
         }
         let from = self.originator(login_of(&envelope)?, &facts).await?;
         let id: MessageId = inner.store.next_id();
@@ -270,14 +270,6 @@ impl Outgoing {
             ops.extend(rows.iter().cloned());
             ops
         })
-    }
-
-    /// `writing`, and what goes to others if anything does.
-    pub(crate) fn with(outgoing: Option<&Outgoing>, writing: Writing) -> Writing {
-        match outgoing {
-            Some(outgoing) => writing.and(outgoing.writing()),
-            None => writing,
-        }
     }
 }
 

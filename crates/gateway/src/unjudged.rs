@@ -4,9 +4,7 @@
 //! *unjudged*, with a row that says that a verdict is owed. [`LateJudge`] pays: it judges by the facts that were stored on
 //! arrival, writes the verdict, tells each copy's story so, and leaves what should not have come in to a purge job.
 //!
-//! While judging is switched off, arriving mail is read no further than its header: that is how much is needed to store it,
-//! and the rest of the time goes to taking in more. [`LateJudge`] reads the bodies behind it, at a bounded pace while the
-//! bypass lasts (so that links and files are found by searches soon after), and at the latest when it judges.
+//! Schema 17 stored mail whose body had not been read, with the facts of its header alone. What is left of it is read here.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
@@ -16,7 +14,7 @@ use directory::{Bypass, Directory, DirectoryError, Protection, ProtectionCache};
 use message::{Limits, headers};
 use model::{CopyId, EventKind, Facts, JobId, MessageId, Unjudged, Verdict, VerdictClass};
 use serde_json::json;
-use store::{BodyRef, NewEvent, Op, Row, Store, StoreError, Submission, Topic, Tx, values};
+use store::{BodyRef, NewEvent, Op, Row, Store, StoreError, Topic, Tx, values};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use verdict::TermKind;
@@ -26,10 +24,8 @@ use crate::commit::term_rows;
 
 /// How often rows are looked at.
 const LOOK_MS: u64 = 1_000;
-/// Messages judged, or read, in one transaction.
+/// Messages judged in one transaction.
 const BATCH_MAX: i64 = 64;
-/// Batches that are read with each look while judging is off: arriving mail goes first then.
-const BATCHES_BEHIND_MAX: usize = 2;
 /// Copies of a message whose story is told; a message has fewer recipients.
 const COPIES_MAX: i64 = 10_000;
 /// The rest of a message that cannot be judged yet, doubled with each further try.
@@ -106,7 +102,7 @@ impl Seen {
         let id = self.message_id;
         let terms = term_rows(&self.facts, id).into_iter().map(|row| Op::Each("message.insert_terms", row));
         let facts = Op::Each("unjudged.set_facts", values![json!(self.facts), id].to_vec());
-        [facts, Op::Each("unjudged.set_read", values![id].to_vec())].into_iter().chain(terms).collect()
+        std::iter::once(facts).chain(terms).collect()
     }
 }
 
@@ -137,8 +133,7 @@ impl LateJudge {
         })
     }
 
-    /// Judges whatever waits now, unless judging is off; gives how many have a verdict since. While it is off, reads some of
-    /// what has not been read.
+    /// Judges whatever waits now, unless judging is off; gives how many have a verdict since.
     ///
     /// # Errors
     /// [`DirectoryError`] when rows could not be read or written.
@@ -146,29 +141,17 @@ impl LateJudge {
         self.directory.note_ended_bypasses().await?;
         let mut judged_count = 0;
         while self.directory.bypass().await?.is_none() {
-            let rows = self.rows("unjudged.due").await?;
+            let rows = self.rows().await?;
             if rows.is_empty() {
                 return Ok(judged_count);
             }
             judged_count += self.judge_batch(&rows).await?;
         }
-        for _ in 0..BATCHES_BEHIND_MAX {
-            let rows = self.rows("unjudged.unread").await?;
-            if rows.is_empty() {
-                break;
-            }
-            self.read_batch(&rows).await?;
-        }
         Ok(judged_count)
     }
 
-    async fn rows(&self, statement: &'static str) -> Result<Vec<Row>, StoreError> {
-        self.store.query(statement, &values![self.directory.id(), self.store.now(), BATCH_MAX]).await
-    }
-
-    async fn read_batch(&self, rows: &[Row]) -> Result<(), DirectoryError> {
-        let ops: Vec<Op> = self.see(rows).await?.iter().flat_map(Seen::ops).collect();
-        Ok(self.store.commit(Submission::rows(ops)).await?)
+    async fn rows(&self) -> Result<Vec<Row>, StoreError> {
+        self.store.query("unjudged.due", &values![self.directory.id(), self.store.now(), BATCH_MAX]).await
     }
 
     async fn judge_batch(&self, rows: &[Row]) -> Result<usize, DirectoryError> {

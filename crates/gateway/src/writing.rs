@@ -15,7 +15,12 @@ pub(crate) struct Writing {
 impl Writing {
     /// One body and its rows.
     pub(crate) fn with_body(body: Bytes, ops: impl Fn(&BodyRef) -> Vec<Op> + Send + Sync + 'static) -> Self {
-        Writing { bodies: vec![body], ops: Box::new(move |places| ops(&places[0])) }
+        Writing::with_bodies(vec![body], move |places| ops(&places[0]))
+    }
+
+    /// Many bodies and their rows.
+    pub(crate) fn with_bodies(bodies: Vec<Bytes>, ops: impl Fn(&[BodyRef]) -> Vec<Op> + Send + Sync + 'static) -> Self {
+        Writing { bodies, ops: Box::new(ops) }
     }
 
     /// Rows alone.

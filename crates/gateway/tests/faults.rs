@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use directory::{Directory, NewOrganisation, NewPerson, ProtectionCache};
-use gateway::{Gateway, GatewayConfig, Listening};
+use directory::{Directory, NewOrganisation, NewPerson, ProtectionCache, Switcher};
+use gateway::{Gateway, GatewayConfig, IncomingWorker, Listening};
 use message::Authenticator;
 use model::{Address, Domain, Reply, ReplyClass};
 use smtp::{CancellationToken, Client, ClientConfig, Mail};
@@ -19,6 +19,7 @@ const MAILS: usize = 2;
 struct House {
     t: TestStore,
     directory: Directory,
+    gateway: Gateway,
     listening: Listening,
     stop: CancellationToken,
 }
@@ -57,7 +58,7 @@ impl House {
         let stop = CancellationToken::new();
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let listening = gateway.listen(any, None, stop.clone()).await.unwrap();
-        House { t: t.clone(), directory, listening, stop }
+        House { t: t.clone(), directory, gateway, listening, stop }
     }
 
     /// The replies to both recipients, and the one that decided.
@@ -142,6 +143,44 @@ async fn incoming_mail_survives_a_fault_at_every_step() {
                 let (_, again) = house.send(n).await;
                 assert_eq!(again.expect("somebody is there").code(), 250, "{fault}");
             }
+        }
+        house.close().await;
+    })
+    .await;
+    assert!(runs > 40, "{runs} faults in all");
+}
+
+#[tokio::test]
+async fn mail_that_is_entered_behind_survives_a_fault_at_every_step() {
+    let stage = async |t: &TestStore| {
+        stage(t).await;
+        let directory = Directory::open(&t.store).await.unwrap().expect("the organisation");
+        let by = Switcher { account_id: None, name: "test" };
+        directory.switch_bypass_on(&by, 30 * 60_000, "x").await.unwrap();
+    };
+    let act = async |t: &TestStore, (): &(), arm: Arm| {
+        let house = House::open(t).await;
+        arm.now();
+        let mut answers = Vec::new();
+        for n in 0..MAILS {
+            answers.push(house.send(n).await);
+        }
+        // What fails here is tried again below.
+        let _ = IncomingWorker::new(&house.gateway).work_off().await;
+        t.faults.disarm();
+        house.close().await;
+        answers
+    };
+    let runs = at_every_step(&Failing::ALL, stage, act, async |t, (), answers, fault| {
+        t.clock.advance_ms(60_000);
+        let house = House::open(t).await;
+        IncomingWorker::new(&house.gateway).work_off().await.unwrap();
+        assert_eq!(house.directory.incoming_count().await.unwrap(), 0, "{fault}");
+        for (n, (at_rcpt, at_data)) in answers.iter().enumerate() {
+            let is_taken = |reply: &Reply| reply.class() == ReplyClass::Completion;
+            let landed =
+                at_rcpt.iter().map(|reply| usize::from(is_taken(reply) && at_data.as_ref().is_some_and(is_taken)));
+            assert_eq!(house.landed(n).await, landed.collect::<Vec<_>>(), "{fault}: mail {n}: {at_rcpt:?} {at_data:?}");
         }
         house.close().await;
     })

@@ -6,9 +6,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use directory::{CopyTokens, Directory, FailureMode, NewOrganisation, NewPerson, OwnCopy, ProtectionCache};
+use directory::{CopyTokens, Directory, FailureMode, NewOrganisation, NewPerson, OwnCopy, ProtectionCache, Switcher};
 use gateway::trace::{self, TraceFilter};
-use gateway::{Gateway, GatewayConfig, Listening};
+use gateway::{Gateway, GatewayConfig, IncomingWorker, Listening};
 use message::Authenticator;
 use model::{
     Address, CampaignId, ChangeId, CopyId, Domain, MessageId, Place, Reply, ReversePath, RuleSetId, VerdictClass,
@@ -432,6 +432,34 @@ async fn a_campaign_copy_is_one_row_and_arrives_once() {
         let story = trace::detail(&house.store, house.directory.id(), held).await.unwrap().unwrap();
         assert_eq!((story.place.as_str(), story.last_event.as_str()), ("quarantine", "held"));
         assert_eq!(house.held().await[0].opt_int("campaign_id").unwrap(), Some(3));
+        house.close().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_campaign_copy_that_comes_twice_during_a_bypass_arrives_once() {
+    on_both(|t| async move {
+        let house = House::build(&t).await;
+        let by = Switcher { account_id: None, name: "test" };
+        house.directory.switch_bypass_on(&by, 60_000, "x").await.unwrap();
+        let campaign_id = CampaignId(3);
+        let tokens = CopyTokens::new(house.directory.mac().await.unwrap());
+        let copy_id = campaign_copy(&house, campaign_id, "ada@contoso.example").await;
+        let value = tokens.sign(OwnCopy { campaign_id, copy_id }, "ada@contoso.example");
+        let news = [format!("{}: {value}\r\n", CopyTokens::HEADER).into_bytes(), mail("News", "read on")].concat();
+        for _ in 0..3 {
+            let reply = house.data("b@contoso.example", &["ada@contoso.example"], &news).await;
+            assert_eq!(reply.code(), 250);
+        }
+        let worker = IncomingWorker::new(&house.gateway);
+        let (first, second) = tokio::join!(worker.work_off(), worker.work_off());
+        assert_eq!(first.unwrap() + second.unwrap(), 3, "two workers at once");
+        assert_eq!(house.directory.incoming_count().await.unwrap(), 0);
+        assert_eq!(house.mailbox("ada@contoso.example").await, ["Inbox: News"]);
+        let story = house.of("ada@contoso.example").await;
+        let kinds: Vec<&str> = story.events.iter().map(|event| event.kind.as_str()).collect();
+        assert_eq!(kinds, ["queued", "accepted", "resend_suppressed", "resend_suppressed"]);
         house.close().await;
     })
     .await;

@@ -8,17 +8,17 @@ use std::time::{Duration, Instant};
 use directory::{Directory, FailureMode, NewOrganisation, NewPerson, ProtectionCache, Switcher};
 use dns::{Resolver, ResolverLimits, ZoneServer};
 use gateway::trace::TraceFilter;
-use gateway::{Gateway, GatewayConfig, Judge, LateJudge, Listening};
-use message::Authenticator;
+use gateway::{Gateway, GatewayConfig, IncomingWorker, Judge, LateJudge, Listening};
 use message::arc::{ArcSealer, Sealing};
 use message::dkim::{DkimKey, Signer};
+use message::{Authenticator, ParseContext};
 use model::{
-    Address, AuthResult, ChangeId, Composite, Domain, Facts, ReversePath, RuleSetId, Timestamp, Unjudged, Verdict,
-    VerdictClass,
+    Address, AuthResult, ChangeId, ClientInfo, Composite, Domain, Envelope, Facts, ReversePath, RuleSetId, Timestamp,
+    Unjudged, Verdict, VerdictClass,
 };
 use quarantine::{Quarantine, Worker};
 use smtp::{CancellationToken, Client, ClientConfig, Mail};
-use store::{BodyRef, Row, Store, values};
+use store::{BodyRef, Op, Row, Store, values};
 use testkit::{TestStore, on_both};
 use verdict::{Action, Feed, FeedEntry, FeedKind, Policies, Policy, PolicyKind, RuleSet, RuleSetSource};
 
@@ -33,6 +33,7 @@ struct House {
     store: Store,
     directory: Directory,
     protection: ProtectionCache,
+    gateway: Gateway,
     listening: Option<Listening>,
     stop: CancellationToken,
     addr: SocketAddr,
@@ -72,7 +73,7 @@ impl House {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let listening = gateway.listen(any, None, stop.clone()).await.unwrap();
         let addr = listening.addr;
-        House { store: t.store.clone(), directory, protection, listening: Some(listening), stop, addr }
+        House { store: t.store.clone(), directory, protection, gateway, listening: Some(listening), stop, addr }
     }
 
     async fn send(&self, from: &str, to: &[&str], body: &[u8]) -> u16 {
@@ -122,6 +123,17 @@ impl House {
 
     fn late(&self, judge: Judge) -> LateJudge {
         LateJudge::new(&self.directory, self.protection.clone(), judge, message::Limits::default())
+    }
+
+    /// Lets mail in without judging it, for half an hour.
+    async fn bypass(&self) {
+        let by = Switcher { account_id: None, name: "command line" };
+        self.directory.switch_bypass_on(&by, 30 * 60_000, "x").await.unwrap();
+    }
+
+    /// Enters what waits in the incoming queue; gives how many mails.
+    async fn enter(&self) -> usize {
+        IncomingWorker::new(&self.gateway).work_off().await.unwrap()
     }
 
     async fn purge(&self) -> usize {
@@ -241,14 +253,15 @@ async fn a_bypass_ends_by_itself_and_everything_is_judged_then() {
         }
         house.directory.switch_bypass_on(&by, 30 * 60_000, "a feed lists our own bank").await.unwrap();
         assert_eq!(house.send(ZOE, BOTH, &mail("Phish", PHISH)).await, 250);
-        assert_eq!(house.message("Phish").await.opt_text("facts").unwrap(), None, "the body has not been read");
+        assert_eq!(house.enter().await, 1);
+        assert_eq!(house.facts("Phish").await.unjudged, Some(Unjudged::Bypass));
         assert_eq!(house.late(verdict::judge).work_off().await.unwrap(), 0, "not while it lasts");
-        assert_eq!(house.facts("Phish").await.unjudged, Some(Unjudged::Bypass), "read it is");
 
         // It is a row: another process knows it, too.
         let (directory, protection) = house.close().await;
         let house = House::open(&t, directory, protection, &Resolver::none(), verdict::judge).await;
         assert_eq!(house.send(ZOE, &BOTH[..1], &mail("Second", PHISH)).await, 250);
+        assert_eq!(house.enter().await, 1);
         assert_eq!(house.copies("Second").await, ["ada@contoso.example inbox accepted: accepted"]);
 
         t.clock.advance_ms(30 * 60_000);
@@ -286,7 +299,7 @@ async fn linked(house: &House) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_body_that_is_read_later_says_the_same() {
+async fn what_is_entered_later_says_the_same() {
     on_both(|t| async move {
         let names = names().await;
         let resolver = Resolver::at(names.addr()).unwrap();
@@ -294,19 +307,23 @@ async fn a_body_that_is_read_later_says_the_same() {
         let raw = |subject: &str| {
             let head = String::from_utf8(mail(subject, "")).unwrap();
             let head = head.trim_end().replace("Subject:", "MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\nSubject:");
-            // The first line continues nothing: our fields must not take it in, and reading later must not either.
+            // The first line continues nothing: our fields must not take it in.
             format!(
                 " of nobody\r\n{head}\r\n\r\n--b\r\nContent-Type: text/html\r\n\r\n<p>{PHISH} <a href=\"http://evil.example/a\">bank.example\
                  </a><img src=\"https://cdn.example/1.png\"></p>\r\n--b\r\nContent-Type: application/pdf; name=a.pdf\r\n\r\n%PDF-1.7\r\n--b--\r\n"
             )
         };
         assert_eq!(house.send(ZOE, &BOTH[..1], raw("At once").as_bytes()).await, 250);
-        let by = Switcher { account_id: None, name: "command line" };
-        house.directory.switch_bypass_on(&by, 30 * 60_000, "x").await.unwrap();
+        house.bypass().await;
         assert_eq!(house.send(ZOE, &BOTH[..1], raw("Later").as_bytes()).await, 250);
         assert_eq!(linked(&house).await, ["At once"]);
-        assert_eq!(house.late(verdict::judge).work_off().await.unwrap(), 0);
+        t.clock.advance_ms(2_000);
+        assert_eq!(house.enter().await, 1);
         assert_eq!(linked(&house).await, ["Later", "At once"], "it is found while judging is off");
+        let row = house.message("Later").await;
+        assert_eq!(row.at("received_at").unwrap().ms_since(house.message("At once").await.at("received_at").unwrap()), 0);
+        let body = house.body(&row).await;
+        assert!(body.contains("\r\nX-Landfall-Unjudged: bypass\r\n") && !body.contains("forged"), "{body}");
         let (at_once, mut later) = (house.facts("At once").await, house.facts("Later").await);
         assert!(!later.urls.is_empty() && !later.attachments.is_empty() && !later.links.is_empty());
         assert_eq!(later.unjudged.take(), Some(Unjudged::Bypass));
@@ -324,23 +341,175 @@ async fn a_body_that_is_read_later_says_the_same() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_damaged_keeps_waiting_and_the_others_do_not() {
+async fn what_schema_17_left_unread_is_read_when_it_is_judged() {
     on_both(|t| async move {
         let house = House::build(&t, &Resolver::none(), Policies::standard_for_all(), verdict::judge).await;
-        let by = Switcher { account_id: None, name: "command line" };
-        house.directory.switch_bypass_on(&by, 60_000, "x").await.unwrap();
+        let to: Vec<Address> = vec![BOTH[0].parse().unwrap()];
+        let mut envelope = Envelope::new(ClientInfo::at([127, 0, 0, 1].into()));
+        (envelope.reverse_path, envelope.forward_paths) = (ZOE.parse().unwrap(), to);
         for subject in ["Torn", "Whole"] {
-            assert_eq!(house.send(ZOE, &BOTH[..1], &mail(subject, PHISH)).await, 250);
+            let raw = mail(subject, PHISH);
+            let limits = message::Limits::default();
+            let context = ParseContext { received_at: t.store.now(), envelope: &envelope, own_domains: &[], limits };
+            let header = serde_json::json!(message::parse_header(&raw, &context));
+            let stored = [b"Received: by us\r\nX-Landfall-Unjudged: bypass\r\n".as_slice(), &raw].concat();
+            let mut row = testkit::rows::NewMessage::new(&t.store, house.directory.id());
+            row.subject = subject.into();
+            let of = house.directory.id();
+            let owed = move |place: &BodyRef| {
+                let owed = values![row.id, of, "bypass", row.received_at, 0_i64, row.received_at, &header].to_vec();
+                vec![row.op(place), Op::Insert("unjudged.insert", owed)]
+            };
+            t.store.commit(store::Submission::with_body(stored.into(), owed)).await.unwrap();
         }
         let place = BodyRef::from_row(&house.message("Torn").await).unwrap();
         let mut pack = std::fs::read(t.pack_path(place.pack_id)).unwrap();
         pack[usize::try_from(place.offset).unwrap()] ^= 0x20;
         std::fs::write(t.pack_path(place.pack_id), pack).unwrap();
-        assert_eq!(house.late(verdict::judge).work_off().await.unwrap(), 0);
-        t.clock.advance_ms(60_000);
         assert_eq!(house.late(verdict::judge).work_off().await.unwrap(), 1, "the one that can be read");
         assert_eq!(house.directory.unjudged_count().await.unwrap(), 1, "the other is not forgotten");
         assert_eq!(house.message("Torn").await.opt_text("facts").unwrap(), None);
+        assert_eq!(linked(&house).await, [] as [&str; 0], "no copies, but terms");
+        let read = house.message("Whole").await;
+        assert_eq!(read.json::<Verdict>("verdict").unwrap().class, VerdictClass::Phish);
+        assert!(!read.json::<Facts>("facts").unwrap().urls.is_empty());
+        house.close().await;
+    })
+    .await;
+}
+
+/// What waits in the incoming queue, as `recipient disposition`.
+async fn promised(house: &House) -> Vec<String> {
+    let rows = house.store.query("incoming.recipients", &values![house.directory.id(), 1_000_i64]).await.unwrap();
+    let promised = rows.iter().map(|row| (row.text("recipient").unwrap(), row.text("disposition").unwrap()));
+    promised.map(|(recipient, disposition)| format!("{recipient} {disposition}")).collect()
+}
+
+#[tokio::test]
+async fn while_judging_is_off_mail_is_accepted_first_and_entered_behind() {
+    on_both(|t| async move {
+        let house = House::build(&t, &Resolver::none(), Policies::standard_for_all(), verdict::judge).await;
+        house.bypass().await;
+        for subject in ["One", "Two", "Three"] {
+            assert_eq!(house.send(ZOE, BOTH, &mail(subject, PHISH)).await, 250);
+        }
+        assert_eq!(promised(&house).await, ["ada@contoso.example deliver", "bob@contoso.example deliver"].repeat(3));
+        assert_eq!(house.directory.incoming_count().await.unwrap(), 3);
+
+        // Whoever answered is gone. The next process leaves fresh mail to its owner, and then enters it once.
+        let (directory, protection) = house.close().await;
+        let house = House::open(&t, directory, protection, &Resolver::none(), verdict::judge).await;
+        assert_eq!(house.enter().await, 0, "its owner may be at it");
+        t.clock.advance_ms(5_000);
+        let (first, second) = tokio::join!(house.enter(), house.enter());
+        assert_eq!(first + second, 3, "two at once enter each once");
+        assert_eq!(house.enter().await, 0);
+        assert_eq!(promised(&house).await, [] as [&str; 0]);
+        assert_eq!(house.directory.incoming_count().await.unwrap(), 0);
+        for subject in ["One", "Two", "Three"] {
+            let landed = ["ada", "bob"].map(|who| format!("{who}@contoso.example inbox accepted: accepted"));
+            assert_eq!(house.copies(subject).await, landed);
+        }
+        house.close().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn mail_is_entered_in_the_order_in_which_it_came() {
+    on_both(|t| async move {
+        let house = House::build(&t, &Resolver::none(), Policies::standard_for_all(), verdict::judge).await;
+        house.bypass().await;
+        for n in 0..70 {
+            assert_eq!(house.send(ZOE, &BOTH[..1], &mail(&format!("{n:03}"), "see you")).await, 250);
+        }
+        assert_eq!(house.enter().await, 70, "more than one commit takes");
+        let ada = house.directory.recipient(&BOTH[0].parse().unwrap()).await.unwrap().unwrap();
+        let page = values![ada.mailbox_id, ada.inbox_id, i64::MAX, i64::MAX, 100_i64];
+        let rows = house.store.query("mailbox.items", &page).await.unwrap();
+        let mut found: Vec<(i64, &str)> =
+            rows.iter().map(|row| (row.int("uid").unwrap(), row.text("subject").unwrap())).collect();
+        found.sort_unstable();
+        let subjects: Vec<&str> = found.into_iter().map(|(_, subject)| subject).collect();
+        assert_eq!(subjects, (0..70).map(|n| format!("{n:03}")).collect::<Vec<_>>());
+        house.close().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_needs_an_answer_at_once_gets_it_during_a_bypass() {
+    on_both(|t| async move {
+        let house = House::build(&t, &Resolver::none(), Policies::standard_for_all(), verdict::judge).await;
+        house.bypass().await;
+        let circling = [b"Received: by x\r\n".repeat(100), mail("Circling", "x")].concat();
+        assert_eq!(house.send(ZOE, &BOTH[..1], &circling).await, 554);
+        let large = mail("Large", &"0123456789abcdef\r\n".repeat(20_000));
+        assert_eq!(house.send(ZOE, &BOTH[..1], &large).await, 250);
+        assert_eq!(house.copies("Large").await, ["ada@contoso.example inbox accepted: accepted"], "it is no row");
+        assert_eq!(house.enter().await, 0);
+        house.close().await;
+    })
+    .await;
+}
+
+/// Puts a mail into the incoming queue as a process that is gone did.
+async fn left_behind(house: &House, from: &str, to: &str, subject: &str) {
+    let mut envelope = Envelope::new(ClientInfo::at([127, 0, 0, 1].into()));
+    (envelope.reverse_path, envelope.forward_paths) = (from.parse().unwrap(), vec![to.parse().unwrap()]);
+    let envelope = serde_json::json!(envelope).to_string();
+    let at = house.store.now().plus_ms(-60_000);
+    let raw = bytes::Bytes::from(mail(subject, "x"));
+    let row = values![
+        house.store.next_id::<model::MessageId>(),
+        house.directory.id(),
+        7_i64,
+        at,
+        at,
+        0_i64,
+        1_i64,
+        envelope,
+        raw
+    ];
+    let op = Op::Insert("incoming.insert", row.to_vec());
+    house.store.commit(store::Submission::rows(vec![op])).await.unwrap();
+}
+
+#[tokio::test]
+async fn who_is_not_here_any_more_when_mail_is_entered_is_told_of() {
+    on_both(|t| async move {
+        let house = House::build(&t, &Resolver::none(), Policies::standard_for_all(), verdict::judge).await;
+        let gone = "gone@contoso.example";
+        left_behind(&house, ZOE, gone, "Told").await;
+        left_behind(&house, "", gone, "Null sender").await;
+        assert_eq!(house.enter().await, 2);
+        let filter = TraceFilter { recipient: Some(gone.into()), limit: 10, ..TraceFilter::default() };
+        let found = gateway::trace::search(&house.store, house.directory.id(), &filter).await.unwrap();
+        let mut lost: Vec<_> = found.rows.iter().map(|row| (&*row.subject, &*row.place, &*row.last_event)).collect();
+        lost.sort_unstable();
+        assert_eq!(lost, [("Null sender", "not_received", "rejected"), ("Told", "not_received", "rejected")]);
+        let told = house.message(message::dsn::subject(message::ReportAction::Failed)).await;
+        let body = house.body(&told).await;
+        assert!(body.contains(&format!("Final-Recipient: rfc822; {gone}\r\nAction: failed")), "{body}");
+        assert!(!body.contains("Null sender") && body.contains("Told"), "{body}");
+        house.close().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_entered_rests_and_holds_nothing_up() {
+    on_both(|t| async move {
+        let house = House::build(&t, &Resolver::none(), Policies::standard_for_all(), verdict::judge).await;
+        let at = house.store.now().plus_ms(-60_000);
+        let raw = bytes::Bytes::from_static(b"x");
+        let row = values![1_i64, house.directory.id(), 7_i64, at, at, 0_i64, 1_i64, "no envelope", raw];
+        let op = Op::Insert("incoming.insert", row.to_vec());
+        house.store.commit(store::Submission::rows(vec![op])).await.unwrap();
+        left_behind(&house, ZOE, BOTH[0], "Fine").await;
+        assert_eq!(house.enter().await, 1);
+        assert_eq!(house.copies("Fine").await, ["ada@contoso.example inbox accepted: accepted"]);
+        assert_eq!(house.directory.incoming_count().await.unwrap(), 1, "it is not thrown away");
         house.close().await;
     })
     .await;

@@ -84,6 +84,7 @@ pub async fn run(config: &Config, command: &BypassCommand) -> Result<(), CliErro
                 ),
                 None => println!("Mail is judged"),
             }
+            println!("{} accepted and on their way into mailboxes", directory.incoming_count().await?);
             println!("{} waiting for a verdict", directory.unjudged_count().await?);
         }
     }

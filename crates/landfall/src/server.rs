@@ -7,7 +7,7 @@ use std::sync::Arc;
 use campaign::{DispatchConfig, Dispatcher, Tracker};
 use changes::Changes;
 use directory::{Directory, NewAccount, NewOrganisation, NewPerson, ProtectionCache};
-use gateway::{Gateway, GatewayConfig, HandOverConfig, HandOvers, LateJudge, Listening};
+use gateway::{Gateway, GatewayConfig, HandOverConfig, HandOvers, IncomingWorker, LateJudge, Listening};
 use mailbox::Connectors;
 use message::Authenticator;
 use message::dkim::{DkimKey, KeyKind};
@@ -340,10 +340,13 @@ impl Server {
         left_behind.map_err(|e| CliError::failed("backtests left behind", &e))?;
         let dispatching = DispatchConfig { sole_owner: alone, ..DispatchConfig::default() };
         let dispatcher = Dispatcher::start(tracker.clone(), dispatching, stop.work.clone());
+        let incoming = IncomingWorker::new(&gateway);
+        let incoming = if alone { incoming.alone() } else { incoming };
         let mut tasks = vec![
             dispatcher.map_err(|e| CliError::failed("the dispatcher", &e))?,
             tracker.start(stop.work.clone()),
             Worker::start(quarantine.clone(), stop.work.clone()),
+            incoming.start(stop.work.clone()),
             LateJudge::new(&directory, protection.clone(), verdict::judge, message::Limits::default())
                 .start(stop.work.clone()),
         ];

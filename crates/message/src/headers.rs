@@ -224,6 +224,12 @@ pub fn field(raw: &[u8], name: &str) -> Option<String> {
     Section::read(raw, 0, &limits, |_| false).find(name).map(|field| field.text(&limits))
 }
 
+/// How many fields of this name the header section has, however many fields it has.
+pub fn count(raw: &[u8], name: &str) -> usize {
+    let limits = Limits { fields_max: usize::MAX, ..Limits::default() };
+    Section::read(raw, 0, &limits, |_| false).all(name).count()
+}
+
 /// The bytes of the header section, without the empty line that ends it.
 pub fn section(raw: &[u8]) -> &[u8] {
     let body_start = Section::read(raw, 0, &Limits::default(), |_| false).body_start;

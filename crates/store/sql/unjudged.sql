@@ -2,6 +2,7 @@
 
 -- name: insert
 -- In the commit of the message itself: whatever is stored without a verdict is found again. Due at once, never tried yet.
+-- facts: NULL. (Of the header alone while the body has not been read, in rows that schema 17 left.)
 INSERT INTO unjudged (message_id, organisation_id, reason, received_at, try_count, due_at, facts)
 VALUES ($1, $2, $3, $4, $5, $6, $7)
 
@@ -10,13 +11,6 @@ SELECT u.message_id, u.reason, u.try_count, u.facts AS header_facts, m.facts, m.
   m.body_sha256
 FROM unjudged u JOIN message m ON m.id = u.message_id
 WHERE u.organisation_id = $1 AND u.due_at <= $2 ORDER BY u.due_at, u.message_id LIMIT $3
-
--- name: unread
--- Whose bodies have not been read, whether or not somebody may judge them now.
-SELECT u.message_id, u.reason, u.try_count, u.facts AS header_facts, m.facts, m.pack_id, m.body_offset, m.body_bytes,
-  m.body_sha256
-FROM unjudged u JOIN message m ON m.id = u.message_id
-WHERE u.organisation_id = $1 AND u.facts IS NOT NULL AND u.due_at <= $2 ORDER BY u.message_id LIMIT $3
 
 -- name: count
 SELECT COUNT(*) AS message_count FROM unjudged WHERE organisation_id = $1
@@ -27,14 +21,6 @@ DELETE FROM unjudged WHERE message_id = $1
 
 -- name: put_off
 UPDATE unjudged SET try_count = try_count + 1, due_at = $2 WHERE message_id = $1
-
--- name: set_read @postgres
--- $1: rows of [message id].
-UPDATE unjudged SET facts = NULL
-WHERE message_id IN (SELECT CAST(t.v ->> 0 AS BIGINT) FROM json_array_elements(CAST($1 AS JSON)) AS t(v))
-
--- name: set_read
-UPDATE unjudged SET facts = NULL WHERE message_id = $1
 
 -- name: set_facts @postgres
 -- $1: rows of [facts, message id]. Facts that are there stay: a verdict may rest on them.

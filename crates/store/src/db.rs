@@ -569,6 +569,7 @@ fn bind_one_sqlite<'q>(query: SqliteQuery<'q>, value: &Value) -> SqliteQuery<'q>
         Value::Real(r) => query.bind(*r),
         Value::Text(t) => query.bind(t.clone()),
         Value::NullText => query.bind(None::<String>),
+        Value::Bytes(b) => query.bind(b.to_vec()),
     }
 }
 
@@ -579,6 +580,7 @@ fn bind_one_postgres<'q>(query: PostgresQuery<'q>, value: &Value) -> PostgresQue
         Value::Real(r) => query.bind(*r),
         Value::Text(t) => query.bind(t.clone()),
         Value::NullText => query.bind(None::<String>),
+        Value::Bytes(b) => query.bind(b.to_vec()),
     }
 }
 
@@ -606,6 +608,7 @@ fn sqlite_value(row: &SqliteRow, i: usize, name: &str) -> Result<Value, StoreErr
     match raw.type_info().name() {
         "INTEGER" | "BOOLEAN" => row.try_get_unchecked::<i64, _>(i).map(Value::Int),
         "REAL" => row.try_get_unchecked::<f64, _>(i).map(Value::Real),
+        "BLOB" => row.try_get_unchecked::<Vec<u8>, _>(i).map(|bytes| Value::Bytes(bytes.into())),
         _ => row.try_get_unchecked::<String, _>(i).map(Value::Text),
     }
     .map_err(fail)
@@ -634,6 +637,7 @@ fn postgres_value(row: &PgRow, i: usize, name: &str) -> Result<Value, StoreError
         "BOOL" => row.try_get::<bool, _>(i).map(|v| Value::Int(i64::from(v))),
         "FLOAT8" => row.try_get::<f64, _>(i).map(Value::Real),
         "TEXT" | "VARCHAR" | "NAME" => row.try_get::<String, _>(i).map(Value::Text),
+        "BYTEA" => row.try_get::<Vec<u8>, _>(i).map(|bytes| Value::Bytes(bytes.into())),
         other => {
             return Err(StoreError::Column {
                 column: name.into(),

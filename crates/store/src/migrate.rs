@@ -26,6 +26,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0015_incident_scope.sql"),
     include_str!("../migrations/0016_backtest_lease.sql"),
     include_str!("../migrations/0017_unread.sql"),
+    include_str!("../migrations/0018_incoming.sql"),
 ];
 
 /// The schema version this binary writes.

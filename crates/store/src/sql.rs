@@ -22,6 +22,7 @@ const FILES: &[(&str, &str)] = &[
     ("hit", include_str!("../sql/hit.sql")),
     ("imap", include_str!("../sql/imap.sql")),
     ("incident", include_str!("../sql/incident.sql")),
+    ("incoming", include_str!("../sql/incoming.sql")),
     ("job", include_str!("../sql/job.sql")),
     ("list", include_str!("../sql/list.sql")),
     ("mailbox", include_str!("../sql/mailbox.sql")),

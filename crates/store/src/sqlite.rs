@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
+use bytes::Bytes;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection, OpenFlags, ToSql};
 use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
@@ -321,6 +322,7 @@ impl ToSql for Value {
             Value::Real(r) => ValueRef::Real(*r),
             Value::Text(t) => ValueRef::Text(t.as_bytes()),
             Value::NullInt | Value::NullText => ValueRef::Null,
+            Value::Bytes(b) => ValueRef::Blob(b),
         }))
     }
 }
@@ -332,7 +334,7 @@ fn value_of(raw: ValueRef<'_>, column: &str) -> Result<Value, StoreError> {
         ValueRef::Integer(i) => Ok(Value::Int(i)),
         ValueRef::Real(r) => Ok(Value::Real(r)),
         ValueRef::Text(t) => String::from_utf8(t.to_vec()).map(Value::Text).map_err(|e| wrong(e.to_string())),
-        ValueRef::Blob(_) => Err(wrong("a BLOB: cast it in the SQL".into())),
+        ValueRef::Blob(b) => Ok(Value::Bytes(Bytes::copy_from_slice(b))),
     }
 }
 

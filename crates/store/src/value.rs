@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use model::{SqlText, Timestamp};
 
 use crate::StoreError;
@@ -19,6 +20,8 @@ pub enum Value {
     Text(String),
     /// A NULL TEXT.
     NullText,
+    /// BYTEA, a BLOB: what is no text.
+    Bytes(Bytes),
 }
 
 impl Value {
@@ -29,6 +32,7 @@ impl Value {
             Value::Real(r) => r.into(),
             Value::Text(t) => t.into(),
             Value::NullInt | Value::NullText => serde_json::Value::Null,
+            Value::Bytes(_) => panic!("bytes have no place in JSON: insert them one by one"),
         }
     }
 }
@@ -58,6 +62,7 @@ value_from! {
     Option<Timestamp> => |v| v.map_or(Value::NullInt, |t| Value::Int(t.as_micros())),
     Option<String> => |v| v.map_or(Value::NullText, text),
     Option<&str> => |v| v.map_or(Value::NullText, |t| text(t.to_owned())),
+    Bytes => |v| Value::Bytes(v),
     &serde_json::Value => |v| Value::Text(v.to_string()),
     serde_json::Value => |v| Value::Text(v.to_string()),
 }
@@ -123,7 +128,11 @@ impl Row {
     }
 
     fn wrong(column: &str, wanted: &str, value: &Value) -> StoreError {
-        StoreError::Column { column: column.into(), problem: format!("wanted {wanted}, found {value:?}") }
+        let found = match value {
+            Value::Bytes(bytes) => format!("{} bytes", bytes.len()),
+            other => format!("{other:?}"),
+        };
+        StoreError::Column { column: column.into(), problem: format!("wanted {wanted}, found {found}") }
     }
 
     /// A BIGINT.
@@ -136,7 +145,7 @@ impl Row {
         match self.value(column)? {
             Value::Int(i) => Ok(Some(*i)),
             Value::NullInt | Value::NullText => Ok(None),
-            other @ (Value::Real(_) | Value::Text(_)) => Err(Self::wrong(column, "a number", other)),
+            other @ (Value::Real(_) | Value::Text(_) | Value::Bytes(_)) => Err(Self::wrong(column, "a number", other)),
         }
     }
 
@@ -145,7 +154,9 @@ impl Row {
         match self.value(column)? {
             Value::Real(r) => Ok(*r),
             Value::Int(i) => Ok(*i as f64),
-            other @ (Value::NullInt | Value::NullText | Value::Text(_)) => Err(Self::wrong(column, "a number", other)),
+            other @ (Value::NullInt | Value::NullText | Value::Text(_) | Value::Bytes(_)) => {
+                Err(Self::wrong(column, "a number", other))
+            }
         }
     }
 
@@ -159,7 +170,15 @@ impl Row {
         match self.value(column)? {
             Value::Text(t) => Ok(Some(t)),
             Value::NullInt | Value::NullText => Ok(None),
-            other @ (Value::Int(_) | Value::Real(_)) => Err(Self::wrong(column, "text", other)),
+            other @ (Value::Int(_) | Value::Real(_) | Value::Bytes(_)) => Err(Self::wrong(column, "text", other)),
+        }
+    }
+
+    /// Bytes.
+    pub fn bytes(&self, column: &str) -> Result<Bytes, StoreError> {
+        match self.value(column)? {
+            Value::Bytes(bytes) => Ok(bytes.clone()),
+            other => Err(Self::wrong(column, "bytes", other)),
         }
     }
 

@@ -795,6 +795,8 @@ export const S = {
     title: "Mail is not judged",
     text: (until: string, actor: string, reason: string, count: number) =>
       `Until ${until}, switched off ${actor === "command line" ? "on the command line" : `by ${actor}`}: ${reason}. ${count} ${count === 1 ? "mail has" : "mails have"} come in without a verdict.`,
+    incoming: (count: number) =>
+      `${count} more ${count === 1 ? "was" : "were"} accepted and ${count === 1 ? "is" : "are"} on ${count === 1 ? "its" : "their"} way into mailboxes: searches find ${count === 1 ? "it" : "them"} then.`,
     end: "Judge mail again",
     endTitle: "Judge mail again now?",
     endText: (count: number) => `${count} ${count === 1 ? "mail" : "mails"} that came in meanwhile will be judged, and what should not have come in is taken back.`,

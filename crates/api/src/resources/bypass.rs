@@ -31,6 +31,8 @@ struct BypassState {
     bypass: Option<Bypass>,
     /// Mails that came in without a verdict and wait for one.
     unjudged_count: i64,
+    /// Mails that were accepted and are in no mailbox yet: when more comes in than can be entered, what arrives goes first.
+    incoming_count: i64,
 }
 
 /// A time in which nothing is judged.
@@ -81,7 +83,9 @@ async fn state(app: &AppState) -> Result<BypassState, Problem> {
         actor: bypass.actor,
         reason: bypass.reason,
     });
-    Ok(BypassState { bypass, unjudged_count: app.directory.unjudged_count().await? })
+    let (unjudged_count, incoming_count) =
+        (app.directory.unjudged_count().await?, app.directory.incoming_count().await?);
+    Ok(BypassState { bypass, unjudged_count, incoming_count })
 }
 
 /// Whether judging is switched off, and how many mails wait for a verdict.

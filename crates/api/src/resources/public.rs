@@ -237,6 +237,8 @@ async fn metrics(State(app): State<AppState>) -> Result<Response, Problem> {
     text.gauge("landfall_bypass_on", "Whether judging is switched off (1) or on (0).", i64::from(bypass.is_some()));
     let waiting = app.directory.unjudged_count().await?;
     text.gauge("landfall_unjudged_mails", "Mails that came in without a verdict and wait for one.", waiting);
+    let waiting = app.directory.incoming_count().await?;
+    text.gauge("landfall_incoming_mails", "Mails that were accepted and are in no mailbox yet.", waiting);
     let totals = whereabouts::totals(&app.store, of).await?;
     let help = "Copies of campaigns by place.";
     text.family(

@@ -160,7 +160,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send, H: Handler> Connection<'_, S, H> 
             self.flush().await?;
             if self.session.waiting() == Waiting::Closed {
                 // At shutdown nobody is waited for: those that are told to go were idle.
-                if !self.shutdown.is_cancelled() {
+                if !self.shutdown.is_cancelled() && !self.is_done() {
                     self.linger().await;
                 }
                 return Ok(ConnectionEnd::Closed);
@@ -330,6 +330,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send, H: Handler> Connection<'_, S, H> 
         .await??;
         self.due.clear();
         Ok(())
+    }
+
+    /// Whether the peer said goodbye over a stream that ends without a word of ours (TLS has one, RFC 8446 6.1).
+    fn is_done(&self) -> bool {
+        self.session.has_left() && matches!(self.stream, Some(Stream::Clear(_)))
     }
 
     /// Says that we are done and reads on for a moment: closing a socket with unread bytes resets the connection,

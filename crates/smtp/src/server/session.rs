@@ -100,6 +100,7 @@ pub struct Session {
     error_count: u32,
     pub(super) refused_recipient_count: u32,
     pub(super) message_count: u32,
+    has_left: bool,
 }
 
 impl Session {
@@ -123,6 +124,7 @@ impl Session {
             error_count: 0,
             refused_recipient_count: 0,
             message_count: 0,
+            has_left: false,
         }
     }
 
@@ -156,6 +158,11 @@ impl Session {
     /// Whether nothing would be lost by closing now: no transaction has begun and no half command is there.
     pub fn is_at_rest(&self) -> bool {
         matches!(self.stage, Stage::Fresh | Stage::Commands) && !self.in_transaction && self.input.is_empty()
+    }
+
+    /// Whether the peer said QUIT and nothing behind it: there is nothing left to hear of it.
+    pub fn has_left(&self) -> bool {
+        self.has_left
     }
 
     /// Bytes from the peer, in order.
@@ -309,7 +316,10 @@ impl Session {
             // RFC 5321 3.5.3 and 7.3: neither yes nor no.
             Command::Vrfy => self.reply(Reply::ok(252, (5, 0), "send mail and see")),
             Command::Help => self.reply(Reply::ok(214, (0, 0), "see RFC 5321")),
-            Command::Quit => self.close_with(Reply::ok(221, (0, 0), "bye")),
+            Command::Quit => {
+                self.has_left = self.input.is_empty();
+                self.close_with(Reply::ok(221, (0, 0), "bye"));
+            }
         }
     }
 

@@ -21,6 +21,7 @@ export function BypassBanner() {
       <MessageBarBody>
         <MessageBarTitle>{T.title}</MessageBarTitle>
         {T.text(shortTime(bypass.until_at), bypass.actor, bypass.reason, state.data.unjudged_count)}
+        {state.data.incoming_count > 0 && ` ${T.incoming(state.data.incoming_count)}`}
       </MessageBarBody>
       {may("change.activate") && (
         <MessageBarActions>
