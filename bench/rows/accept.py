@@ -32,6 +32,13 @@ def peer(notes, kept=False):
         return timed(stage, port, file, COUNT // 2, kept)
 
 
+def ceiling(kept=False):
+    """The generator against a sink that stores nothing."""
+    with Stage() as stage:
+        sink = load.Sink(stage, "sink")
+        return timed(stage, sink.port, stage.write("mail.eml", load.html_mail()), COUNT, kept)
+
+
 def landfall(notes, kept=False):
     """Landfall with the bypass on."""
     with Stage() as stage:

@@ -9,6 +9,11 @@ def peer(notes):
     return accept.peer(notes, kept=True)
 
 
+def ceiling():
+    """See `accept`."""
+    return accept.ceiling(kept=True)
+
+
 def landfall(notes):
     """See `accept`."""
     return accept.landfall(notes, kept=True)

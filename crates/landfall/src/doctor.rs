@@ -119,6 +119,10 @@ async fn database(config: &Config) -> Result<String, String> {
         if let Some(bypass) = directory.bypass().await.map_err(|e| e.to_string())? {
             println!("  note    mail is let in without being judged until {}", bypass.until_at.to_rfc3339());
         }
+        let incoming_count = directory.incoming_count().await.map_err(|e| e.to_string())?;
+        if incoming_count > 0 {
+            println!("  note    accepted and in no mailbox yet: {incoming_count}; a server enters them");
+        }
     }
     Ok(format!("schema version {SCHEMA_VERSION}"))
 }
