@@ -105,17 +105,14 @@ impl Pressure {
         Pressure { since: Instant::now(), waiting_count: zero(), average: zero(), last_ms: zero() }
     }
 
-    /// A session begins to wait.
-    fn enter(&self) {
+    /// A session waits for as long as it holds what this gives: also one whose time runs out meanwhile.
+    fn enter(&self) -> Waits<'_> {
         let seen = self.waiting_count.fetch_add(1, Ordering::Relaxed) + 1;
         let average = if self.is_calm() { 0 } else { self.average.load(Ordering::Relaxed) };
         // Two at once may lose one of their steps: an average stands that.
         self.average.store(average - average / MEMORY + seen, Ordering::Relaxed);
         self.last_ms.store(self.elapsed_ms(), Ordering::Relaxed);
-    }
-
-    fn leave(&self) {
-        self.waiting_count.fetch_sub(1, Ordering::Relaxed);
+        Waits(&self.waiting_count)
     }
 
     fn is_high(&self) -> bool {
@@ -133,6 +130,15 @@ impl Pressure {
     }
 }
 
+/// One that waits.
+struct Waits<'a>(&'a AtomicU64);
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Inner {
     /// Accepts a mail into the queue: committed when this answers 250.
     pub(crate) async fn take_in(&self, mail: &Mail) -> Result<Reply, Reply> {
@@ -147,9 +153,9 @@ impl Inner {
         ops.extend(mail.envelope.forward_paths.iter().enumerate().map(|(position, path)| {
             Op::Insert("incoming.insert_recipient", values![id, signed(position), path.key(), "deliver"].to_vec())
         }));
-        self.incoming.pressure.enter();
+        let waits = self.incoming.pressure.enter();
         let done = self.store.commit(Submission::rows(ops)).await;
-        self.incoming.pressure.leave();
+        drop(waits);
         if let Err(error) = done
             && !self.is_taken_in(id).await
         {
@@ -438,22 +444,16 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn pressure_is_many_who_wait_and_ends_when_nobody_comes() {
         let pressure = Pressure::new();
-        for _ in 0..100 {
-            pressure.enter();
-            pressure.leave();
-        }
-        assert!(!pressure.is_high(), "one after the other is none");
-        for _ in 0..8 {
-            pressure.enter();
-        }
-        for _ in 0..100 {
-            pressure.enter();
-            pressure.leave();
-        }
-        assert!(pressure.is_high());
+        let one_after_the_other = || (0..100).for_each(|_| drop(pressure.enter()));
+        one_after_the_other();
+        assert!(!pressure.is_high());
+        let waiting: Vec<Waits<'_>> = (0..8).map(|_| pressure.enter()).collect();
+        one_after_the_other();
+        assert!(pressure.is_high(), "eight others wait all the time");
+        drop(waiting);
         tokio::time::advance(CALM).await;
         assert!(!pressure.is_high(), "nobody came");
-        pressure.enter();
+        drop(pressure.enter());
         assert!(!pressure.is_high(), "one who comes after a while is none");
     }
 }

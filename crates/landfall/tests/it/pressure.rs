@@ -11,6 +11,7 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use serde_json::json;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
@@ -169,13 +170,39 @@ async fn serve_with_ada(site: &Site) -> (Running, Api) {
     (server, owner)
 }
 
+/// What was accepted is in mailboxes.
+async fn entered(owner: &Api) {
+    until("all is entered", async || owner.get("/bypass").await["incoming_count"] == 0).await;
+}
+
+/// Switches judging off, and waits until the gateway knows.
+async fn bypass(server: &Running, owner: &Api) {
+    owner.put("/bypass", json!({ "minutes": 60, "reason": "pressure" })).await.done();
+    until("mail comes in unjudged", async || {
+        assert!(one_mail(server.smtp, "unjudged", 100).await.starts_with("250"));
+        owner.get("/bypass").await["unjudged_count"].as_i64().is_some_and(|count| count > 0)
+    })
+    .await;
+    entered(owner).await;
+}
+
 #[tokio::test]
 async fn a_full_disk_puts_mail_off_loses_none_and_passes() {
+    a_full_disk(async |_, _| {}).await;
+}
+
+#[tokio::test]
+async fn a_full_disk_does_the_same_to_the_incoming_queue() {
+    a_full_disk(bypass).await;
+}
+
+async fn a_full_disk(prepare: impl AsyncFn(&Running, &Api)) {
     let site = Site::new().with("LANDFALL_STORE_FREE_BYTES_MIN", "0");
     let Some(mounts) = Mounts::new(&[(site.data(), "40m")]).await else { return };
     let site = site.inside(mounts.pid());
     let ballast = mounts.path(&site.data()).join("ballast");
     let (server, owner) = serve_with_ada(&site).await;
+    prepare(&server, &owner).await;
 
     // It fills up while mail comes in.
     let load = Load::start(server.smtp, "filling", 4, 20_000);
@@ -193,6 +220,7 @@ async fn a_full_disk_puts_mail_off_loses_none_and_passes() {
     let taken = load.count("250");
     until("mail is taken again", async || load.count("250") > taken).await;
     let mut acknowledged = load.end(&["250", "452", "451", "421"]).await;
+    entered(&owner).await;
     all_there(&owner, &acknowledged).await;
 
     // It is killed while the disk is full, and starts when there is space.
@@ -203,7 +231,9 @@ async fn a_full_disk_puts_mail_off_loses_none_and_passes() {
     server.kill().await;
     fs::remove_file(&ballast).expect("the ballast goes");
     let server = site.serve().await;
-    all_there(&owner.on(server.http), &acknowledged).await;
+    let owner = owner.on(server.http);
+    entered(&owner).await;
+    all_there(&owner, &acknowledged).await;
     server.deliver(TO, b"Subject: last\r\n\r\nHello\r\n").await;
     server.stop().await;
     site.run_here("verify", &[]).await.done();
@@ -285,8 +315,9 @@ fn calls(trace: &str) -> Vec<String> {
     calls
 }
 
-#[tokio::test]
-async fn the_system_is_asked_for_durability_before_the_client_is_told() {
+/// What a server that serves Ada asks of the system, from its start to its end; `act` happens meanwhile. `None`, and it is said,
+/// where nothing can be traced.
+async fn traced(act: impl AsyncFn(&Running, &Api)) -> Option<Vec<String>> {
     let site = Site::new();
     let file = site.path("trace").display().to_string();
     let filter =
@@ -295,28 +326,55 @@ async fn the_system_is_asked_for_durability_before_the_client_is_told() {
     let tried = Command::new(strace[0]).args(["-o", "/dev/null", "true"]).status().await;
     if !tried.as_ref().is_ok_and(std::process::ExitStatus::success) {
         eprintln!("SKIPPED: strace cannot trace here ({tried:?}); CI has it");
-        return;
+        return None;
     }
     let site = site.wrapped(&strace);
-    let (server, _owner) = serve_with_ada(&site).await;
-    assert!(one_mail(server.smtp, "traced", 100).await.starts_with("250"), "by DATA, whose 354 shows in the trace");
+    let (server, owner) = serve_with_ada(&site).await;
+    act(&server, &owner).await;
     server.stop().await;
-    let calls = calls(&fs::read_to_string(&file).expect("a trace"));
-    // Of the last mail: from its 354 on.
+    Some(calls(&fs::read_to_string(&file).expect("a trace")))
+}
+
+/// A call that is looked for: what it is, and how it is known.
+type Wanted<'a> = (&'a str, &'a dyn Fn(&str) -> bool);
+
+/// Panics unless these calls were made in this order for the last mail: from its 354 on.
+fn in_order(calls: &[String], wanted: &[Wanted<'_>]) {
     let start = calls.iter().rposition(|call| call.contains("\"354 ")).expect("354");
     let mut at = start;
-    let mut then = |what: &str, is_it: &dyn Fn(&str) -> bool| {
+    for (what, is_it) in wanted {
         let found = calls[at + 1..].iter().position(|call| is_it(call));
-        let found = found.unwrap_or_else(|| panic!("no {what} after {}: {:#?}", calls[at], &calls[start..]));
-        at += 1 + found;
+        at += 1 + found.unwrap_or_else(|| panic!("no {what} after {}: {:#?}", calls[at], &calls[start..]));
+    }
+}
+
+fn done(call: &str, name: &str) -> bool {
+    call.starts_with(name) && call.trim_end().ends_with("= 0")
+}
+
+fn is_log_synced(call: &str) -> bool {
+    (done(call, "fdatasync(") || done(call, "fsync(")) && call.contains("landfall.db-wal")
+}
+
+fn is_answered(call: &str) -> bool {
+    call.contains("\"250 2.0.0 ")
+}
+
+#[tokio::test]
+async fn the_system_is_asked_for_durability_before_the_client_is_told() {
+    let act = async |server: &Running, _: &Api| {
+        assert!(one_mail(server.smtp, "traced", 100).await.starts_with("250"), "by DATA, whose 354 shows in the trace");
     };
-    let done = |call: &str, name: &str| call.starts_with(name) && call.trim_end().ends_with("= 0");
-    then("body", &|call| call.starts_with("pwrite64") && call.contains(".pack"));
-    then("fsync of the pack", &|call| done(call, "fdatasync(") && call.contains(".pack"));
-    then("fsync of the log of the rows", &|call| {
-        (done(call, "fdatasync(") || done(call, "fsync(")) && call.contains("landfall.db-wal")
-    });
-    then("answer", &|call| call.contains("\"250 2.0.0 "));
+    let Some(calls) = traced(act).await else { return };
+    in_order(
+        &calls,
+        &[
+            ("body", &|call| call.starts_with("pwrite64") && call.contains(".pack")),
+            ("fsync of the pack", &|call| done(call, "fdatasync(") && call.contains(".pack")),
+            ("fsync of the log of the rows", &is_log_synced),
+            ("answer", &is_answered),
+        ],
+    );
     // The pack was made for an earlier mail: its name was durable before anything was written to it.
     let made =
         calls.iter().position(|call| call.starts_with("openat(") && call.contains(".pack\", O_WRONLY|O_CREAT|O_EXCL"));
@@ -325,6 +383,25 @@ async fn the_system_is_asked_for_durability_before_the_client_is_told() {
     let named = calls[made..].iter().position(named).expect("fsync of its folder");
     let written = calls[made..].iter().position(|call| call.starts_with("pwrite64") && call.contains(".pack"));
     assert!(written.is_some_and(|written| named < written), "{:#?}", &calls[made..]);
+}
+
+#[tokio::test]
+async fn the_incoming_queue_is_on_disk_before_the_client_is_told() {
+    let act = async |server: &Running, owner: &Api| {
+        bypass(server, owner).await;
+        assert!(one_mail(server.smtp, "traced", 100).await.starts_with("250"));
+        entered(owner).await;
+    };
+    let Some(calls) = traced(act).await else { return };
+    in_order(
+        &calls,
+        &[
+            ("row", &|call| call.starts_with("pwrite64") && call.contains("landfall.db-wal")),
+            ("fsync of the log", &is_log_synced),
+            ("answer", &is_answered),
+            ("body, entered behind", &|call| call.starts_with("pwrite64") && call.contains(".pack")),
+        ],
+    );
 }
 
 /// A PostgreSQL cluster of this test's own, that it may kill.

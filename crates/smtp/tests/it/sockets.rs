@@ -7,8 +7,11 @@ use std::time::Duration;
 
 use model::{Address, BodyType, Envelope, Reply, ReplyClass, ReversePath};
 use smtp::client::Timeouts;
-use smtp::{Client, ClientConfig, ClientError, Handler, Mail, Outcome, Phase, ServerConfig, TlsMode};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use smtp::server::{ConnectionEnd, serve_connection};
+use smtp::{
+    CancellationToken, Client, ClientConfig, ClientError, Handler, Mail, Outcome, Phase, ServerConfig, Session, TlsMode,
+};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinHandle;
@@ -237,6 +240,30 @@ async fn shutdown_lets_a_transaction_end_and_an_idle_client_go() {
     stopping.await.unwrap();
 }
 
+/// How long the server stays, by its clock, with a client that says this and then holds its end open.
+async fn stays_for(said: &str) -> Duration {
+    let (mut client, stream) = tokio::io::duplex(4_096);
+    let session = Session::new(Arc::new(ServerConfig::new("mx.example")), [127, 0, 0, 1].into());
+    let began = tokio::time::Instant::now();
+    let serving = tokio::spawn(async move {
+        serve_connection(stream, session, None, &*Keeper::new(), &CancellationToken::new()).await
+    });
+    read_line(&mut client).await;
+    client.write_all(said.as_bytes()).await.unwrap();
+    let (end, _) = serving.await.unwrap();
+    assert!(matches!(end, ConnectionEnd::Closed), "{end:?}");
+    let mut heard = String::new();
+    client.read_to_string(&mut heard).await.unwrap();
+    assert!(heard.contains("221 "), "{heard}");
+    began.elapsed()
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_says_quit_and_nothing_more_is_not_waited_for() {
+    assert_eq!(stays_for("QUIT\r\n").await, Duration::ZERO);
+    assert!(stays_for("QUIT\r\nNOOP\r\n").await > Duration::ZERO, "whoever talks on hears the reply first");
+}
+
 #[tokio::test]
 async fn slow_clients_are_told_and_left() {
     let mut limits = ServerConfig::new("mx.example");
@@ -261,7 +288,7 @@ async fn slow_clients_are_told_and_left() {
     server.stop().await;
 }
 
-async fn read_line(stream: &mut TcpStream) {
+async fn read_line(stream: &mut (impl AsyncRead + Unpin)) {
     let mut buffer = [0; 2048];
     let mut text = Vec::new();
     while !text.ends_with(b"\r\n") {
