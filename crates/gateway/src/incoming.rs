@@ -9,11 +9,13 @@
 //! What is in the queue is in the ledger and in searches only when it has been entered. A process that dies leaves its queue in
 //! the database; whoever runs next enters it.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt;
 use futures::future::join_all;
 use message::{ReportAction, headers};
 use model::{Address, Envelope, Facts, MessageId, Reply};
@@ -31,6 +33,7 @@ use crate::decide::Plan;
 use crate::enrich::Mail;
 use crate::gateway::{Inner, Judged, Whose, accepted, in_circles, refusal};
 use crate::told::may_tell;
+use crate::unjudged::rest_ms;
 use crate::writing::Writing;
 
 /// A larger mail is entered before it is answered: rows are no place for it.
@@ -51,9 +54,6 @@ const CALM: Duration = Duration::from_millis(50);
 /// How often rows are looked at when nothing is announced, and how long they may wait for the process that took them in.
 const LOOK: Duration = Duration::from_secs(1);
 const OTHERS_MS: i64 = 5_000;
-/// The rest of a mail that could not be entered, doubled with each further try.
-const REST_MS: i64 = 5_000;
-const REST_MS_MAX: i64 = 10 * 60 * 1000;
 
 /// What this process knows of the queue. The rows are the truth.
 pub(crate) struct Incoming {
@@ -326,6 +326,9 @@ impl IncomingWorker {
     }
 
     async fn work_off_batch(&self) -> Result<usize, StoreError> {
+        if self.gateway.inner.store.health().trouble().is_some() {
+            return Ok(0);
+        }
         let rows = self.rows().await?;
         if rows.is_empty() {
             self.count_again().await?;
@@ -333,12 +336,15 @@ impl IncomingWorker {
         }
         let ready = self.ready(&rows).await;
         // In the order in which they came: the commit keeps it.
-        let done = join_all(ready.iter().map(|ready| self.gateway.inner.enter(ready))).await;
+        // A mail that makes us panic must not end the worker: the others would wait for ever.
+        let entering = ready.iter().map(|ready| AssertUnwindSafe(self.gateway.inner.enter(ready)).catch_unwind());
+        let done = join_all(entering).await;
         let mut entered_count = 0;
         for (ready, done) in ready.iter().zip(done) {
             match done {
-                Ok(()) => entered_count += 1,
-                Err(reply) => self.put_off(ready.waited.id, &reply.to_string()).await,
+                Ok(Ok(())) => entered_count += 1,
+                Ok(Err(reply)) => self.put_off(ready.waited.id, &reply.to_string()).await,
+                Err(_panic) => self.put_off(ready.waited.id, "it made us panic").await,
             }
         }
         Ok(entered_count)
@@ -379,13 +385,17 @@ impl IncomingWorker {
         ready
     }
 
-    /// Another worker may have entered it meanwhile: then there is nothing to put off.
+    /// Another worker may have entered it meanwhile: then there is nothing to put off. While the store is in trouble it is not
+    /// the mail that fails, and nothing rests longer for it.
     async fn put_off(&self, id: MessageId, problem: &str) {
         let store = &self.gateway.inner.store;
+        if store.health().trouble().is_some() {
+            tracing::debug!(message.id = %id, "accepted mail waits for the store: {problem}");
+            return;
+        }
         let done = async {
             let Some(row) = store.query_one("incoming.tries", &values![id]).await? else { return Ok(false) };
-            let factor = 1_i64 << row.int("try_count")?.clamp(0, 16);
-            let at = store.now().plus_ms(REST_MS.saturating_mul(factor).min(REST_MS_MAX));
+            let at = store.now().plus_ms(rest_ms(row.int("try_count")?));
             Ok::<bool, StoreError>(store.execute("incoming.put_off", &values![id, at]).await? > 0)
         };
         match done.await {

@@ -28,7 +28,7 @@ const LOOK_MS: u64 = 1_000;
 const BATCH_MAX: i64 = 64;
 /// Copies of a message whose story is told; a message has fewer recipients.
 const COPIES_MAX: i64 = 10_000;
-/// The rest of a message that cannot be judged yet, doubled with each further try.
+/// The rest of a message that cannot be judged, or entered, yet: doubled with each further try.
 const REST_MS: i64 = 5_000;
 const REST_MS_MAX: i64 = 10 * 60 * 1000;
 /// How far back a purge of late verdicts reaches, in milliseconds: 30 days.
@@ -36,6 +36,11 @@ const WINDOW_MS: i64 = 30 * 24 * 60 * 60 * 1000;
 const SOURCE: &str = "gateway";
 /// Who starts the purges.
 const ACTOR: &str = "Landfall";
+
+/// How long what was tried so often rests.
+pub(crate) fn rest_ms(try_count: i64) -> i64 {
+    REST_MS.saturating_mul(1_i64 << try_count.clamp(0, 16)).min(REST_MS_MAX)
+}
 
 /// Judges one mail. `None`: the judge panicked.
 pub(crate) fn judge(judge: Judge, facts: &Facts, protection: &Protection) -> Option<Verdict> {
@@ -209,8 +214,7 @@ impl LateJudge {
 
     async fn put_off(&self, message_id: MessageId, try_count: i64) -> Result<(), StoreError> {
         tracing::error!(message.id = %message_id, "a mail without a verdict cannot be judged yet");
-        let factor = 1_i64 << try_count.clamp(0, 16);
-        let at = self.store.now().plus_ms(REST_MS.saturating_mul(factor).min(REST_MS_MAX));
+        let at = self.store.now().plus_ms(rest_ms(try_count));
         self.store.execute("unjudged.put_off", &values![message_id, at]).await?;
         Ok(())
     }

@@ -72,6 +72,15 @@ impl House {
         (outcome.recipients.iter().map(|(_, reply)| reply.clone()).collect(), outcome.data)
     }
 
+    /// The answers to all mails, one after the other.
+    async fn send_all(&self) -> Vec<(Vec<Reply>, Option<Reply>)> {
+        let mut answers = Vec::new();
+        for n in 0..MAILS {
+            answers.push(self.send(n).await);
+        }
+        answers
+    }
+
     /// How often mail `n` is in each mailbox; what is there must be whole.
     async fn landed(&self, n: usize) -> Vec<usize> {
         let mut counts = Vec::new();
@@ -117,10 +126,7 @@ async fn incoming_mail_survives_a_fault_at_every_step() {
     let act = async |t: &TestStore, (): &(), arm: Arm| {
         let house = House::open(t).await;
         arm.now();
-        let mut answers = Vec::new();
-        for n in 0..MAILS {
-            answers.push(house.send(n).await);
-        }
+        let answers = house.send_all().await;
         t.faults.disarm();
         house.close().await;
         answers
@@ -161,10 +167,7 @@ async fn mail_that_is_entered_behind_survives_a_fault_at_every_step() {
     let act = async |t: &TestStore, (): &(), arm: Arm| {
         let house = House::open(t).await;
         arm.now();
-        let mut answers = Vec::new();
-        for n in 0..MAILS {
-            answers.push(house.send(n).await);
-        }
+        let answers = house.send_all().await;
         // What fails here is tried again below.
         let _ = IncomingWorker::new(&house.gateway).work_off().await;
         t.faults.disarm();

@@ -227,7 +227,7 @@ pub fn field(raw: &[u8], name: &str) -> Option<String> {
 /// How many fields of this name the header section has, however many fields it has.
 pub fn count(raw: &[u8], name: &str) -> usize {
     let limits = Limits { fields_max: usize::MAX, ..Limits::default() };
-    Section::read(raw, 0, &limits, |_| false).all(name).count()
+    Section::read_on(raw, &limits).all(name).count()
 }
 
 /// The bytes of the header section, without the empty line that ends it.
